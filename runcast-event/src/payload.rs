@@ -1,0 +1,140 @@
+//! The stored form of an event: one line of JSON, made once and never changed.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::draft::{Envelope, text_of};
+use crate::error::{EventError, EventProblem};
+use crate::label::{Labels, Stage};
+use crate::offset::Offset;
+use crate::time::Timestamp;
+
+/// The canonical bytes of an event without its offset.
+///
+/// A JSON object on one line (no raw CR or LF) that begins with `{"type":"`. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payload(Bytes);
+
+/// How every payload begins.
+const HEAD: &[u8] = b"{\"type\":\"";
+
+impl Payload {
+    /// Takes bytes that were a payload before: what a log gives back.
+    #[must_use]
+    pub fn from_stored(bytes: Bytes) -> Self {
+        debug_assert!(bytes.starts_with(HEAD), "a payload begins with its type");
+        Self(bytes)
+    }
+
+    /// The bytes to store.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// The event's type, read without parsing the rest.
+    #[must_use]
+    pub fn event_type(&self) -> &str {
+        let rest = self.0.get(HEAD.len()..).unwrap_or_default();
+        let end = memchr::memchr(b'"', rest).unwrap_or(rest.len());
+        std::str::from_utf8(&rest[..end]).unwrap_or_default()
+    }
+
+    /// Writes the event as a reader gets it: the payload with the offset in front.
+    pub fn write_json(&self, offset: Offset, out: &mut Vec<u8>) {
+        use std::io::Write as _;
+        write!(out, "{{\"offset\":{offset},").expect("a Vec takes every write");
+        out.extend_from_slice(&self.0[1..]);
+    }
+
+    /// Reads the payload.
+    ///
+    /// # Errors
+    /// When the bytes are not an event's, which says that they are damaged.
+    pub fn parse(&self, offset: Offset) -> Result<Event, EventError> {
+        read(&self.0, Some(offset))
+    }
+}
+
+/// A validated event, ready to be appended.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// What is stored.
+    pub payload: Payload,
+    /// Whether it ends its run.
+    pub terminal: bool,
+}
+
+/// An event as a reader has it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Event {
+    /// Its place in the stream.
+    pub offset: Offset,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// When it happened.
+    pub time: Timestamp,
+    /// What it can be filtered by.
+    #[serde(flatten)]
+    pub labels: Labels,
+    /// What it says, as it was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Box<RawValue>>,
+}
+
+impl Event {
+    /// Reads an event from the JSON that a reader gets.
+    ///
+    /// # Errors
+    /// Names the field that is not as an event has it.
+    pub fn from_json(json: &[u8]) -> Result<Self, EventError> {
+        read(json, None)
+    }
+
+    /// The data, or JSON null when there is none or it cannot be represented.
+    #[must_use]
+    pub fn data_value(&self) -> serde_json::Value {
+        self.data
+            .as_ref()
+            .and_then(|raw| serde_json::from_str(raw.get()).ok())
+            .unwrap_or(serde_json::Value::Null)
+    }
+}
+
+fn read(json: &[u8], offset: Option<Offset>) -> Result<Event, EventError> {
+    let syntax =
+        |error: serde_json::Error| EventError::new("", EventProblem::Syntax(error.to_string()));
+    let envelope: Envelope<'_> = serde_json::from_slice(json).map_err(syntax)?;
+    let missing =
+        |field| EventError::new(field, EventProblem::Missing("every stored event has it"));
+    let owned = |field: &str, raw: Option<&RawValue>| -> Result<Option<String>, EventError> {
+        raw.map(|raw| text_of(field, raw).map(Cow::into_owned)).transpose()
+    };
+    let offset = match (offset, envelope.offset) {
+        (Some(offset), _) => offset,
+        (None, Some(raw)) => serde_json::from_str(raw.get()).map_err(syntax)?,
+        (None, None) => return Err(missing("offset")),
+    };
+    let stage: Option<Stage> =
+        envelope.stage.map(|raw| serde_json::from_str(raw.get())).transpose().map_err(syntax)?;
+    let time = owned("time", envelope.time)?.ok_or_else(|| missing("time"))?;
+    Ok(Event {
+        offset,
+        event_type: owned("type", envelope.event_type)?.ok_or_else(|| missing("type"))?,
+        time: time
+            .parse()
+            .map_err(|message| EventError::new("time", EventProblem::Invalid(message)))?,
+        labels: Labels {
+            channel: owned("channel", envelope.channel)?,
+            variation: owned("variation", envelope.variation)?,
+            stage,
+            step: owned("step", envelope.step)?,
+            agent: owned("agent", envelope.agent)?,
+        },
+        data: envelope.data.map(ToOwned::to_owned),
+    })
+}

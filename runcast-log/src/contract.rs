@@ -1,0 +1,276 @@
+//! What every engine promises, whether it keeps streams in memory, on a disk or in Redis.
+//!
+//! A stream is named by its run's id. Its offsets are 1, 2, 3 … without a hole. Appends to one
+//! stream are totally ordered; a batch is stored whole or not at all. An append is answered after
+//! its events are as durable as the engine's setting says, and no reader sees them earlier.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use runcast_event::{Epoch, Offset, ProducerId, RunId};
+
+/// Keeps streams. Shared by everything that reads or appends.
+#[async_trait]
+pub trait Log: Send + Sync + 'static {
+    /// Appends a batch to a stream and answers once it is durable.
+    ///
+    /// Once called, the append happens even if the returned future is dropped.
+    async fn append(&self, append: Append) -> Result<Appended, AppendError>;
+
+    /// Reads events after `after`, in order, up to the limit; fewer only at the stream's end.
+    ///
+    /// An `after` at or past the end gives an empty page; the caller compares with
+    /// [`StreamStat::last`]. At least one record is given if there is one, however large it is.
+    async fn read(&self, run: &RunId, after: Offset, limit: ReadLimit) -> Result<Page, ReadError>;
+
+    /// How a stream stands, or none if it does not exist.
+    ///
+    /// After an append has been answered, its events count in every later call.
+    async fn stat(&self, run: &RunId) -> Result<Option<StreamStat>, ReadError>;
+
+    /// Up to `limit` streams in the order of their names, beginning after `after`.
+    async fn list(
+        &self,
+        after: Option<&RunId>,
+        limit: usize,
+    ) -> Result<Vec<(RunId, StreamStat)>, ReadError>;
+
+    /// Deletes a stream with all its events, durably. False when there was none.
+    ///
+    /// A stream made later under the same name has a higher epoch, so that old cursors are known.
+    async fn delete(&self, run: &RunId) -> Result<bool, DeleteError>;
+
+    /// Whether appends are accepted now.
+    fn health(&self) -> LogHealth;
+
+    /// Finishes what is under way, makes it durable and lets go of the data. Later appends are
+    /// answered [`AppendError::Unavailable`].
+    async fn shut_down(&self);
+}
+
+/// A batch to append to one stream.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// The stream.
+    pub run: RunId,
+    /// The events, opaque; at least one.
+    pub events: Vec<Bytes>,
+    /// Close the stream behind this batch, in the same step.
+    pub close: bool,
+    /// Only if the stream's last offset is this one (0: the stream is empty or does not exist).
+    pub expected_last: Option<Offset>,
+    /// Who appends and the number of the first event, for exactly-once retries.
+    pub producer: Option<ProducerStamp>,
+    /// Whether to make the stream if it does not exist.
+    pub create: bool,
+}
+
+/// An idempotent producer's mark on a batch.
+///
+/// A producer numbers its events 0, 1, 2 … within its epoch. Event `i` of the batch has the number
+/// `sequence + i`. Events with numbers that are stored already are acknowledged and not stored
+/// again, even if the batch is cut differently than the first time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProducerStamp {
+    /// Who.
+    pub id: ProducerId,
+    /// Its incarnation: a higher one fences lower ones off, and begins at sequence 0.
+    pub epoch: u64,
+    /// The number of the batch's first event.
+    pub sequence: u64,
+}
+
+/// An acknowledged batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// The stream's epoch.
+    pub epoch: Epoch,
+    /// The stream's last offset behind this batch. For a batch that was stored before in whole,
+    /// the last offset of the stream as it is now.
+    pub last: Offset,
+    /// How many events this call stored: `last - stored + 1 ..= last`.
+    pub stored: u64,
+    /// How many events of the batch had been stored before.
+    pub duplicates: u64,
+}
+
+/// Why a batch was not stored. Nothing of it was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The stream was closed by its terminal event at `last`.
+    #[error("the run has ended at offset {last}")]
+    Closed {
+        /// The offset of the event that closed it.
+        last: Offset,
+    },
+    /// The stream does not exist and was not to be made.
+    #[error("the run does not exist")]
+    NotFound,
+    /// The stream is at another offset than expected.
+    #[error("the run's last offset is {actual}, expected was {expected}")]
+    OffsetMismatch {
+        /// What was expected.
+        expected: Offset,
+        /// What it is.
+        actual: Offset,
+    },
+    /// A newer epoch of this producer has appended.
+    #[error("producer epoch {epoch} is fenced off by epoch {current}")]
+    Fenced {
+        /// The epoch that was sent.
+        epoch: u64,
+        /// The newest epoch seen.
+        current: u64,
+    },
+    /// Events before this batch are missing.
+    #[error("producer sequence {sequence} came, {expected} is next")]
+    SequenceGap {
+        /// The sequence that was sent.
+        sequence: u64,
+        /// The sequence that is next.
+        expected: u64,
+    },
+    /// The stream has as many producers as it may have.
+    #[error("the run has {max} producers already")]
+    TooManyProducers {
+        /// The limit.
+        max: usize,
+    },
+    /// There is no room; the log goes on when there is.
+    #[error("no room to store events: {reason}")]
+    NoRoom {
+        /// What the system said.
+        reason: String,
+    },
+    /// The log cannot append any more until it is restarted, or is shutting down.
+    #[error("the log takes no events: {reason}")]
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Why a stream could not be deleted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeleteError {
+    /// There is no room to note the deletion.
+    #[error("no room to note the deletion: {reason}")]
+    NoRoom {
+        /// What the system said.
+        reason: String,
+    },
+    /// The log takes no changes.
+    #[error("the log takes no changes: {reason}")]
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// How much to read at most.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadLimit {
+    /// Events.
+    pub events_max: usize,
+    /// Bytes of events; the first event is given even if it is larger.
+    pub bytes_max: usize,
+}
+
+/// One event of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its place.
+    pub offset: Offset,
+    /// Its bytes, as they were appended.
+    pub payload: Bytes,
+}
+
+/// Events read from a stream, and how the stream stood then.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The events, in order, without a hole.
+    pub records: Vec<Record>,
+    /// The stream, at the moment of the read.
+    pub stat: StreamStat,
+}
+
+/// How a stream stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamStat {
+    /// The oldest event that is kept. One past `last` when none is.
+    pub first: Offset,
+    /// The newest event; 0 before the first.
+    pub last: Offset,
+    /// Whether a terminal event has closed it.
+    pub closed: bool,
+    /// The current epoch.
+    pub epoch: Epoch,
+    /// For each epoch that acknowledged events were lost before: the epoch, and the last offset
+    /// that it shares with the one before. Nearly always empty.
+    pub epoch_bases: Arc<[(Epoch, Offset)]>,
+}
+
+/// Why a stream could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The stream does not exist.
+    #[error("the run does not exist")]
+    NotFound,
+    /// Events up to `first` are not kept any more.
+    #[error("events before offset {first} are no longer kept")]
+    Trimmed {
+        /// The oldest event that is kept.
+        first: Offset,
+    },
+    /// What is stored is damaged or cannot be read.
+    #[error("events cannot be read: {reason}")]
+    Failed {
+        /// What, where.
+        reason: String,
+    },
+}
+
+/// Whether the log takes events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogHealth {
+    /// It does.
+    Healthy,
+    /// It does not until there is room; it reads on.
+    Full {
+        /// What the system said.
+        reason: String,
+    },
+    /// It does not until it is restarted; it reads on.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Something that became durable, in the order in which it did.
+#[derive(Debug, Clone)]
+pub enum Committed {
+    /// Events were appended to a stream.
+    Appended {
+        /// The stream.
+        run: RunId,
+        /// The events, in order, without a hole; at least one.
+        records: Vec<Record>,
+        /// The stream behind them.
+        stat: StreamStat,
+    },
+    /// A stream was deleted.
+    Deleted {
+        /// The stream.
+        run: RunId,
+    },
+}
+
+/// Told of every commit, before the append is acknowledged and after reads can see it.
+///
+/// Called from the log's own writer, in commit order: it must be quick and must never block.
+pub trait CommitObserver: Send + Sync + 'static {
+    /// One group commit's changes.
+    fn committed(&self, changes: Vec<Committed>);
+}

@@ -1,0 +1,11 @@
+//! Durable, ordered streams of opaque events.
+//!
+//! Owns the promise: what is acknowledged is kept, in one order, and readers see only what is
+//! kept. Never parses an event and never hears of HTTP.
+
+mod contract;
+
+pub use contract::{
+    Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Log, LogHealth, Page,
+    ProducerStamp, ReadError, ReadLimit, Record, StreamStat,
+};
