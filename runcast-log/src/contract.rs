@@ -24,7 +24,9 @@ pub trait Log: Send + Sync + 'static {
     /// [`StreamStat::last`]. At least one record is given if there is one, however large it is.
     async fn read(&self, run: &RunId, after: Offset, limit: ReadLimit) -> Result<Page, ReadError>;
 
-    /// How a stream stands, or none if it does not exist.
+    /// How a stream stands, or none if it never existed.
+    ///
+    /// A deleted stream that has not been made again is [`ReadError::Deleted`].
     ///
     /// After an append has been answered, its events count in every later call.
     async fn stat(&self, run: &RunId) -> Result<Option<StreamStat>, ReadError>;
@@ -214,9 +216,12 @@ pub struct StreamStat {
 /// Why a stream could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// The stream does not exist.
+    /// The stream never existed.
     #[error("the run does not exist")]
     NotFound,
+    /// The stream was deleted, and not made again.
+    #[error("the run was deleted")]
+    Deleted,
     /// Events up to `first` are not kept any more.
     #[error("events before offset {first} are no longer kept")]
     Trimmed {
