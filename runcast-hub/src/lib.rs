@@ -1,1 +1,19 @@
+//! Fans streams out to their live followers.
+//!
+//! Owns cursors and the slow-reader policy: a follower is a cursor, never a queue. Replay and live
+//! are one path: a follower reads the shared tail in memory while it keeps up, and the log in pages
+//! while it does not. Never touches a disk and never makes wire bytes; it only keeps what a
+//! transport encoded, so that it is encoded once.
 
+mod batch;
+mod changes;
+mod follower;
+mod hub;
+mod resume;
+mod tail;
+
+pub use batch::{Format, Slice};
+pub use changes::Changes;
+pub use follower::{Delivery, Follower};
+pub use hub::{FollowError, Hub, HubBuilder, HubConfig};
+pub use resume::{Gap, GapReason, Resume, resume};

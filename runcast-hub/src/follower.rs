@@ -1,0 +1,166 @@
+//! A cursor on a stream: catching up from the log, or live from the shared tail.
+
+use runcast_event::{Cursor, Epoch, Offset, RunId};
+use runcast_log::{ReadError, ReadLimit};
+use tokio::sync::watch;
+
+use crate::batch::{Batch, Slice};
+use crate::hub::Seat;
+use crate::resume::{Gap, GapReason, Resume};
+use crate::tail::Look;
+
+/// What a follower gets next.
+#[derive(Debug)]
+pub enum Delivery {
+    /// Events, the first of which is the one after the last delivered.
+    Events(Slice),
+    /// Events that it asked for and cannot get; what comes next is after them.
+    Gap(Gap),
+    /// The run has ended and everything was delivered. Nothing comes after it.
+    End {
+        /// The offset of the terminal event.
+        last: Offset,
+    },
+    /// The run was deleted. Nothing comes after it.
+    Deleted,
+    /// The log could not be read. Nothing comes after it; a new follower may go on from the cursor.
+    Failed {
+        /// What the log said.
+        reason: String,
+    },
+}
+
+/// Where the next event is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// From the log, in pages.
+    CatchingUp { next: Offset },
+    /// From the shared tail in memory.
+    Live { next: Offset },
+}
+
+/// One reader of one stream. Holds a cursor and no events.
+///
+/// Counts as a follower of its stream until it is dropped.
+#[derive(Debug)]
+pub struct Follower {
+    seat: Seat,
+    changed: watch::Receiver<()>,
+    /// How often the stream had been deleted when the follower joined.
+    deletions: u64,
+    epoch: Epoch,
+    reading: Reading,
+    /// To be told before anything else.
+    gap: Option<Gap>,
+}
+
+impl Follower {
+    pub(crate) fn new(seat: Seat, deletions: u64, epoch: Epoch, resume: Resume) -> Self {
+        let changed = seat.tail.watch();
+        let reading = Reading::Live { next: resume.after.next() };
+        Self { seat, changed, deletions, epoch, reading, gap: resume.gap }
+    }
+
+    /// The run that is followed.
+    #[must_use]
+    pub fn run(&self) -> &RunId {
+        &self.seat.run
+    }
+
+    /// Behind the last event that was delivered.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        let (Reading::CatchingUp { next } | Reading::Live { next }) = self.reading;
+        Cursor::new(self.epoch, Offset::new(next.get() - 1))
+    }
+
+    /// Waits for what comes next.
+    ///
+    /// Can be cancelled without losing anything.
+    pub async fn next(&mut self) -> Delivery {
+        loop {
+            if let Some(gap) = self.gap.take() {
+                return Delivery::Gap(gap);
+            }
+            let delivery = match self.reading {
+                Reading::CatchingUp { next } => self.read_log(next).await,
+                Reading::Live { next } => self.read_tail(next).await,
+            };
+            if let Some(delivery) = delivery {
+                return delivery;
+            }
+        }
+    }
+
+    /// What comes next if it is in memory now; does not wait and does not read the log.
+    pub fn try_next(&mut self) -> Option<Slice> {
+        let Reading::Live { next } = self.reading else { return None };
+        if self.gap.is_some() {
+            return None;
+        }
+        match self.seat.tail.look(next, self.deletions) {
+            Look::Events(slice) => Some(self.advance(slice)),
+            _ => None,
+        }
+    }
+
+    fn advance(&mut self, slice: Slice) -> Slice {
+        self.epoch = slice.epoch();
+        let next = slice.last().next();
+        self.reading = match self.reading {
+            Reading::CatchingUp { .. } => Reading::CatchingUp { next },
+            Reading::Live { .. } => Reading::Live { next },
+        };
+        slice
+    }
+
+    async fn read_tail(&mut self, next: Offset) -> Option<Delivery> {
+        // Marked as seen before the look: a change behind the look ends the wait at once.
+        self.changed.borrow_and_update();
+        match self.seat.tail.look(next, self.deletions) {
+            Look::Events(slice) => Some(Delivery::Events(self.advance(slice))),
+            Look::InLog => {
+                self.reading = Reading::CatchingUp { next };
+                None
+            }
+            Look::End => Some(Delivery::End { last: Offset::new(next.get() - 1) }),
+            Look::Deleted => Some(Delivery::Deleted),
+            Look::NotYet => {
+                // The sender lives in the tail that this follower holds.
+                let _ = self.changed.changed().await;
+                None
+            }
+        }
+    }
+
+    async fn read_log(&mut self, next: Offset) -> Option<Delivery> {
+        // The tail first: it may have the event in memory by now, shared with other followers.
+        if let Look::Events(slice) = self.seat.tail.look(next, self.deletions) {
+            self.reading = Reading::Live { next };
+            return Some(Delivery::Events(self.advance(slice)));
+        }
+        let config = self.seat.hub.config();
+        let limit =
+            ReadLimit { events_max: config.page_events_max, bytes_max: config.page_bytes_max };
+        match self.seat.hub.read(&self.seat.run, Offset::new(next.get() - 1), limit).await {
+            Ok(_) if self.seat.tail.deletions() != self.deletions => Some(Delivery::Deleted),
+            Ok(page) if page.records.is_empty() => {
+                self.reading = Reading::Live { next };
+                None
+            }
+            Ok(page) => {
+                let batch = Batch::new(page.stat.epoch, page.records);
+                let slice = Slice::from_offset(batch, next);
+                Some(Delivery::Events(self.advance(slice)))
+            }
+            Err(ReadError::Trimmed { first }) => {
+                let to = Offset::new(first.get() - 1);
+                self.reading = Reading::CatchingUp { next: first };
+                let reason = GapReason::Trimmed;
+                Some(Delivery::Gap(Gap { from: next, to, reason, epoch: self.epoch }))
+            }
+            Err(ReadError::NotFound | ReadError::Deleted) => Some(Delivery::Deleted),
+            Err(ReadError::Failed { reason }) => Some(Delivery::Failed { reason }),
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The one door to the log: appends and reads pass through, followers are kept here.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::fmt;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use runcast_event::{Cursor, Epoch, Offset, RunId};
+use runcast_log::{
+    Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Log, LogHealth, Page,
+    ReadError, ReadLimit, StreamStat,
+};
+
+use crate::changes::{ChangedRuns, Changes};
+use crate::follower::Follower;
+use crate::resume::{Resume, resume};
+use crate::tail::{Tail, TailBudget};
+
+/// The hub's bounds.
+#[derive(Debug, Clone)]
+pub struct HubConfig {
+    /// Bytes of newest events that a followed stream keeps in memory. A follower that falls behind
+    /// them reads the log. The encoded frames come on top: about as much again for each format in use.
+    pub tail_bytes_max: usize,
+    /// Bytes that all followed streams together keep in memory.
+    pub tails_bytes_max: usize,
+    /// Followers at once.
+    pub followers_max: usize,
+    /// Events that a follower who catches up reads at a time.
+    pub page_events_max: usize,
+    /// Bytes that a follower who catches up reads at a time.
+    pub page_bytes_max: usize,
+}
+
+impl Default for HubConfig {
+    fn default() -> Self {
+        Self {
+            tail_bytes_max: 1024 * 1024,
+            tails_bytes_max: 256 * 1024 * 1024,
+            followers_max: 100_000,
+            page_events_max: 1_000,
+            page_bytes_max: 256 * 1024,
+        }
+    }
+}
+
+/// Why a stream cannot be followed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FollowError {
+    /// The cursor is past the stream's end, where nothing ever was.
+    #[error("the run's last offset is {last}; the cursor is past it")]
+    OffsetInFuture {
+        /// The stream's newest event.
+        last: Offset,
+    },
+    /// There are as many followers as may be.
+    #[error("there are {max} followers already")]
+    TooManyFollowers {
+        /// The limit.
+        max: usize,
+    },
+    /// How the stream stands could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// Streams that are followed, spread over maps so that their locks rarely meet.
+const SHARDS: usize = 64;
+
+type Shard = Mutex<HashMap<RunId, Arc<Tail>>>;
+
+struct Fanout {
+    shards: [Shard; SHARDS],
+    hasher: RandomState,
+    budget: Arc<TailBudget>,
+    followers: AtomicUsize,
+    changes: RwLock<Vec<std::sync::Weak<ChangedRuns>>>,
+}
+
+impl Fanout {
+    fn shard(&self, run: &RunId) -> MutexGuard<'_, HashMap<RunId, Arc<Tail>>> {
+        let at = self.hasher.hash_one(run) as usize % SHARDS;
+        self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tail(&self, run: &RunId) -> Option<Arc<Tail>> {
+        self.shard(run).get(run).cloned()
+    }
+}
+
+impl CommitObserver for Fanout {
+    fn committed(&self, changes: Vec<Committed>) {
+        let readers = self.changes.read().unwrap_or_else(PoisonError::into_inner);
+        for change in changes {
+            let (Committed::Appended { run, .. } | Committed::Deleted { run }) = &change;
+            readers.iter().filter_map(std::sync::Weak::upgrade).for_each(|r| r.add(run));
+            let Some(tail) = self.tail(run) else { continue };
+            match change {
+                Committed::Appended { records, stat, .. } => {
+                    tail.push(records, &stat);
+                }
+                Committed::Deleted { .. } => tail.delete(),
+            }
+        }
+    }
+}
+
+/// Makes a hub in two steps, because the log wants its observer before the hub has its log.
+pub struct HubBuilder {
+    config: HubConfig,
+    fanout: Arc<Fanout>,
+}
+
+impl HubBuilder {
+    /// Begins a hub with these bounds.
+    #[must_use]
+    pub fn new(config: HubConfig) -> Self {
+        let fanout = Arc::new(Fanout {
+            shards: std::array::from_fn(|_| Shard::default()),
+            hasher: RandomState::new(),
+            budget: Arc::new(TailBudget {
+                stream_bytes_max: config.tail_bytes_max,
+                total_bytes_max: config.tails_bytes_max,
+                total_bytes: AtomicUsize::new(0),
+            }),
+            followers: AtomicUsize::new(0),
+            changes: RwLock::default(),
+        });
+        Self { config, fanout }
+    }
+
+    /// What the log must tell of every commit.
+    #[must_use]
+    pub fn observer(&self) -> Arc<dyn CommitObserver> {
+        Arc::clone(&self.fanout) as Arc<dyn CommitObserver>
+    }
+
+    /// Ends with the log that was given the observer.
+    #[must_use]
+    pub fn build(self, log: Arc<dyn Log>) -> Hub {
+        Hub { config: Arc::new(self.config), fanout: self.fanout, log }
+    }
+}
+
+/// Appends to streams, reads them and follows them. Cheap to clone.
+#[derive(Clone)]
+pub struct Hub {
+    config: Arc<HubConfig>,
+    fanout: Arc<Fanout>,
+    log: Arc<dyn Log>,
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").field("followers", &self.followers()).finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    pub(crate) fn config(&self) -> &HubConfig {
+        &self.config
+    }
+
+    /// Appends a batch; see [`Log::append`].
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        self.log.append(append).await
+    }
+
+    /// Reads a page; see [`Log::read`].
+    ///
+    /// # Errors
+    /// As [`Log::read`].
+    pub async fn read(
+        &self,
+        run: &RunId,
+        after: Offset,
+        limit: ReadLimit,
+    ) -> Result<Page, ReadError> {
+        self.log.read(run, after, limit).await
+    }
+
+    /// How a stream stands; see [`Log::stat`].
+    ///
+    /// # Errors
+    /// As [`Log::stat`].
+    pub async fn stat(&self, run: &RunId) -> Result<Option<StreamStat>, ReadError> {
+        self.log.stat(run).await
+    }
+
+    /// Lists streams; see [`Log::list`].
+    ///
+    /// # Errors
+    /// As [`Log::list`].
+    pub async fn list(
+        &self,
+        after: Option<&RunId>,
+        limit: usize,
+    ) -> Result<Vec<(RunId, StreamStat)>, ReadError> {
+        self.log.list(after, limit).await
+    }
+
+    /// Deletes a stream; see [`Log::delete`].
+    ///
+    /// # Errors
+    /// As [`Log::delete`].
+    pub async fn delete(&self, run: &RunId) -> Result<bool, DeleteError> {
+        self.log.delete(run).await
+    }
+
+    /// Whether appends are accepted now.
+    #[must_use]
+    pub fn health(&self) -> LogHealth {
+        self.log.health()
+    }
+
+    /// Ends the log; see [`Log::shut_down`].
+    pub async fn shut_down(&self) {
+        self.log.shut_down().await;
+    }
+
+    /// Followers at this moment.
+    #[must_use]
+    pub fn followers(&self) -> usize {
+        self.fanout.followers.load(Ordering::Relaxed)
+    }
+
+    /// A reader of which runs change, from now on.
+    #[must_use]
+    pub fn changes(&self) -> Changes {
+        let changed = Arc::new(ChangedRuns::default());
+        let mut readers = self.fanout.changes.write().unwrap_or_else(PoisonError::into_inner);
+        readers.retain(|reader| reader.strong_count() > 0);
+        readers.push(Arc::downgrade(&changed));
+        Changes(changed)
+    }
+
+    /// Follows a run from a cursor. A run that does not exist yet is waited for.
+    ///
+    /// # Errors
+    /// When the cursor is past the run's end, the run was deleted, or there are too many followers.
+    pub async fn follow(&self, run: &RunId, cursor: Cursor) -> Result<Follower, FollowError> {
+        let seat = self.take_seat(run)?;
+        loop {
+            let deletions = seat.tail.deletions();
+            let Some(stat) = self.log.stat(run).await? else {
+                if cursor.after > Offset::START {
+                    return Err(FollowError::OffsetInFuture { last: Offset::START });
+                }
+                let after = Offset::START;
+                return Ok(Follower::new(
+                    seat,
+                    deletions,
+                    Epoch::FIRST,
+                    Resume { gap: None, after },
+                ));
+            };
+            let resume = resume(cursor, &stat)?;
+            if seat.tail.catch_up_with(&stat, deletions) {
+                return Ok(Follower::new(seat, deletions, stat.epoch, resume));
+            }
+        }
+    }
+
+    fn take_seat(&self, run: &RunId) -> Result<Seat, FollowError> {
+        let max = self.config.followers_max;
+        if self.fanout.followers.fetch_add(1, Ordering::Relaxed) >= max {
+            self.fanout.followers.fetch_sub(1, Ordering::Relaxed);
+            return Err(FollowError::TooManyFollowers { max });
+        }
+        let mut shard = self.fanout.shard(run);
+        let tail = Arc::clone(
+            shard.entry(run.clone()).or_insert_with(|| Tail::new(Arc::clone(&self.fanout.budget))),
+        );
+        tail.followers.fetch_add(1, Ordering::Relaxed);
+        drop(shard);
+        Ok(Seat { hub: self.clone(), run: run.clone(), tail })
+    }
+}
+
+/// A place among a stream's followers. While it is held, the stream has a tail.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) hub: Hub,
+    pub(crate) run: RunId,
+    pub(crate) tail: Arc<Tail>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let fanout = &self.hub.fanout;
+        fanout.followers.fetch_sub(1, Ordering::Relaxed);
+        let mut shard = fanout.shard(&self.run);
+        if self.tail.followers.fetch_sub(1, Ordering::Relaxed) == 1 {
+            shard.remove(&self.run);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! The newest events of one followed stream, in memory, shared by its followers.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use runcast_event::Offset;
+use runcast_log::{Record, StreamStat};
+use tokio::sync::watch;
+
+use crate::batch::{Batch, Slice};
+
+/// One followed stream. Exists while it has followers.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    budget: Arc<TailBudget>,
+    state: Mutex<TailState>,
+    /// Told after every change; followers wait on it.
+    changed: watch::Sender<()>,
+    /// Followers; changed only under the lock of the map that the tail is in.
+    pub(crate) followers: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct TailState {
+    /// Consecutive batches, the newest last.
+    batches: VecDeque<Arc<Batch>>,
+    bytes: usize,
+    last: Offset,
+    closed: bool,
+    /// How often the stream was deleted while it was followed.
+    deletions: u64,
+}
+
+/// What the tail has for a follower that wants the event at `next`.
+#[derive(Debug)]
+pub(crate) enum Look {
+    /// The event and those that became durable with it.
+    Events(Slice),
+    /// The event is older than the tail: it is in the log.
+    InLog,
+    /// The event does not exist yet.
+    NotYet,
+    /// The event will never be: the stream is closed.
+    End,
+    /// The stream that the follower followed was deleted.
+    Deleted,
+}
+
+/// Bytes that all tails together hold.
+#[derive(Debug)]
+pub(crate) struct TailBudget {
+    pub(crate) stream_bytes_max: usize,
+    pub(crate) total_bytes_max: usize,
+    pub(crate) total_bytes: AtomicUsize,
+}
+
+impl Tail {
+    pub(crate) fn new(budget: Arc<TailBudget>) -> Arc<Self> {
+        let (changed, followers) = (watch::Sender::new(()), AtomicUsize::new(0));
+        Arc::new(Self { budget, state: Mutex::default(), changed, followers })
+    }
+
+    fn state(&self) -> MutexGuard<'_, TailState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    pub(crate) fn deletions(&self) -> u64 {
+        self.state().deletions
+    }
+
+    /// Takes in how the log stood after the tail was made. False when the stream was deleted since
+    /// `deletions` was read, so that `stat` may be of another incarnation.
+    pub(crate) fn catch_up_with(&self, stat: &StreamStat, deletions: u64) -> bool {
+        let mut state = self.state();
+        if state.deletions != deletions {
+            return false;
+        }
+        if stat.last >= state.last {
+            state.last = stat.last;
+            state.closed = stat.closed;
+        }
+        true
+    }
+
+    /// Takes in a commit: the stream's next events.
+    pub(crate) fn push(&self, records: Vec<Record>, stat: &StreamStat) {
+        let budget = &self.budget;
+        let batch = Batch::new(stat.epoch, records);
+        let mut state = self.state();
+        state.last = batch.last();
+        state.closed = stat.closed;
+        state.bytes += batch.bytes;
+        budget.total_bytes.fetch_add(batch.bytes, Ordering::Relaxed);
+        state.batches.push_back(batch);
+        while state.bytes > budget.stream_bytes_max
+            || budget.total_bytes.load(Ordering::Relaxed) > budget.total_bytes_max
+        {
+            let Some(oldest) = state.batches.pop_front() else { break };
+            state.bytes -= oldest.bytes;
+            budget.total_bytes.fetch_sub(oldest.bytes, Ordering::Relaxed);
+        }
+        drop(state);
+        self.changed.send_replace(());
+    }
+
+    /// Takes in that the stream was deleted.
+    pub(crate) fn delete(&self) {
+        let mut state = self.state();
+        self.budget.total_bytes.fetch_sub(state.bytes, Ordering::Relaxed);
+        let deletions = state.deletions + 1;
+        *state = TailState { deletions, ..TailState::default() };
+        drop(state);
+        self.changed.send_replace(());
+    }
+
+    /// Looks for the event at `next`, for a follower that joined when the stream had been deleted
+    /// `deletions` times.
+    pub(crate) fn look(&self, next: Offset, deletions: u64) -> Look {
+        let state = self.state();
+        if state.deletions != deletions {
+            return Look::Deleted;
+        }
+        if next > state.last {
+            return if state.closed { Look::End } else { Look::NotYet };
+        }
+        let at = state.batches.partition_point(|batch| batch.last() < next);
+        match state.batches.get(at) {
+            Some(batch) if batch.first() <= next => {
+                Look::Events(Slice::from_offset(Arc::clone(batch), next))
+            }
+            _ => Look::InLog,
+        }
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        let bytes = self.state().bytes;
+        self.budget.total_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
