@@ -1,1 +1,14 @@
+//! Rust client of Runcast: append and read over HTTP, follow live with resume.
+//!
+//! [`Client`] is one request, one answer, and never retries: [`ClientError::is_retryable`] says
+//! whether that would help. What retries by itself is built on top of it.
 
+mod answer;
+mod api;
+mod error;
+mod request;
+
+pub use answer::{AppendAnswer, EventPage, Gap, RunInfo, RunList};
+pub use api::Client;
+pub use error::{ClientError, Problem};
+pub use request::{ListQuery, PageQuery, Producer, RunDefinition};

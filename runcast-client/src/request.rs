@@ -1,0 +1,78 @@
+//! What is asked of the server.
+
+use runcast_event::{Cursor, ProducerId, RunId, Timestamp};
+use serde::Serialize;
+
+/// Who appends, and the number of the first event: makes a retry safe.
+///
+/// A producer numbers its events 0, 1, 2 … within an epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Producer {
+    /// Who.
+    pub id: ProducerId,
+    /// Its incarnation; a higher one fences lower ones off.
+    pub epoch: u64,
+    /// The number of the first event of the request.
+    pub sequence: u64,
+}
+
+/// What defines a run.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct RunDefinition {
+    /// Its id; the server makes one when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<RunId>,
+    /// Which workflow it is a run of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<String>,
+    /// A name for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What it can be found by.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Its stages, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<serde_json::Value>,
+    /// Its steps.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<serde_json::Value>,
+    /// Its parallel attempts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub variations: Vec<serde_json::Value>,
+    /// Anything else about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
+    /// How long its events are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention: Option<serde_json::Map<String, serde_json::Value>>,
+    /// When it must have ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
+}
+
+/// Which runs to list.
+#[derive(Debug, Clone, Default)]
+pub struct ListQuery {
+    /// Any of these; all when empty.
+    pub statuses: Vec<String>,
+    /// Of this workflow.
+    pub workflow: Option<String>,
+    /// All of these.
+    pub tags: Vec<String>,
+    /// How many at most, 1 to 1,000; the server's default when absent.
+    pub limit: Option<u32>,
+    /// Where the page before ended.
+    pub cursor: Option<String>,
+}
+
+/// Which events to read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PageQuery {
+    /// Events after this one.
+    pub after: Cursor,
+    /// How many at most, 1 to 1,000; the server's default when absent.
+    pub limit: Option<u32>,
+    /// How long an empty page waits for an event, at most 60,000.
+    pub wait_ms: Option<u32>,
+}
