@@ -43,6 +43,16 @@ impl Payload {
         std::str::from_utf8(&rest[..end]).unwrap_or_default()
     }
 
+    /// When the event happened, as it is written, read without parsing the rest.
+    #[must_use]
+    pub fn time_text(&self) -> &str {
+        const BETWEEN: &[u8] = b"\",\"time\":\"";
+        let start = HEAD.len() + self.event_type().len() + BETWEEN.len();
+        let rest = self.0.get(start..).unwrap_or_default();
+        let end = memchr::memchr(b'"', rest).unwrap_or(rest.len());
+        std::str::from_utf8(&rest[..end]).unwrap_or_default()
+    }
+
     /// Writes the event as a reader gets it: the payload with the offset in front.
     pub fn write_json(&self, offset: Offset, out: &mut Vec<u8>) {
         use std::io::Write as _;

@@ -22,6 +22,7 @@ fn the_stored_form_is_one_line_with_the_type_first() {
         r#"{"type":"output","time":"1970-01-01T00:00:00.000000Z","channel":"output","stage":4,"data":{"b": 1.0,"text":"a\nb"}}"#
     );
     assert_eq!(event.payload.event_type(), "output");
+    assert_eq!(event.payload.time_text(), "1970-01-01T00:00:00.000000Z");
     assert!(!event.terminal);
     let mut wire = Vec::new();
     event.payload.write_json(Offset::new(7), &mut wire);
