@@ -1,0 +1,3 @@
+//! Measures Runcast: the load generator and the floor.
+
+fn main() {}
