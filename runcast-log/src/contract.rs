@@ -15,7 +15,8 @@ use runcast_event::{Epoch, Offset, ProducerId, RunId};
 pub trait Log: Send + Sync + 'static {
     /// Appends a batch to a stream and answers once it is durable.
     ///
-    /// Once called, the append happens even if the returned future is dropped.
+    /// An append that has been taken up (at once, unless the log is saturated and the caller has to
+    /// wait for a place) happens even if the returned future is dropped.
     async fn append(&self, append: Append) -> Result<Appended, AppendError>;
 
     /// Reads events after `after`, in order, up to the limit; fewer only at the stream's end.
@@ -56,11 +57,13 @@ pub trait Log: Send + Sync + 'static {
 pub struct Append {
     /// The stream.
     pub run: RunId,
-    /// The events, opaque; at least one.
+    /// The events, opaque; at least one. A batch without events changes nothing.
     pub events: Vec<Bytes>,
     /// Close the stream behind this batch, in the same step.
     pub close: bool,
     /// Only if the stream's last offset is this one (0: the stream is empty or does not exist).
+    /// Events of the batch that were stored before count as standing behind it, so that a retry
+    /// may say what the first try said.
     pub expected_last: Option<Offset>,
     /// Who appends and the number of the first event, for exactly-once retries.
     pub producer: Option<ProducerStamp>,
@@ -209,7 +212,9 @@ pub struct StreamStat {
     /// The current epoch.
     pub epoch: Epoch,
     /// For each epoch that acknowledged events were lost before: the epoch, and the last offset
-    /// that it shares with the one before. Nearly always empty.
+    /// that it shares with the one before (0 for a stream that was deleted and made again). A
+    /// cursor of an earlier epoch is true up to the smallest offset among all later epochs here.
+    /// Nearly always empty.
     pub epoch_bases: Arc<[(Epoch, Offset)]>,
 }
 
@@ -278,4 +283,9 @@ pub enum Committed {
 pub trait CommitObserver: Send + Sync + 'static {
     /// One group commit's changes.
     fn committed(&self, changes: Vec<Committed>);
+}
+
+/// Observes nothing.
+impl CommitObserver for () {
+    fn committed(&self, _changes: Vec<Committed>) {}
 }

@@ -4,8 +4,11 @@
 //! kept. Never parses an event and never hears of HTTP.
 
 mod contract;
+mod memory;
+mod stream;
 
 pub use contract::{
     Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Log, LogHealth, Page,
     ProducerStamp, ReadError, ReadLimit, Record, StreamStat,
 };
+pub use memory::MemoryLog;

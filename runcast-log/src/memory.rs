@@ -1,0 +1,174 @@
+//! A log that lives in memory: what tests of other parts run on.
+//!
+//! Keeps the whole contract except that nothing outlives the process. Commits are made under one
+//! lock, so that the observer hears of them in order.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use runcast_event::{Epoch, Offset, RunId};
+
+use crate::contract::{
+    Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Log, LogHealth, Page,
+    ReadError, ReadLimit, Record, StreamStat,
+};
+use crate::stream::{self, Phase, Placement, Plan, Rules, Stream};
+
+/// The most producers that a stream remembers.
+const PRODUCERS_MAX: usize = 1_024;
+
+/// Streams in memory.
+pub struct MemoryLog {
+    /// Held over a whole commit. None once the log is shut down.
+    observer: Mutex<Option<Arc<dyn CommitObserver>>>,
+    streams: Mutex<BTreeMap<RunId, Kept>>,
+}
+
+struct Kept {
+    stream: Stream,
+    events: Vec<Bytes>,
+}
+
+impl MemoryLog {
+    /// An empty log that tells `observer` of every commit. `Arc::new(())` observes nothing.
+    #[must_use]
+    pub fn new(observer: Arc<dyn CommitObserver>) -> Arc<Self> {
+        Arc::new(Self {
+            observer: Mutex::new(Some(observer)),
+            streams: Mutex::new(BTreeMap::new()),
+        })
+    }
+
+    fn streams(&self) -> MutexGuard<'_, BTreeMap<RunId, Kept>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn observer(&self) -> MutexGuard<'_, Option<Arc<dyn CommitObserver>>> {
+        self.observer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn commit(&self, append: &Append) -> Result<Appended, AppendError> {
+        let observer = self.observer();
+        let Some(observer) = observer.as_ref() else {
+            return Err(AppendError::Unavailable { reason: SHUT_DOWN.to_owned() });
+        };
+        let (appended, change) = self.store(append)?;
+        if let Some(change) = change {
+            observer.committed(vec![change]);
+        }
+        Ok(appended)
+    }
+
+    fn store(&self, append: &Append) -> Result<(Appended, Option<Committed>), AppendError> {
+        let rules = Rules { producers_max: PRODUCERS_MAX, first_epoch: Epoch::FIRST };
+        let mut streams = self.streams();
+        let standing = streams.get(&append.run).map(|kept| &kept.stream);
+        let placement = match stream::decide(standing, append, rules)? {
+            Plan::Acknowledge(appended) => return Ok((appended, None)),
+            Plan::Store(placement) => placement,
+        };
+        let kept = streams
+            .entry(append.run.clone())
+            .or_insert_with(|| Kept { stream: Stream::new(placement.epoch), events: Vec::new() });
+        Ok((placement.appended(append), Some(kept.take(append, &placement))))
+    }
+}
+
+impl Kept {
+    fn take(&mut self, append: &Append, placement: &Placement) -> Committed {
+        self.stream.advance(&placement.advance(append));
+        let new = &append.events[placement.duplicates..];
+        self.events.extend_from_slice(new);
+        let records = new.iter().zip(placement.first.get()..).map(record).collect();
+        Committed::Appended { run: append.run.clone(), records, stat: self.stream.stat() }
+    }
+
+    fn page(&self, after: Offset, limit: ReadLimit) -> Page {
+        let skipped = usize::try_from(after.get()).unwrap_or(usize::MAX).min(self.events.len());
+        let events = self.events[skipped..].iter();
+        let mut bytes = 0;
+        let mut records = Vec::new();
+        for (event, offset) in
+            events.zip(after.get().saturating_add(1)..).take(limit.events_max.max(1))
+        {
+            bytes += event.len();
+            if bytes > limit.bytes_max && !records.is_empty() {
+                break;
+            }
+            records.push(record((event, offset)));
+        }
+        Page { records, stat: self.stream.stat() }
+    }
+}
+
+fn record((event, offset): (&Bytes, u64)) -> Record {
+    Record { offset: Offset::new(offset), payload: event.clone() }
+}
+
+const SHUT_DOWN: &str = "it is shut down";
+
+#[async_trait]
+impl Log for MemoryLog {
+    async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        self.commit(&append)
+    }
+
+    async fn read(&self, run: &RunId, after: Offset, limit: ReadLimit) -> Result<Page, ReadError> {
+        match self.streams().get(run) {
+            None => Err(ReadError::NotFound),
+            Some(kept) if kept.stream.phase == Phase::Deleted => Err(ReadError::Deleted),
+            Some(kept) => Ok(kept.page(after, limit)),
+        }
+    }
+
+    async fn stat(&self, run: &RunId) -> Result<Option<StreamStat>, ReadError> {
+        match self.streams().get(run) {
+            None => Ok(None),
+            Some(kept) if kept.stream.phase == Phase::Deleted => Err(ReadError::Deleted),
+            Some(kept) => Ok(Some(kept.stream.stat())),
+        }
+    }
+
+    async fn list(
+        &self,
+        after: Option<&RunId>,
+        limit: usize,
+    ) -> Result<Vec<(RunId, StreamStat)>, ReadError> {
+        let streams = self.streams();
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let alive = streams
+            .range::<RunId, _>((start, Bound::Unbounded))
+            .filter(|(_, kept)| kept.stream.phase != Phase::Deleted);
+        Ok(alive.take(limit).map(|(run, kept)| (run.clone(), kept.stream.stat())).collect())
+    }
+
+    async fn delete(&self, run: &RunId) -> Result<bool, DeleteError> {
+        let observer = self.observer();
+        let Some(observer) = observer.as_ref() else {
+            return Err(DeleteError::Unavailable { reason: SHUT_DOWN.to_owned() });
+        };
+        match self.streams().get_mut(run) {
+            Some(kept) if kept.stream.phase != Phase::Deleted => {
+                kept.stream.delete();
+                kept.events = Vec::new();
+            }
+            _ => return Ok(false),
+        }
+        observer.committed(vec![Committed::Deleted { run: run.clone() }]);
+        Ok(true)
+    }
+
+    fn health(&self) -> LogHealth {
+        match *self.observer() {
+            Some(_) => LogHealth::Healthy,
+            None => LogHealth::Failed { reason: SHUT_DOWN.to_owned() },
+        }
+    }
+
+    async fn shut_down(&self) {
+        self.observer().take();
+    }
+}

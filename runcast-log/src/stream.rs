@@ -1,0 +1,346 @@
+//! One stream's state, and what becomes of an append to it.
+//!
+//! Pure: every engine decides by [`decide`], makes the decision durable in its own way, and then
+//! takes it over with [`Stream::advance`]. Nothing here knows of disks, time or tasks.
+
+use std::sync::Arc;
+
+use runcast_event::{Epoch, Offset, ProducerId};
+
+use crate::contract::{Append, AppendError, Appended, StreamStat};
+
+#[cfg(test)]
+mod tests;
+
+/// The most epochs whose bases a stream remembers. Past it the two oldest become one, which can
+/// only make a gap larger than it was, never hide one.
+const EPOCH_BASES_MAX: usize = 32;
+
+/// Whether a stream takes events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Open,
+    Closed,
+    /// Kept as a tombstone, so that the name's next stream has a higher epoch.
+    Deleted,
+}
+
+/// How a stream stands and who has appended to it. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stream {
+    pub(crate) first: Offset,
+    pub(crate) last: Offset,
+    pub(crate) phase: Phase,
+    pub(crate) epoch: Epoch,
+    pub(crate) epoch_bases: Arc<[(Epoch, Offset)]>,
+    producers: Producers,
+}
+
+/// What the engine adds to a decision.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    /// The most producers that a stream remembers.
+    pub(crate) producers_max: usize,
+    /// The epoch of a stream whose name was never used.
+    pub(crate) first_epoch: Epoch,
+}
+
+/// What is to be done with an append.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Plan {
+    /// All of it is stored already, or there is nothing to store.
+    Acknowledge(Appended),
+    /// The events behind the first `duplicates` are to be stored.
+    Store(Placement),
+}
+
+/// Where the new events of a batch go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Placement {
+    /// The stream is made by this append.
+    pub(crate) begins: bool,
+    pub(crate) epoch: Epoch,
+    /// The offset of the first event that is stored.
+    pub(crate) first: Offset,
+    /// How many events of the batch are stored already and passed over.
+    pub(crate) duplicates: usize,
+}
+
+impl Placement {
+    /// What carrying out this decision does to the stream.
+    pub(crate) fn advance<'a>(&self, append: &'a Append) -> Advance<'a> {
+        Advance {
+            begins: self.begins,
+            epoch: self.epoch,
+            first: self.first,
+            count: (append.events.len() - self.duplicates) as u64,
+            close: append.close,
+            producer: append.producer.as_ref().map(|stamp| {
+                let sequence = stamp.sequence + self.duplicates as u64;
+                (ProducerName::Id(&stamp.id), stamp.epoch, sequence)
+            }),
+        }
+    }
+
+    /// The answer once it is carried out.
+    pub(crate) fn appended(&self, append: &Append) -> Appended {
+        let stored = (append.events.len() - self.duplicates) as u64;
+        Appended {
+            epoch: self.epoch,
+            last: Offset::new(self.first.get() - 1 + stored),
+            stored,
+            duplicates: self.duplicates as u64,
+        }
+    }
+}
+
+/// Events that came to a stream: a decision carried out, or read back from a log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Advance<'a> {
+    pub(crate) begins: bool,
+    pub(crate) epoch: Epoch,
+    pub(crate) first: Offset,
+    pub(crate) count: u64,
+    pub(crate) close: bool,
+    /// Who appended, its epoch, and the sequence of the first event.
+    pub(crate) producer: Option<(ProducerName<'a>, u64, u64)>,
+}
+
+/// A producer's id as the caller has it: an id that exists is cheaper to keep than a text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ProducerName<'a> {
+    Id(&'a ProducerId),
+    Text(&'a str),
+}
+
+/// Decides an append to a stream; `standing` is none if the name was never used.
+pub(crate) fn decide(
+    standing: Option<&Stream>,
+    append: &Append,
+    rules: Rules,
+) -> Result<Plan, AppendError> {
+    match standing {
+        Some(stream) if stream.phase != Phase::Deleted => stream.decide(append, rules),
+        _ => begin(standing, append, rules),
+    }
+}
+
+/// Decides an append that makes its stream.
+fn begin(tombstone: Option<&Stream>, append: &Append, rules: Rules) -> Result<Plan, AppendError> {
+    if !append.create || append.events.is_empty() {
+        return Err(AppendError::NotFound);
+    }
+    if let Some(stamp) = &append.producer
+        && stamp.sequence != 0
+    {
+        return Err(AppendError::SequenceGap { sequence: stamp.sequence, expected: 0 });
+    }
+    check_expected(append, Offset::START, 0)?;
+    let epoch = tombstone.map_or(rules.first_epoch, |stream| stream.epoch.next());
+    Ok(Plan::Store(Placement { begins: true, epoch, first: Offset::new(1), duplicates: 0 }))
+}
+
+/// The duplicates of a retry stand behind the offset that the first try expected.
+fn check_expected(append: &Append, actual: Offset, duplicates: u64) -> Result<(), AppendError> {
+    match append.expected_last {
+        Some(expected) if expected.get().saturating_add(duplicates) != actual.get() => {
+            Err(AppendError::OffsetMismatch { expected, actual })
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Stream {
+    /// An empty stream in its epoch. An epoch that is not the first shares nothing with earlier
+    /// ones.
+    pub(crate) fn new(epoch: Epoch) -> Self {
+        let epoch_bases = if epoch == Epoch::FIRST {
+            Arc::default()
+        } else {
+            Arc::from([(epoch, Offset::START)])
+        };
+        Self {
+            first: Offset::new(1),
+            last: Offset::START,
+            phase: Phase::Open,
+            epoch,
+            epoch_bases,
+            producers: Producers::default(),
+        }
+    }
+
+    /// The stream as the contract shows it.
+    pub(crate) fn stat(&self) -> StreamStat {
+        StreamStat {
+            first: self.first,
+            last: self.last,
+            closed: self.phase == Phase::Closed,
+            epoch: self.epoch,
+            epoch_bases: Arc::clone(&self.epoch_bases),
+        }
+    }
+
+    fn decide(&self, append: &Append, rules: Rules) -> Result<Plan, AppendError> {
+        let numbered = self.producers.check(append)?;
+        let duplicates = numbered.duplicates();
+        let all_stored = duplicates == append.events.len();
+        if all_stored {
+            return Ok(Plan::Acknowledge(Appended {
+                epoch: self.epoch,
+                last: self.last,
+                stored: 0,
+                duplicates: duplicates as u64,
+            }));
+        }
+        if self.phase == Phase::Closed {
+            return Err(AppendError::Closed { last: self.last });
+        }
+        if let Numbering::Gap { sequence, expected } = numbered {
+            return Err(AppendError::SequenceGap { sequence, expected });
+        }
+        if numbered == Numbering::NewProducer && self.producers.len() >= rules.producers_max {
+            return Err(AppendError::TooManyProducers { max: rules.producers_max });
+        }
+        check_expected(append, self.last, duplicates as u64)?;
+        let first = self.last.next();
+        Ok(Plan::Store(Placement { begins: false, epoch: self.epoch, first, duplicates }))
+    }
+
+    /// Takes over events that were decided on. They follow the stream's last one.
+    pub(crate) fn advance(&mut self, advance: &Advance<'_>) {
+        if advance.begins {
+            *self = Self::new(advance.epoch);
+        }
+        debug_assert_eq!(self.last.next(), advance.first, "offsets have no hole");
+        self.last = self.last.plus(advance.count);
+        if advance.close {
+            self.phase = Phase::Closed;
+        }
+        if let Some((name, epoch, sequence)) = advance.producer {
+            self.producers.set(name, Mark { epoch, next: sequence + advance.count });
+        }
+    }
+
+    /// Becomes a tombstone.
+    pub(crate) fn delete(&mut self) {
+        self.phase = Phase::Deleted;
+        self.first = self.last.next();
+        self.epoch_bases = Arc::default();
+        self.producers = Producers::default();
+    }
+
+    /// Goes into the next epoch because acknowledged events may have been lost behind `last`. A
+    /// closed stream has lost nothing: its end is there.
+    pub(crate) fn begin_epoch(&mut self) {
+        match self.phase {
+            Phase::Closed => return,
+            Phase::Deleted => {
+                self.epoch = self.epoch.next();
+                return;
+            }
+            Phase::Open => self.epoch = self.epoch.next(),
+        }
+        let mut bases = self.epoch_bases.to_vec();
+        bases.push((self.epoch, self.last));
+        if bases.len() > EPOCH_BASES_MAX {
+            let (_, oldest) = bases.remove(0);
+            let (_, base) = &mut bases[0];
+            *base = oldest.min(*base);
+        }
+        self.epoch_bases = Arc::from(bases);
+    }
+}
+
+/// How a batch's sequence numbers stand to those that are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Numbering {
+    /// No producer, or the next numbers of a known one, or a known one's higher epoch.
+    Next,
+    NewProducer,
+    /// So many events at the front of the batch are stored already.
+    Repeats(usize),
+    Gap {
+        sequence: u64,
+        expected: u64,
+    },
+}
+
+impl Numbering {
+    fn duplicates(self) -> usize {
+        match self {
+            Self::Repeats(count) => count,
+            Self::Next | Self::NewProducer | Self::Gap { .. } => 0,
+        }
+    }
+}
+
+/// How far a producer has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mark {
+    epoch: u64,
+    /// The sequence of the event after its last.
+    next: u64,
+}
+
+/// A stream's producers, sorted by id. Shared until it changes, so that a stream is cheap to clone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Producers(Option<Arc<Vec<(ProducerId, Mark)>>>);
+
+impl Producers {
+    fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |all| all.len())
+    }
+
+    fn find(&self, id: &str) -> Result<usize, usize> {
+        let all = self.0.as_ref().map_or(&[][..], |all| all.as_slice());
+        all.binary_search_by(|(other, _)| other.as_str().cmp(id))
+    }
+
+    fn get(&self, id: &str) -> Option<Mark> {
+        let at = self.find(id).ok()?;
+        self.0.as_ref().map(|all| all[at].1)
+    }
+
+    fn set(&mut self, name: ProducerName<'_>, mark: Mark) {
+        let text = match name {
+            ProducerName::Id(id) => id.as_str(),
+            ProducerName::Text(text) => text,
+        };
+        let place = self.find(text);
+        let all = Arc::make_mut(self.0.get_or_insert_default());
+        match place {
+            Ok(at) => all[at].1 = mark,
+            Err(at) => {
+                let id = match name {
+                    ProducerName::Id(id) => Some(id.clone()),
+                    ProducerName::Text(text) => ProducerId::new(text).ok(),
+                };
+                if let Some(id) = id {
+                    all.insert(at, (id, mark));
+                }
+            }
+        }
+    }
+
+    fn check(&self, append: &Append) -> Result<Numbering, AppendError> {
+        let Some(stamp) = &append.producer else { return Ok(Numbering::Next) };
+        let (known, expected) = match self.get(stamp.id.as_str()) {
+            None => (false, 0),
+            Some(mark) if stamp.epoch < mark.epoch => {
+                return Err(AppendError::Fenced { epoch: stamp.epoch, current: mark.epoch });
+            }
+            Some(mark) if stamp.epoch > mark.epoch => (true, 0),
+            Some(mark) => (true, mark.next),
+        };
+        let sequence = stamp.sequence;
+        Ok(match expected.checked_sub(sequence) {
+            None => Numbering::Gap { sequence, expected },
+            Some(0) if known => Numbering::Next,
+            Some(0) => Numbering::NewProducer,
+            Some(stored) => {
+                let count = usize::try_from(stored).unwrap_or(usize::MAX);
+                Numbering::Repeats(count.min(append.events.len()))
+            }
+        })
+    }
+}
