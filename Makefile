@@ -1,0 +1,55 @@
+# The one menu. CI calls these targets and nothing else.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+BENCH ?=
+
+.PHONY: help run test check bench build ui tools browser
+
+help: ## List the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+run: build ## Build, start the server with the embedded log, and show a live run
+	@scripts/live-run
+
+test: check browser ## Install what tests need, then run every suite
+	$(CARGO) nextest run --workspace --no-fail-fast
+	npm test
+	npm run e2e
+
+check: tools ui ## Format, lint and types, in every language; the documents' promises
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
+	npm run check
+	.venv/bin/ruff check examples scripts
+	.venv/bin/ruff format --check examples scripts
+	scripts/check-architecture
+
+bench: ui ## Measure the server beside a floor; BENCH="--quick fanout" passes arguments
+	$(CARGO) build --release --locked -p runcast -p runcast-bench
+	$(CARGO) run --release --locked -p runcast-bench --bin runcast-bench -- $(BENCH)
+
+build: ui ## Build the binary with the web UI in it: target/debug/runcast
+	$(CARGO) build --locked -p runcast
+
+ui: node_modules/.package-lock.json ## Build the web UI
+	npm run build
+
+node_modules/.package-lock.json: package-lock.json package.json
+	npm ci --no-audit --no-fund
+	@touch $@
+
+tools: .venv/bin/ruff
+	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install cargo-nextest --locked
+
+.venv/bin/ruff: scripts/requirements.txt
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet --requirement scripts/requirements.txt
+	@touch $@
+
+browser:
+	@scripts/install-browser
