@@ -311,6 +311,39 @@ mod tests {
         assert!(CATALOGUE.is_sorted_by(|a, b| a.name < b.name));
     }
 
+    /// The event's row in docs/events.md: required things in bold.
+    fn row(entry: &EventType) -> String {
+        let word = |kind: Kind| match kind {
+            Kind::Text => "string",
+            Kind::Name => "name",
+            Kind::Count => "whole number from 0",
+            Kind::Integer => "whole number",
+            Kind::Fraction => "0 to 1",
+            Kind::Object => "object",
+            Kind::TextOrObject => "string or object",
+            Kind::Texts => "strings",
+            Kind::Array => "array",
+            Kind::Tags => "tags",
+            Kind::Time => "time",
+            Kind::Any => "any",
+        };
+        let labels = entry.labels.iter().map(|label| format!("label **{label}**"));
+        let fields = entry.fields.iter().map(|field| match field.required {
+            true => format!("**{}** {}", field.name, word(field.kind)),
+            false => format!("{} {}", field.name, word(field.kind)),
+        });
+        let needs: Vec<_> = labels.chain(fields).collect();
+        format!("| `{}` | `{}` | {} |", entry.name, entry.channel, needs.join(", "))
+    }
+
+    #[test]
+    fn the_documentation_has_every_typed_event_as_it_is() {
+        let document = include_str!("../../docs/events.md");
+        let missing: Vec<_> =
+            CATALOGUE.iter().map(row).filter(|row| !document.contains(row)).collect();
+        assert!(missing.is_empty(), "docs/events.md lacks:\n{}", missing.join("\n"));
+    }
+
     #[test]
     fn a_dotted_name_is_custom_and_a_bare_or_reserved_one_is_refused() {
         assert!(resolve("my.event").unwrap().is_none());
