@@ -1,1 +1,44 @@
-fn main() {}
+//! The `runcast` command. Only dispatches: each command is a module of its own.
+//!
+//! Exit codes: 0 success, 1 failure, 2 wrong usage; `exec` and `tail` give those of the run.
+
+mod failure;
+mod global;
+mod palette;
+mod runs;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::global::Global;
+
+/// Durable, ordered, live event streams for agent and workflow runs.
+#[derive(Parser)]
+#[command(name = "runcast", version, max_term_width = 100, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Start here:
+  runcast serve                      a server on http://127.0.0.1:7070
+  runcast demo                       a run to look at
+
+Exit codes: 0 success, 1 failure, 2 wrong usage; tail and exec give those of the run.";
+
+#[derive(Subcommand)]
+enum Command {
+    Runs(runs::Args),
+}
+
+fn main() -> ExitCode {
+    let Cli { global, command } = Cli::parse();
+    let outcome = match command {
+        Command::Runs(args) => runs::run(args, &global),
+    };
+    outcome.unwrap_or_else(|error| failure::report(&error))
+}
