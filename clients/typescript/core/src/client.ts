@@ -1,0 +1,158 @@
+/**
+ * The calls about runs: list, get, page, remove; and the way to follow one.
+ *
+ * Owns addresses and the reading of answers. Retries nothing: the caller knows whether it still
+ * wants the answer.
+ */
+
+import { Follow, type FollowOptions } from "./follow.ts";
+import { NetworkError, ProblemError, ProtocolError } from "./problem.ts";
+import type { Page, Run, RunStatus } from "./run.ts";
+
+export interface ClientOptions {
+  /** Where the server is; by default the page's own origin. */
+  readonly url?: string;
+  /** By default the global `fetch`. */
+  readonly fetch?: typeof fetch;
+  /** After this long without an answer a call fails; by default 30 s, and more with `wait_ms`. */
+  readonly timeout_ms?: number;
+}
+
+export interface ListQuery {
+  readonly status?: readonly RunStatus[];
+  readonly workflow?: string;
+  /** Runs that have all of these. */
+  readonly tag?: readonly string[];
+  /** 1 to 1,000; by default 100. */
+  readonly limit?: number;
+  /** `next` of the list before. */
+  readonly cursor?: string;
+  /** The `etag` of an earlier answer to the same query. */
+  readonly etag?: string;
+  readonly signal?: AbortSignal;
+}
+
+/** A list, or the fact that it is what it was when it had the `etag` that was sent. */
+export type RunList =
+  | {
+      readonly changed: true;
+      readonly runs: readonly Run[];
+      readonly next: string | null;
+      readonly etag: string | null;
+    }
+  | { readonly changed: false };
+
+export interface PageQuery {
+  /** A cursor; by default from the first event. */
+  readonly after?: string;
+  /** 1 to 1,000; by default 100. */
+  readonly limit?: number;
+  /** Only events with this text in their type or in a string of their data. */
+  readonly contains?: string;
+  /** An empty page waits this long for an event; at most 60,000. */
+  readonly wait_ms?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** How long a call may take without `timeout_ms`. */
+const TIMEOUT_MS = 30_000;
+
+export class Client {
+  readonly #base: string;
+  readonly #fetch: typeof fetch;
+  readonly #timeoutMs: number;
+
+  constructor(options: ClientOptions = {}) {
+    this.#base = (options.url ?? "").replace(/\/+$/, "");
+    this.#fetch = options.fetch ?? ((input, init) => fetch(input, init));
+    this.#timeoutMs = options.timeout_ms ?? TIMEOUT_MS;
+  }
+
+  /** The address of a run in the API. */
+  runUrl(run: string): string {
+    return `${this.#base}/v1/runs/${encodeURIComponent(run)}`;
+  }
+
+  /** Runs, newest first. */
+  async list(query: ListQuery = {}): Promise<RunList> {
+    const search = new URLSearchParams();
+    for (const status of query.status ?? []) search.append("status", status);
+    for (const tag of query.tag ?? []) search.append("tag", tag);
+    if (query.workflow !== undefined) search.set("workflow", query.workflow);
+    if (query.limit !== undefined) search.set("limit", `${query.limit}`);
+    if (query.cursor !== undefined) search.set("cursor", query.cursor);
+    const headers: Record<string, string> = { Accept: "application/json" };
+    if (query.etag !== undefined) headers["If-None-Match"] = query.etag;
+    const address = withQuery(`${this.#base}/v1/runs`, search);
+    const response = await this.#call(address, { headers }, query.signal);
+    if (response.status === 304) return { changed: false };
+    const body = (await json(response)) as { runs: Run[]; next: string | null };
+    return { changed: true, ...body, etag: response.headers.get("ETag") };
+  }
+
+  /** The run's state, true at its `offset`. */
+  async get(run: string, signal?: AbortSignal): Promise<Run> {
+    const headers = { Accept: "application/json" };
+    return (await json(await this.#call(this.runUrl(run), { headers }, signal))) as Run;
+  }
+
+  /** Some events after a cursor. */
+  async page(run: string, query: PageQuery = {}): Promise<Page> {
+    const search = new URLSearchParams();
+    if (query.after !== undefined) search.set("after", query.after);
+    if (query.limit !== undefined) search.set("limit", `${query.limit}`);
+    if (query.contains !== undefined) search.set("contains", query.contains);
+    if (query.wait_ms !== undefined) search.set("wait", `${query.wait_ms}`);
+    const address = withQuery(`${this.runUrl(run)}/events`, search);
+    const init = { headers: { Accept: "application/json" } };
+    return (await json(await this.#call(address, init, query.signal, query.wait_ms))) as Page;
+  }
+
+  /** Deletes a run with all its events. */
+  async remove(run: string, signal?: AbortSignal): Promise<void> {
+    await this.#call(this.runUrl(run), { method: "DELETE" }, signal);
+  }
+
+  /** Follows a run, now or when it begins. */
+  follow(run: string, options: FollowOptions = {}): Follow {
+    return new Follow(this.runUrl(run), { fetch: this.#fetch, ...options });
+  }
+
+  async #call(
+    address: string,
+    init: RequestInit,
+    signal: AbortSignal | undefined,
+    extraMs = 0,
+  ): Promise<Response> {
+    const limit = AbortSignal.timeout(this.#timeoutMs + extraMs);
+    const either = signal ? AbortSignal.any([signal, limit]) : limit;
+    let response: Response;
+    try {
+      // The browser's cache would answer a poll with what it had before.
+      response = await this.#fetch(address, { ...init, signal: either, cache: "no-store" });
+    } catch (error) {
+      if (signal?.aborted) throw signal.reason;
+      throw new NetworkError("the server does not answer", { cause: error });
+    }
+    if (!response.ok && response.status !== 304) throw await ProblemError.from(response);
+    return response;
+  }
+}
+
+async function json(response: Response): Promise<unknown> {
+  try {
+    return await response.json();
+  } catch (error) {
+    if (error instanceof SyntaxError) {
+      throw new ProtocolError("the answer is not JSON", { cause: error });
+    }
+    // The connection broke in the middle of the answer, or the caller gave up.
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new NetworkError("the answer was cut off", { cause: error });
+  }
+}
+
+function withQuery(address: string, search: URLSearchParams): string {
+  const query = search.toString();
+  return query === "" ? address : `${address}?${query}`;
+}

@@ -1,0 +1,29 @@
+/**
+ * Follows Runcast runs from a browser or from Node.
+ *
+ * Owns the wire contract as a client sees it: events, cursors, problems, the event stream and its
+ * resumption. Imports no framework and has no dependency.
+ */
+
+export { type BackoffOptions, backoffDelay } from "./backoff.ts";
+export {
+  Client,
+  type ClientOptions,
+  type ListQuery,
+  type PageQuery,
+  type RunList,
+} from "./client.ts";
+export { type Cursor, formatCursor, parseCursor, START } from "./cursor.ts";
+export { isTerminal, parseEvent, type RunEvent } from "./event.ts";
+export {
+  type EndedBecause,
+  Follow,
+  type FollowItem,
+  type FollowOptions,
+  type FollowState,
+  follow,
+  type Gap,
+} from "./follow.ts";
+export { NetworkError, type ProblemCode, ProblemError, ProtocolError } from "./problem.ts";
+export type { Page, Run, RunStatus } from "./run.ts";
+export { type SseFrame, SseParser } from "./sse.ts";

@@ -1,0 +1,63 @@
+/** A run as the server folds it from its events, and a page of those events. */
+
+import type { RunEvent } from "./event.ts";
+
+export type RunStatus =
+  | "queued"
+  | "starting"
+  | "running"
+  | "paused"
+  | "input_required"
+  | "cancelling"
+  | "completed"
+  | "failed"
+  | "cancelled"
+  | "timed_out"
+  | "crashed"
+  | "expired";
+
+export interface Run {
+  readonly id: string;
+  readonly workflow: string | null;
+  readonly name: string | null;
+  readonly tags: readonly string[];
+  readonly metadata: Readonly<Record<string, unknown>>;
+  readonly status: RunStatus;
+  readonly status_reason: string | null;
+  readonly is_terminal: boolean;
+  readonly exit_code: number | null;
+  readonly signal: string | null;
+  /** A text, or an object of the producer's own. */
+  readonly error: unknown;
+  readonly created_at: string;
+  readonly started_at: string | null;
+  readonly ended_at: string | null;
+  readonly updated_at: string;
+  readonly duration_ms: number | null;
+  readonly events: { readonly total: number; readonly output: number; readonly log: number };
+  readonly epoch: number;
+  /** The offset at which this is true. */
+  readonly offset: number;
+  readonly cursor: string;
+  readonly first_offset: number;
+}
+
+export interface Page {
+  readonly run: string;
+  readonly epoch: number;
+  readonly events: readonly RunEvent[];
+  /** Where to read on. */
+  readonly next: string;
+  /** The first offset that is kept. */
+  readonly first: number;
+  /** The run's last offset. */
+  readonly last: number;
+  /** The run has ended. */
+  readonly closed: boolean;
+  readonly gap?: {
+    readonly from: number;
+    readonly to: number;
+    readonly reason: "trimmed" | "epoch_changed";
+    readonly epoch?: number;
+  };
+}

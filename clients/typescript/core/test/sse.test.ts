@@ -1,0 +1,75 @@
+import { describe, expect, it } from "vitest";
+import { SseParser } from "../src/sse.ts";
+
+const bytes = (text: string) => new TextEncoder().encode(text);
+
+function whole(text: string) {
+  return new SseParser().push(bytes(text));
+}
+
+describe("an event stream", () => {
+  it("is read the same however its bytes are cut", () => {
+    for (const newline of ["\n", "\r", "\r\n"]) {
+      const lines = [
+        "\uFEFFid: 1",
+        "data: é🔸",
+        "data:  b",
+        "",
+        ": beat",
+        "event: end",
+        "data",
+        "",
+      ];
+      const text = `${[...lines, "id: 2", "data: \u2028x", ""].join(newline)}${newline}`;
+      const input = bytes(text);
+      const expected = [
+        { event: "message", data: "é🔸\n b", id: "1" },
+        { event: "end", data: "", id: "1" },
+        { event: "message", data: "\u2028x", id: "2" },
+      ];
+      for (let first = 0; first <= input.length; first += 1) {
+        for (const second of [first, Math.min(first + 1, input.length), input.length]) {
+          const parser = new SseParser();
+          const frames = [
+            ...parser.push(input.slice(0, first)),
+            ...parser.push(input.slice(first, second)),
+            ...parser.push(input.slice(second)),
+          ];
+          expect(frames).toEqual(expected);
+        }
+      }
+    }
+  });
+
+  it("gives no frame without data, and none that is cut off", () => {
+    expect(whole("id: 1\n\nevent: x\n\n")).toEqual([]);
+    expect(whole("data: half")).toEqual([]);
+    expect(whole("data: half\n")).toEqual([]);
+  });
+
+  it("keeps the last id, and forgets the event's name", () => {
+    expect(
+      whole("id: 7\nevent: gap\ndata: a\n\ndata: b\n\nid\ndata: c\n\nid: \0\ndata: d\n\n"),
+    ).toEqual([
+      { event: "gap", data: "a", id: "7" },
+      { event: "message", data: "b", id: "7" },
+      { event: "message", data: "c", id: "" },
+      { event: "message", data: "d", id: "" },
+    ]);
+  });
+
+  it("refuses a line or a frame that passes its bound", () => {
+    expect(() => new SseParser(100).push(bytes("x".repeat(101)))).toThrow("100 characters");
+    const parser = new SseParser(100);
+    const line = bytes(`data: ${"x".repeat(60)}\n`);
+    parser.push(line);
+    expect(() => parser.push(line)).toThrow("100 characters");
+  });
+
+  it("takes ten thousand small frames quickly and without losing one", () => {
+    const text = Array.from({ length: 10_000 }, (_, at) => `id: ${at}\ndata: ${at}\n\n`).join("");
+    const frames = whole(text);
+    expect(frames.length).toBe(10_000);
+    expect(frames.at(-1)).toEqual({ event: "message", data: "9999", id: "9999" });
+  });
+});
