@@ -26,7 +26,7 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A server, and the connections to it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Client {
-    http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
     /// Without a slash at its end.
     base: String,
 }
@@ -261,7 +261,7 @@ impl Client {
         Ok(whole.freeze())
     }
 
-    fn address(&self, path: &str) -> String {
+    pub(crate) fn address(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
 
@@ -272,11 +272,11 @@ impl Client {
         })
     }
 
-    fn unreachable(&self, reason: String) -> ClientError {
+    pub(crate) fn unreachable(&self, reason: String) -> ClientError {
         ClientError::Unreachable { url: self.base.clone(), reason }
     }
 
-    fn protocol(&self, reason: impl std::fmt::Display) -> ClientError {
+    pub(crate) fn protocol(&self, reason: impl std::fmt::Display) -> ClientError {
         ClientError::Protocol { url: self.base.clone(), reason: reason.to_string() }
     }
 }

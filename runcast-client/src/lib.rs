@@ -5,10 +5,17 @@
 
 mod answer;
 mod api;
+mod backoff;
 mod error;
+mod follow;
+pub mod publish;
 mod request;
+pub mod spool;
+mod sse;
 
 pub use answer::{AppendAnswer, EventPage, Gap, RunInfo, RunList};
 pub use api::Client;
+pub use backoff::Backoff;
 pub use error::{ClientError, Problem};
+pub use follow::{FollowItem, FollowState, Follower};
 pub use request::{ListQuery, PageQuery, Producer, RunDefinition};
