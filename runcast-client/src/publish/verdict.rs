@@ -1,0 +1,43 @@
+//! What to do after the server has not taken a batch.
+
+use crate::ClientError;
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The same again, later.
+    Retry,
+    /// The server knows this producer's events only up to this sequence.
+    Rewind { expected: u64 },
+    /// Never send this line (counted from 0) again; a gap goes in its place.
+    Replace { line: usize },
+    /// Send less at once.
+    Smaller,
+    /// Nothing of this run will be taken.
+    GiveUp,
+}
+
+impl Verdict {
+    /// Sorts an error.
+    pub(super) fn on(error: &ClientError) -> Self {
+        let problem = match error {
+            ClientError::Problem(problem) => problem,
+            // Another kind of server answers there for now: a proxy's page, a port taken over.
+            ClientError::Unreachable { .. } | ClientError::Protocol { .. } => return Self::Retry,
+            ClientError::BadUrl { .. } => return Self::GiveUp,
+        };
+        if problem.is_retryable() || problem.code.is_empty() {
+            return Self::Retry;
+        }
+        let expected = problem.number("expected");
+        let line = problem.number("line").and_then(|line| usize::try_from(line).ok());
+        match (problem.code.as_str(), expected, line) {
+            ("sequence_gap", Some(expected), _) => Self::Rewind { expected },
+            ("invalid_event" | "invalid_body", _, Some(line @ 1..)) => {
+                Self::Replace { line: line - 1 }
+            }
+            ("body_too_large", _, _) => Self::Smaller,
+            _ => Self::GiveUp,
+        }
+    }
+}
