@@ -35,6 +35,12 @@ impl Payload {
         &self.0
     }
 
+    /// The bytes to store, without a copy.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        self.0
+    }
+
     /// The event's type, read without parsing the rest.
     #[must_use]
     pub fn event_type(&self) -> &str {
