@@ -2,10 +2,14 @@
 //!
 //! Exit codes: 0 success, 1 failure, 2 wrong usage; `exec` and `tail` give those of the run.
 
-mod failure;
+mod demo;
 mod global;
 mod palette;
+mod publish;
+mod report;
 mod runs;
+mod sender;
+mod tail;
 
 use std::process::ExitCode;
 
@@ -32,13 +36,19 @@ Exit codes: 0 success, 1 failure, 2 wrong usage; tail and exec give those of the
 
 #[derive(Subcommand)]
 enum Command {
+    Tail(tail::Args),
+    Publish(publish::Args),
     Runs(runs::Args),
+    Demo(demo::Args),
 }
 
 fn main() -> ExitCode {
     let Cli { global, command } = Cli::parse();
     let outcome = match command {
+        Command::Tail(args) => tail::run(args, &global),
+        Command::Publish(args) => publish::run(args, &global),
         Command::Runs(args) => runs::run(args, &global),
+        Command::Demo(args) => demo::run(args, &global),
     };
-    outcome.unwrap_or_else(|error| failure::report(&error))
+    outcome.unwrap_or_else(|error| report::failure(&error))
 }

@@ -40,10 +40,10 @@ impl Palette {
         self.on
     }
 
-    /// Colours or none, whatever the stream is.
+    /// No colours.
     #[cfg(test)]
-    pub(crate) fn fixed(on: bool) -> Self {
-        Self { on }
+    pub(crate) fn plain() -> Self {
+        Self { on: false }
     }
 
     /// The text in the colour of its tone.

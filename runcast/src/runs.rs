@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use runcast_client::{Client, ListQuery, RunInfo};
 use runcast_event::{RunId, Timestamp};
 
-use crate::failure::UsageError;
 use crate::global::{Global, block_on};
 use crate::palette::{Palette, status_tone};
+use crate::report::{UsageError, note, printable};
 
 /// List, show and delete runs
 #[derive(Debug, clap::Args)]
@@ -142,7 +142,8 @@ impl Row {
 
 fn write_table(rows: &[Row], out: &mut impl io::Write) -> io::Result<()> {
     if rows.is_empty() {
-        return writeln!(io::stderr(), "no runs");
+        note("there are no such runs");
+        return Ok(());
     }
     let palette = Palette::of(&io::stdout());
     let width = |of: fn(&Row) -> &str, head: &str| {
@@ -185,7 +186,7 @@ async fn show(client: &Client, args: &Show) -> anyhow::Result<ExitCode> {
     let palette = Palette::of(&io::stdout());
     let mut status = palette.paint(status_tone(&run.status), &run.status);
     if let Some(reason) = &run.status_reason {
-        status = format!("{status}: {reason}");
+        status = format!("{status}: {}", printable(reason));
     }
     let mut line = |name: &str, value: &str| writeln!(out, "{name:<9} {value}");
     line("run", run.id.as_str())?;
@@ -211,7 +212,8 @@ async fn show(client: &Client, args: &Show) -> anyhow::Result<ExitCode> {
     }
     line("events", &run.offset.to_string())?;
     if let Some(error) = run.rest.get("error").filter(|error| !error.is_null()) {
-        line("error", &error.as_str().map_or_else(|| error.to_string(), ToOwned::to_owned))?;
+        let text = error.as_str().map_or_else(|| error.to_string(), ToOwned::to_owned);
+        line("error", &printable(&text))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -228,7 +230,7 @@ async fn delete(client: &Client, args: &Delete) -> anyhow::Result<ExitCode> {
             Err(error) if error.code().is_none() => return Err(error.into()),
             Err(error) => {
                 failed = true;
-                drop(writeln!(io::stderr(), "runcast: {run}: {error}"));
+                note(&format!("{run}: {error}"));
             }
         }
     }
