@@ -43,9 +43,9 @@ pub(crate) fn leading_decimal(text: &[u8]) -> Option<u64> {
     if digits == 0 {
         return None;
     }
-    text[..digits].iter().try_fold(0_u64, |value, byte| {
-        value.checked_mul(10)?.checked_add(u64::from(byte - b'0'))
-    })
+    text[..digits]
+        .iter()
+        .try_fold(0_u64, |value, byte| value.checked_mul(10)?.checked_add(u64::from(byte - b'0')))
 }
 
 /// The stamp in an event's JSON, wherever it stands.

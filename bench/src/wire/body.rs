@@ -140,7 +140,8 @@ fn at_most(left: u64, available: usize) -> usize {
 mod tests {
     use super::*;
 
-    const CHUNKED: &[u8] = b"5\r\nhello\r\n1;ext=1\r\n \r\nA\r\nworld12345\r\n0\r\nx: y\r\n\r\nNEXT";
+    const CHUNKED: &[u8] =
+        b"5\r\nhello\r\n1;ext=1\r\n \r\nA\r\nworld12345\r\n0\r\nx: y\r\n\r\nNEXT";
 
     fn content(body: &mut Body, pieces: &[&[u8]]) -> (Vec<u8>, usize) {
         let mut out = Vec::new();

@@ -1,0 +1,81 @@
+//! One call after the other over one connection, for what is not measured by the thousand.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddrV4, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::head::parse_head;
+
+/// How long an answer may take.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// How much is read at once, in bytes.
+const READ_BYTES: usize = 256 * 1024;
+
+/// A connection that is kept open between calls.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    socket: TcpStream,
+    address: SocketAddrV4,
+    buffer: Vec<u8>,
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The status.
+    pub(crate) status: u16,
+    /// The body.
+    pub(crate) body: Vec<u8>,
+}
+
+impl Caller {
+    /// Connects.
+    pub(crate) fn connect(address: SocketAddrV4) -> Result<Self> {
+        let socket = TcpStream::connect(address)
+            .with_context(|| format!("nobody accepts connections on {address}"))?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(ANSWER_MAX))?;
+        Ok(Self { socket, address, buffer: vec![0; READ_BYTES] })
+    }
+
+    /// Reads a resource as JSON.
+    pub(crate) fn get(&mut self, path: &str) -> Result<Answer> {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: application/json\r\n\r\n",
+            self.address
+        );
+        self.call(request.as_bytes()).with_context(|| format!("GET {path}"))
+    }
+
+    /// Sends a request and reads its answer.
+    fn call(&mut self, request: &[u8]) -> Result<Answer> {
+        self.socket.write_all(request)?;
+        let mut head_bytes = Vec::new();
+        let (mut head, mut rest) = loop {
+            let count = self.socket.read(&mut self.buffer)?;
+            if count == 0 {
+                bail!("the connection ended before an answer");
+            }
+            head_bytes.extend_from_slice(&self.buffer[..count]);
+            if let Some((head, length)) = parse_head(&head_bytes)? {
+                break (head, head_bytes.split_off(length));
+            }
+        };
+        let mut body = Vec::new();
+        loop {
+            head.body.take(&rest, |piece| body.extend_from_slice(piece))?;
+            if head.body.is_done() {
+                return Ok(Answer { status: head.status, body });
+            }
+            let count = self.socket.read(&mut self.buffer)?;
+            if count == 0 {
+                bail!("the connection ended within an answer");
+            }
+            rest.clear();
+            rest.extend_from_slice(&self.buffer[..count]);
+        }
+    }
+}
