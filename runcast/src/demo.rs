@@ -21,11 +21,14 @@ use crate::sender::Sender;
 /// Stages, steps, tokens, tool calls, logs and progress: real events through the real API. Prints
 /// the run's address first. Goes on where it was when the server goes away and comes back.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
 Examples:
   runcast demo
   runcast demo --speed 5 --run my-demo
-  runcast demo --events 100000 --speed 0")]
+  runcast demo --events 100000 --speed 0"
+)]
 pub(crate) struct Args {
     /// How many times as fast as an agent would be; 0 for as fast as it goes
     #[arg(long, default_value_t = 1.0, value_parser = speed)]
@@ -34,10 +37,12 @@ pub(crate) struct Args {
     #[arg(long)]
     run: Option<RunId>,
     /// How many events the run has
-    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(script::EVENTS_MIN..))]
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(script::EVENTS_MIN..=EVENTS_MAX))]
     events: u64,
 }
 
+/// The most events of a demonstration.
+const EVENTS_MAX: u64 = 100_000_000;
 /// The most events in one request.
 const REQUEST_EVENTS_MAX: u64 = 500;
 

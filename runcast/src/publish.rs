@@ -22,12 +22,15 @@ use crate::sender::Sender;
 /// sent as the lines come and stored exactly once: while the server is away, publish waits and
 /// tries again.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
 Examples:
   runcast publish nightly-42 run.started --data '{\"workflow\":\"nightly\"}'
   runcast publish nightly-42 output --text 'hello'
   runcast publish nightly-42 step.completed --step fetch --data '{\"duration_ms\":812}'
-  my-agent --events | runcast publish nightly-42 -")]
+  my-agent --events | runcast publish nightly-42 -"
+)]
 pub(crate) struct Args {
     /// The run; made if it does not exist
     run: RunId,

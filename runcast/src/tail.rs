@@ -21,14 +21,17 @@ use crate::tail::pretty::Pretty;
 /// Resumes by itself when the connection or the server goes away, and waits for a run that does
 /// not exist yet. Notes about the connection go to stderr.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
 Examples:
   runcast tail nightly-42
   runcast tail nightly-42 --since 1200
   runcast tail nightly-42 --output json | jq -r 'select(.type == \"log\") | .data.message'
 
 Exit codes: 0 when the run completed or the output was closed; the run's exit code when it failed
-with one, 128 + signal when a signal ended it, else 1.")]
+with one, 128 + signal when a signal ended it, else 1."
+)]
 pub(crate) struct Args {
     /// The run
     run: RunId,
