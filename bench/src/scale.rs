@@ -40,7 +40,7 @@ impl Scale {
         replay_events: 100_000,
         replays: 5,
         crowd: 5_000,
-        latency_events: 500,
+        latency_events: 1_000,
         disk_events: 1_000_000,
         stored_runs: 10_000,
     };
@@ -52,7 +52,7 @@ impl Scale {
         flow: Duration::from_secs(2),
         appends: Duration::from_secs(2),
         replays: 2,
-        latency_events: 100,
+        latency_events: 200,
         disk_events: 250_000,
         ..Self::FULL
     };

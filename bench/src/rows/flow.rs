@@ -26,30 +26,13 @@ pub(super) fn run_names(prefix: &str, count: usize) -> Arc<[String]> {
 
 /// Publishes what is planned while the viewers read, until each has read all of it.
 pub(super) fn flow(subject: &Subject, fleet: &mut Fleet, plan: Plan) -> Result<(Published, Spent)> {
-    flow_with(subject, fleet, plan, |_| Ok(()))
-}
-
-/// The same, and looks at the viewers each time that they were read.
-pub(super) fn flow_with(
-    subject: &Subject,
-    fleet: &mut Fleet,
-    plan: Plan,
-    mut look: impl FnMut(&Fleet) -> Result<()>,
-) -> Result<(Published, Spent)> {
     let progress = Progress::of(plan.runs.len());
     fleet.begin_record();
     let window = Window::open(subject)?;
     let publisher = publish_in_background(subject.address(), plan, Arc::clone(&progress));
-    let mut looked = Ok(());
-    fleet.drive(FLOW_MAX, |fleet| {
-        if looked.is_ok() {
-            looked = look(fleet);
-        }
-        looked.is_err() || progress.is_finished()
-    })?;
+    fleet.drive(FLOW_MAX, |_| progress.is_finished())?;
     progress.stop();
     let published = publisher.join().map_err(|_| anyhow!("the publisher panicked"))??;
-    looked?;
     arrive(fleet, &progress)?;
     Ok((published, window.close()?))
 }

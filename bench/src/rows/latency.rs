@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 
-use super::flow::{CONNECT_MAX, flow, flow_with, run_names, sample_of};
+use super::flow::{CONNECT_MAX, flow, run_names, sample_of};
 use super::{Line, Row, Target};
 use crate::event::EVENT_BYTES;
 use crate::floor::Disk;
@@ -16,7 +16,7 @@ use crate::viewers::{Fleet, nanosecond_histogram};
 
 pub(super) const LATENCY: Row = Row {
     name: "latency",
-    about: "1 run, 1 viewer, 50 events/s, durable",
+    about: "1 run, 1 viewer, 100 events/s, durable",
     has_floor: true,
     lines: &[
         Line::new("beyond", "ms", "p99 beyond the disk's own p99", Target::AtMost(1.0)),
@@ -27,7 +27,7 @@ pub(super) const LATENCY: Row = Row {
     measure: latency,
 };
 
-const EVERY: Duration = Duration::from_millis(20);
+const EVERY: Duration = Duration::from_millis(10);
 const WARM_UP_EVENTS: u64 = 10;
 
 fn latency(place: &Place, scale: &Scale) -> Result<Sample> {
@@ -41,29 +41,34 @@ fn latency(place: &Place, scale: &Scale) -> Result<Sample> {
         pace: Pace::Every(EVERY),
         amount: Amount::Requests(WARM_UP_EVENTS),
     };
-    let mut disk = Disk::create(&subject.directory().join("probe"))?;
+    let disk = Disk::create(&subject.directory().join("probe"))?;
     fleet.connect_gently(CONNECT_MAX)?;
     flow(&subject, &mut fleet, plan.clone())?;
-
-    // Between two events, when nothing else writes, the disk is asked the same.
-    let mut probed = 0;
-    let mut probe = nanosecond_histogram();
     let plan = Plan { amount: Amount::Requests(scale.latency_events), ..plan };
-    let (published, spent) = flow_with(&subject, &mut fleet, plan, |fleet| {
-        if fleet.seen().events > probed {
-            probed = fleet.seen().events;
-            let begin = Instant::now();
-            disk.write(&[b'x'; EVENT_BYTES])?;
-            probe.saturating_record(u64::try_from(begin.elapsed().as_nanos())?);
-        }
-        Ok(())
-    })?;
+    let probes = scale.latency_events;
+    let prober = std::thread::spawn(move || probe(disk, probes));
+    let (published, spent) = flow(&subject, &mut fleet, plan)?;
+    let disk = prober.join().map_err(|_| anyhow!("the prober of the disk panicked"))??;
     let sample = sample_of(&fleet, &published, spent);
     let delivery = sample.latency_ms.context("no event came")?;
-    let disk = Percentiles::of(&probe).context("the disk was not asked")?;
     Ok(sample
         .with("beyond", delivery.p99 - disk.p99)
         .with("p50", delivery.p50)
         .with("disk_p50", disk.p50)
         .with("disk_p99", disk.p99))
+}
+
+/// Asks the disk as often as events are published, in the middle between two of them: it has been
+/// idle for as long as when an event comes, and nothing else writes.
+fn probe(mut disk: Disk, probes: u64) -> Result<Percentiles> {
+    let mut times = nanosecond_histogram();
+    let mut due = Instant::now() + EVERY / 2;
+    for _ in 0..probes {
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        due += EVERY;
+        let begin = Instant::now();
+        disk.write(&[b'x'; EVENT_BYTES])?;
+        times.saturating_record(u64::try_from(begin.elapsed().as_nanos())?);
+    }
+    Percentiles::of(&times).context("the disk was not asked")
 }
