@@ -9,6 +9,7 @@ mod publish;
 mod report;
 mod runs;
 mod sender;
+mod serve;
 mod tail;
 
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ Exit codes: 0 success, 1 failure, 2 wrong usage; tail and exec give those of the
 
 #[derive(Subcommand)]
 enum Command {
+    Serve(serve::Args),
     Tail(tail::Args),
     Publish(publish::Args),
     Runs(runs::Args),
@@ -45,6 +47,7 @@ enum Command {
 fn main() -> ExitCode {
     let Cli { global, command } = Cli::parse();
     let outcome = match command {
+        Command::Serve(args) => serve::run(&args),
         Command::Tail(args) => tail::run(args, &global),
         Command::Publish(args) => publish::run(args, &global),
         Command::Runs(args) => runs::run(args, &global),
