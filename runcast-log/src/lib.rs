@@ -4,11 +4,16 @@
 //! kept. Never parses an event and never hears of HTTP.
 
 mod contract;
+mod embedded;
 mod memory;
 mod stream;
 
 pub use contract::{
     Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Log, LogHealth, Page,
     ProducerStamp, ReadError, ReadLimit, Record, StreamStat,
+};
+pub use embedded::disk;
+pub use embedded::{
+    Durability, EmbeddedLog, EmbeddedOptions, FORMAT_VERSION, OpenError, Surroundings,
 };
 pub use memory::MemoryLog;

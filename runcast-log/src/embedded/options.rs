@@ -1,0 +1,74 @@
+//! What can be set about the embedded engine, and what it takes from its surroundings.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::embedded::disk::{Disk, SystemDisk};
+
+/// When an append is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// When it is on the disk.
+    #[default]
+    Sync,
+    /// When the operating system has it; the disk has it at most `sync_every` later. A crash of
+    /// the machine, not of the process, can lose that much; streams then begin a new epoch.
+    Relaxed {
+        /// The longest time that an acknowledged event is not on the disk.
+        sync_every: Duration,
+    },
+}
+
+/// How the embedded engine works. Every field has a default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmbeddedOptions {
+    /// When an append is acknowledged.
+    pub durability: Durability,
+    /// A write-ahead log file that is this large is followed by a new one.
+    pub wal_bytes_max: u64,
+    /// The most bytes of appends that go out in one write; a single larger one goes out alone.
+    pub group_bytes_max: usize,
+    /// The most appends that wait for the writer. More wait in their callers.
+    pub queue_appends_max: usize,
+    /// The most bytes of appends that wait for the writer. More wait in their callers.
+    pub queue_bytes_max: usize,
+    /// The most producers that a stream remembers.
+    pub producers_max: usize,
+}
+
+impl Default for EmbeddedOptions {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Sync,
+            wal_bytes_max: 64 * 1024 * 1024,
+            group_bytes_max: 8 * 1024 * 1024,
+            queue_appends_max: 16_384,
+            queue_bytes_max: 64 * 1024 * 1024,
+            producers_max: 1_024,
+        }
+    }
+}
+
+/// What the engine takes from outside, so that a test can put something else there.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Where the files are.
+    pub disk: Arc<dyn Disk>,
+    /// What tells this start of the machine from others; none when the system does not say.
+    pub boot_id: Option<String>,
+    /// The random id of a log that is made now.
+    pub new_log_id: [u8; 16],
+}
+
+impl Surroundings {
+    /// This machine.
+    #[must_use]
+    pub fn system() -> Self {
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+        Self {
+            disk: Arc::new(SystemDisk),
+            boot_id: boot_id.map(|id| id.trim().to_owned()).filter(|id| !id.is_empty()),
+            new_log_id: uuid::Uuid::now_v7().into_bytes(),
+        }
+    }
+}

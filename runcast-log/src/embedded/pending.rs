@@ -1,0 +1,197 @@
+//! A group in the making: what was decided for it, none of which counts before it is committed.
+//!
+//! Decisions see the committed streams and, before them, what earlier appends of the same group
+//! change. A group that cannot be written is simply dropped.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use runcast_event::{Offset, RunId};
+use tokio::sync::oneshot;
+
+use crate::contract::{Append, AppendError, Appended, Committed, DeleteError, Record};
+use crate::embedded::index::{Extent, Index};
+use crate::embedded::queue::Request;
+use crate::embedded::wal::group::GroupBuffer;
+use crate::embedded::wal::record::{NewAppend, Note};
+use crate::stream::{self, Phase, Placement, Plan, Rules, Stream};
+
+/// A larger append is cut into several records, so that a reader of its middle need not read it
+/// all.
+const RECORD_BYTES_TARGET: usize = 48 * 1024;
+
+/// What a group does to one stream.
+pub(crate) struct Touched {
+    pub(crate) stream: Stream,
+    /// The events that it had are deleted.
+    pub(crate) emptied: bool,
+    /// Places of new events; positions count from the start of the group.
+    pub(crate) extents: Vec<Extent>,
+}
+
+/// An answer that waits for the group to be committed.
+pub(crate) enum Answer {
+    Append(oneshot::Sender<Result<Appended, AppendError>>, Result<Appended, AppendError>),
+    Delete(oneshot::Sender<Result<bool, DeleteError>>, bool),
+}
+
+impl Answer {
+    /// Tells the caller, who may have gone.
+    pub(crate) fn give(self) {
+        match self {
+            Self::Append(to, answer) => drop(to.send(answer)),
+            Self::Delete(to, answer) => drop(to.send(Ok(answer))),
+        }
+    }
+
+    /// Tells the caller that nothing came of it.
+    pub(crate) fn refuse(self, error: &AppendError) {
+        match self {
+            Self::Append(to, _) => drop(to.send(Err(error.clone()))),
+            Self::Delete(to, _) => drop(to.send(Err(match error {
+                AppendError::NoRoom { reason } => DeleteError::NoRoom { reason: reason.clone() },
+                other => DeleteError::Unavailable { reason: other.to_string() },
+            }))),
+        }
+    }
+}
+
+/// A group in the making.
+#[derive(Default)]
+pub(crate) struct Pending {
+    pub(crate) touched: HashMap<RunId, Touched>,
+    pub(crate) changes: Vec<Committed>,
+    pub(crate) answers: Vec<Answer>,
+    /// A deletion is synced even when durability is relaxed: a stream that is made again after it
+    /// must not have an epoch that was used before.
+    pub(crate) must_sync: bool,
+}
+
+impl Pending {
+    /// Decides a request and puts its records into the group.
+    pub(crate) fn add(
+        &mut self,
+        request: Request,
+        index: &Index,
+        producers_max: usize,
+        buffer: &mut GroupBuffer,
+    ) {
+        match request {
+            Request::Append { append, answer } => {
+                let rules = Rules { producers_max, first_epoch: index.first_epoch };
+                let result = self.append(append, index, rules, buffer);
+                self.answers.push(Answer::Append(answer, result));
+            }
+            Request::Delete { run, answer } => {
+                let deleted = self.delete(run, index, buffer);
+                self.answers.push(Answer::Delete(answer, deleted));
+            }
+        }
+    }
+
+    fn append(
+        &mut self,
+        append: Append,
+        index: &Index,
+        rules: Rules,
+        buffer: &mut GroupBuffer,
+    ) -> Result<Appended, AppendError> {
+        let touched = self.touched.get_mut(&append.run);
+        let standing = match &touched {
+            Some(touched) => Some(&touched.stream),
+            None => index.stream(&append.run),
+        };
+        let placement = match stream::decide(standing, &append, rules)? {
+            Plan::Acknowledge(appended) => return Ok(appended),
+            Plan::Store(placement) => placement,
+        };
+        let touched = match touched {
+            Some(touched) => touched,
+            None => {
+                let stream = standing.cloned().unwrap_or_else(|| Stream::new(placement.epoch));
+                let fresh = Touched { stream, emptied: false, extents: Vec::new() };
+                self.touched.entry(append.run.clone()).or_insert(fresh)
+            }
+        };
+        touched.stream.advance(&placement.advance(&append));
+        write(&append, &placement, buffer, &mut touched.extents);
+        let appended = placement.appended(&append);
+        let stat = touched.stream.stat();
+        let new = append.events.into_iter().skip(placement.duplicates);
+        let records = new
+            .zip(placement.first.get()..)
+            .map(|(payload, offset)| Record { offset: Offset::new(offset), payload });
+        let records = records.collect();
+        self.changes.push(Committed::Appended { run: append.run, records, stat });
+        Ok(appended)
+    }
+
+    fn delete(&mut self, run: RunId, index: &Index, buffer: &mut GroupBuffer) -> bool {
+        let standing = match self.touched.get(&run) {
+            Some(touched) => Some(&touched.stream),
+            None => index.stream(&run),
+        };
+        let Some(stream) = standing.filter(|stream| stream.phase != Phase::Deleted) else {
+            return false;
+        };
+        let mut stream = stream.clone();
+        stream.delete();
+        buffer.push_note(&Note::Delete { run: run.as_str() });
+        let emptied = Touched { stream, emptied: true, extents: Vec::new() };
+        self.touched.insert(run.clone(), emptied);
+        self.changes.push(Committed::Deleted { run });
+        self.must_sync = true;
+        true
+    }
+}
+
+/// Writes the new events of an append as records.
+fn write(
+    append: &Append,
+    placement: &Placement,
+    buffer: &mut GroupBuffer,
+    extents: &mut Vec<Extent>,
+) {
+    let mut events = &append.events[placement.duplicates..];
+    let mut first = placement.first;
+    let mut begins = placement.begins;
+    let mut sequence = placement.advance(append).producer.map(|(_, epoch, next)| (epoch, next));
+    while !events.is_empty() {
+        let (piece, rest) = events.split_at(piece_length(events));
+        let producer = append.producer.as_ref().zip(sequence);
+        let (position, length) = buffer.push_append(&NewAppend {
+            run: append.run.as_str(),
+            epoch: placement.epoch,
+            begins,
+            close: append.close && rest.is_empty(),
+            first,
+            producer: producer.map(|(stamp, (epoch, next))| (stamp.id.as_str(), epoch, next)),
+            events: piece,
+        });
+        let narrow = |number: usize| {
+            u32::try_from(number).expect("a record's bytes are bounded far below 4 GiB")
+        };
+        extents.push(Extent {
+            first: first.get(),
+            position: position as u64,
+            count: narrow(piece.len()),
+            file: 0,
+            length: narrow(length),
+            events_bytes: narrow(piece.iter().map(Bytes::len).sum()),
+        });
+        first = first.plus(piece.len() as u64);
+        sequence = sequence.map(|(epoch, next)| (epoch, next + piece.len() as u64));
+        begins = false;
+        events = rest;
+    }
+}
+
+/// How many events go into the next record: at least one.
+fn piece_length(events: &[Bytes]) -> usize {
+    let mut bytes = 0;
+    let fits = events.iter().take_while(|event| {
+        bytes += event.len();
+        bytes <= RECORD_BYTES_TARGET
+    });
+    fits.count().max(1)
+}

@@ -1,0 +1,156 @@
+//! The way to the writer: everything that waits for it, bounded.
+//!
+//! Who finds no place waits outside, in turn, and holds nothing here.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use runcast_event::RunId;
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::contract::{Append, AppendError, Appended, DeleteError};
+use crate::embedded::options::EmbeddedOptions;
+
+/// Something for the writer to do, and where the answer goes. The answer may be unwanted.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Append { append: Append, answer: oneshot::Sender<Result<Appended, AppendError>> },
+    Delete { run: RunId, answer: oneshot::Sender<Result<bool, DeleteError>> },
+}
+
+/// A request and the bytes that it has in the queue.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    pub(crate) request: Request,
+    bytes: u32,
+}
+
+/// What woke the writer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    Requests,
+    /// The time to sync has come.
+    Due,
+    /// The log is shutting down and nothing waits any more.
+    Closing,
+}
+
+#[derive(Debug)]
+pub(crate) struct Queue {
+    waiting: Mutex<Waiting>,
+    arrived: Condvar,
+    places: Semaphore,
+    bytes: Semaphore,
+    bytes_max: u32,
+    group_bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    requests: VecDeque<Queued>,
+    closed: bool,
+}
+
+/// The queue takes nothing any more.
+#[derive(Debug)]
+pub(crate) struct Closed;
+
+impl Queue {
+    pub(crate) fn new(options: &EmbeddedOptions) -> Self {
+        let semaphore = |permits: usize| Semaphore::new(permits.min(Semaphore::MAX_PERMITS));
+        let bytes_max = u32::try_from(options.queue_bytes_max).unwrap_or(u32::MAX);
+        Self {
+            waiting: Mutex::default(),
+            arrived: Condvar::new(),
+            places: semaphore(options.queue_appends_max.max(1)),
+            bytes: semaphore(bytes_max as usize),
+            bytes_max,
+            group_bytes_max: options.group_bytes_max,
+        }
+    }
+
+    /// The most bytes that one append can have.
+    pub(crate) fn append_bytes_max(&self) -> usize {
+        self.bytes_max as usize
+    }
+
+    /// Puts a request in, when there is a place for it. `bytes` is at most
+    /// [`Self::append_bytes_max`].
+    pub(crate) async fn push(&self, request: Request, bytes: usize) -> Result<(), Closed> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.bytes_max);
+        let place = self.places.acquire().await.map_err(|_| Closed)?;
+        let room = self.bytes.acquire_many(bytes).await.map_err(|_| Closed)?;
+        let mut waiting = self.waiting();
+        if waiting.closed {
+            return Err(Closed);
+        }
+        waiting.requests.push_back(Queued { request, bytes });
+        drop(waiting);
+        // The writer gives both back when the request is answered.
+        place.forget();
+        room.forget();
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Waits and moves what waits, up to a group's size, into `group`.
+    pub(crate) fn take(&self, group: &mut Vec<Queued>, due: Option<Instant>) -> Woken {
+        let mut waiting = self.waiting();
+        while waiting.requests.is_empty() {
+            if waiting.closed {
+                return Woken::Closing;
+            }
+            let Some(due) = due else {
+                waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let Some(left) = due.checked_duration_since(Instant::now()).filter(|d| !d.is_zero())
+            else {
+                return Woken::Due;
+            };
+            let woken = self.arrived.wait_timeout(waiting, left);
+            waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let mut bytes = 0;
+        while let Some(next) = waiting.requests.front() {
+            bytes += next.bytes as usize;
+            if bytes > self.group_bytes_max && !group.is_empty() {
+                break;
+            }
+            group.extend(waiting.requests.pop_front());
+        }
+        Woken::Requests
+    }
+
+    /// Makes room for others. Called when requests have been answered.
+    pub(crate) fn release(&self, requests: usize, bytes: u64) {
+        self.places.add_permits(requests);
+        self.bytes.add_permits(usize::try_from(bytes).unwrap_or(0));
+    }
+
+    /// Takes nothing more. What waits is still given to the writer.
+    pub(crate) fn close(&self) {
+        self.waiting().closed = true;
+        self.places.close();
+        self.bytes.close();
+        self.arrived.notify_all();
+    }
+
+    /// Drops what waits: there is no writer any more. Those who wait for answers notice.
+    pub(crate) fn abandon(&self) {
+        self.close();
+        let dropped = std::mem::take(&mut self.waiting().requests);
+        drop(dropped);
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queued {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.into()
+    }
+}

@@ -1,0 +1,260 @@
+//! Records: appends, deletions and the log's own notes, as bytes.
+//!
+//! Decoding trusts nothing: any bytes give a record or a fault, never a panic.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use runcast_event::{Epoch, Offset};
+
+use crate::embedded::wal::u32_at;
+
+#[cfg(test)]
+mod tests;
+
+/// What stands before the name.
+const FIXED_LENGTH: usize = 12;
+
+const KIND_APPEND: u8 = 1;
+const KIND_DELETE: u8 = 2;
+const KIND_NEW_EPOCH: u8 = 3;
+const KIND_OPENED: u8 = 4;
+const KIND_CLOSED_CLEANLY: u8 = 5;
+
+const FLAG_CLOSE: u8 = 1;
+const FLAG_BEGINS: u8 = 2;
+const FLAG_PRODUCER: u8 = 4;
+const FLAG_RELAXED: u8 = 1;
+
+/// A record as it is read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Record<'a> {
+    Append(StoredAppend<'a>),
+    Note(Note<'a>),
+}
+
+/// What is not an append.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Note<'a> {
+    Delete { run: &'a str },
+    NewEpoch,
+    Opened { boot_id: &'a str, relaxed: bool },
+    ClosedCleanly,
+}
+
+/// An append as it is read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredAppend<'a> {
+    pub(crate) run: &'a str,
+    pub(crate) epoch: Epoch,
+    pub(crate) begins: bool,
+    pub(crate) close: bool,
+    pub(crate) first: Offset,
+    pub(crate) count: u64,
+    /// Id, epoch, sequence of the first event.
+    pub(crate) producer: Option<(&'a str, u64, u64)>,
+    lengths: &'a [u8],
+    /// Where the first event begins in the record.
+    events_start: usize,
+    pub(crate) events_bytes: usize,
+}
+
+/// An append as it is written.
+#[derive(Debug)]
+pub(crate) struct NewAppend<'a> {
+    pub(crate) run: &'a str,
+    pub(crate) epoch: Epoch,
+    pub(crate) begins: bool,
+    pub(crate) close: bool,
+    pub(crate) first: Offset,
+    pub(crate) producer: Option<(&'a str, u64, u64)>,
+    pub(crate) events: &'a [Bytes],
+}
+
+impl NewAppend<'_> {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let flags = if self.close { FLAG_CLOSE } else { 0 }
+            | if self.begins { FLAG_BEGINS } else { 0 }
+            | if self.producer.is_some() { FLAG_PRODUCER } else { 0 };
+        let producer_id = self.producer.map_or("", |(id, _, _)| id);
+        let start = begin(out, KIND_APPEND, flags, self.run, producer_id);
+        put_varint(out, u64::from(self.epoch.get()));
+        put_varint(out, self.first.get());
+        put_varint(out, self.events.len() as u64);
+        if let Some((_, epoch, sequence)) = self.producer {
+            put_varint(out, epoch);
+            put_varint(out, sequence);
+        }
+        for event in self.events {
+            put_varint(out, event.len() as u64);
+        }
+        for event in self.events {
+            out.extend_from_slice(event);
+        }
+        end(out, start);
+    }
+}
+
+impl Note<'_> {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let (kind, flags, name) = match self {
+            Self::Delete { run } => (KIND_DELETE, 0, *run),
+            Self::NewEpoch => (KIND_NEW_EPOCH, 0, ""),
+            Self::Opened { boot_id, relaxed: true } => (KIND_OPENED, FLAG_RELAXED, *boot_id),
+            Self::Opened { boot_id, relaxed: false } => (KIND_OPENED, 0, *boot_id),
+            Self::ClosedCleanly => (KIND_CLOSED_CLEANLY, 0, ""),
+        };
+        let start = begin(out, kind, flags, name, "");
+        end(out, start);
+    }
+}
+
+fn begin(out: &mut Vec<u8>, kind: u8, flags: u8, name: &str, producer_id: &str) -> usize {
+    let short = |text: &str| u8::try_from(text.len()).expect("ids have at most 128 characters");
+    let start = out.len();
+    out.extend_from_slice(&[0; 8]);
+    out.extend_from_slice(&[kind, flags, short(name), short(producer_id)]);
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(producer_id.as_bytes());
+    start
+}
+
+fn end(out: &mut [u8], start: usize) {
+    let record = &mut out[start..];
+    let length = u32::try_from(record.len()).expect("a record is bounded far below 4 GiB");
+    record[4..8].copy_from_slice(&length.to_le_bytes());
+    let checksum = crc32c::crc32c(&record[4..]);
+    record[..4].copy_from_slice(&checksum.to_le_bytes());
+}
+
+/// The record at the front of `bytes`, and its length.
+pub(crate) fn decode(bytes: &[u8]) -> Result<(Record<'_>, usize), &'static str> {
+    let fixed = bytes.get(..FIXED_LENGTH).ok_or("a record is cut off")?;
+    let length = u32_at(fixed, 4) as usize;
+    let record = bytes.get(..length).ok_or("a record is cut off")?;
+    if length < FIXED_LENGTH {
+        return Err("a record is too short");
+    }
+    if crc32c::crc32c(&record[4..]) != u32_at(record, 0) {
+        return Err("a record's checksum is wrong");
+    }
+    parse(record).ok_or("a record is not of this format").map(|record| (record, length))
+}
+
+fn parse(record: &[u8]) -> Option<Record<'_>> {
+    let (kind, flags) = (record[8], record[9]);
+    let mut rest = Rest { bytes: record, at: FIXED_LENGTH };
+    let name = rest.text(record[10].into())?;
+    let producer_id = rest.text(record[11].into())?;
+    if kind == KIND_APPEND {
+        return parse_append(rest, flags, name, producer_id).map(Record::Append);
+    }
+    if rest.at != record.len() {
+        return None;
+    }
+    Some(Record::Note(match kind {
+        KIND_DELETE => Note::Delete { run: name },
+        KIND_NEW_EPOCH => Note::NewEpoch,
+        KIND_OPENED => Note::Opened { boot_id: name, relaxed: flags & FLAG_RELAXED != 0 },
+        KIND_CLOSED_CLEANLY => Note::ClosedCleanly,
+        _ => return None,
+    }))
+}
+
+fn parse_append<'a>(
+    mut rest: Rest<'a>,
+    flags: u8,
+    run: &'a str,
+    producer_id: &'a str,
+) -> Option<StoredAppend<'a>> {
+    let epoch = Epoch::new(u32::try_from(rest.varint()?).ok()?)?;
+    let first = rest.varint()?;
+    let count = rest.varint()?;
+    // Behind the last offset nothing could be counted any more.
+    let last = first.checked_add(count)?;
+    if first == 0 || count == 0 || last > Offset::MAX.get() {
+        return None;
+    }
+    let producer = if flags & FLAG_PRODUCER != 0 {
+        let (epoch, sequence) = (rest.varint()?, rest.varint()?);
+        sequence.checked_add(count)?;
+        Some((producer_id, epoch, sequence))
+    } else {
+        None
+    };
+    let lengths_start = rest.at;
+    let mut events_bytes = 0_usize;
+    for _ in 0..count {
+        events_bytes = events_bytes.checked_add(usize::try_from(rest.varint()?).ok()?)?;
+    }
+    let lengths = &rest.bytes[lengths_start..rest.at];
+    (rest.at.checked_add(events_bytes)? == rest.bytes.len()).then_some(StoredAppend {
+        run,
+        epoch,
+        begins: flags & FLAG_BEGINS != 0,
+        close: flags & FLAG_CLOSE != 0,
+        first: Offset::new(first),
+        count,
+        producer,
+        lengths,
+        events_start: rest.at,
+        events_bytes,
+    })
+}
+
+impl StoredAppend<'_> {
+    /// The places of the events in the record, with their offsets.
+    pub(crate) fn events(&self) -> impl Iterator<Item = (Offset, Range<usize>)> {
+        let mut lengths = Rest { bytes: self.lengths, at: 0 };
+        let mut start = self.events_start;
+        (self.first.get()..self.first.get() + self.count).map_while(move |offset| {
+            let end = start + usize::try_from(lengths.varint()?).ok()?;
+            let place = start..end;
+            start = end;
+            Some((Offset::new(offset), place))
+        })
+    }
+}
+
+struct Rest<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Rest<'a> {
+    fn text(&mut self, length: usize) -> Option<&'a str> {
+        let text = self.bytes.get(self.at..self.at + length)?;
+        self.at += length;
+        std::str::from_utf8(text).ok()
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let first = *self.bytes.get(self.at)?;
+        self.at += 1;
+        if first < 0x80 {
+            return Some(u64::from(first));
+        }
+        let mut number = u64::from(first & 0x7f);
+        for shift in (7..64).step_by(7) {
+            let byte = *self.bytes.get(self.at)?;
+            self.at += 1;
+            let part = u64::from(byte & 0x7f);
+            if shift == 63 && part > 1 {
+                return None;
+            }
+            number |= part << shift;
+            if byte < 0x80 {
+                return Some(number);
+            }
+        }
+        None
+    }
+}
+
+fn put_varint(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}

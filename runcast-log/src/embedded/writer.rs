@@ -1,0 +1,333 @@
+//! The one thread that writes: takes everything that waits, decides it, writes it as one group,
+//! syncs, shows it to readers, tells the observer, answers.
+//!
+//! Owns the newest file and the directory's lock. A write that fails leaves nothing behind and is
+//! tried again with the next group; a sync that fails ends writing until a restart, because the
+//! system may have thrown away what it could not sync.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use crate::contract::{AppendError, CommitObserver, LogHealth};
+use crate::embedded::directory;
+use crate::embedded::disk::{Disk, DiskFile};
+use crate::embedded::index::Index;
+use crate::embedded::lock::DirectoryLock;
+use crate::embedded::options::{Durability, EmbeddedOptions};
+use crate::embedded::pending::Pending;
+use crate::embedded::queue::{Queue, Queued, Woken};
+use crate::embedded::wal::group::GroupBuffer;
+use crate::embedded::wal::header::{self, FileHeader};
+use crate::embedded::wal::record::Note;
+
+/// What readers, callers and the writer share.
+pub(crate) struct Shared {
+    pub(crate) queue: Queue,
+    pub(crate) index: RwLock<Index>,
+    pub(crate) health: Mutex<LogHealth>,
+    /// True once the writer has let go of the data.
+    pub(crate) ended: watch::Sender<bool>,
+}
+
+impl Shared {
+    fn set_health(&self, health: LogHealth) {
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
+    }
+}
+
+/// The write side.
+pub(crate) struct Writer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) observer: Arc<dyn CommitObserver>,
+    pub(crate) options: EmbeddedOptions,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) directory: PathBuf,
+    pub(crate) boot_id: String,
+    /// Let go of when the writer ends.
+    pub(crate) _lock: DirectoryLock,
+    pub(crate) tail: Tail,
+    pub(crate) buffer: GroupBuffer,
+    /// The note that this process has the log is still to be written: with it, whether a new
+    /// epoch begins.
+    pub(crate) opening: Option<NewEpoch>,
+    pub(crate) refused: Refused,
+}
+
+/// Whether a new epoch begins with this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NewEpoch(pub(crate) bool);
+
+/// The end of the log.
+pub(crate) struct Tail {
+    pub(crate) file: Arc<dyn DiskFile>,
+    pub(crate) header: FileHeader,
+    /// The file's length up to the last whole group.
+    pub(crate) length: u64,
+    pub(crate) next_group: u64,
+    pub(crate) synced_group: u64,
+    /// When the oldest group that is not synced was written.
+    pub(crate) unsynced_since: Option<Instant>,
+    /// Something may stand behind `length` that has to be cut off.
+    pub(crate) dirty: bool,
+}
+
+/// Why the last write did not work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refused {
+    No,
+    /// It is tried again.
+    Once,
+    /// Until a restart.
+    ForGood(String),
+}
+
+/// The writer's thread.
+pub(crate) fn run_to_end(writer: Writer) {
+    // Says that the end has come when everything of the writer, the lock too, is gone.
+    let _end = EndOfWriting(Arc::clone(&writer.shared));
+    writer.run();
+}
+
+impl Writer {
+    /// Works until the queue is closed, then lets go of the data.
+    fn run(mut self) {
+        let mut requests = Vec::new();
+        loop {
+            match self.shared.queue.take(&mut requests, self.sync_due()) {
+                Woken::Requests => self.commit(&mut requests),
+                Woken::Due => self.sync_if_due(),
+                Woken::Closing => break,
+            }
+        }
+        self.finish();
+    }
+
+    /// One group: all of `requests`.
+    fn commit(&mut self, requests: &mut Vec<Queued>) {
+        let count = requests.len();
+        let bytes = requests.iter().map(Queued::bytes).sum();
+        if let Err(error) = self.note_opening() {
+            let mut pending = Pending::default();
+            self.decide(requests, &mut pending);
+            pending.answers.into_iter().for_each(|answer| answer.refuse(&error));
+        } else {
+            let mut pending = Pending::default();
+            self.buffer.clear();
+            self.decide(requests, &mut pending);
+            self.carry_out(pending);
+        }
+        self.shared.queue.release(count, bytes);
+        self.sync_if_due();
+    }
+
+    fn decide(&mut self, requests: &mut Vec<Queued>, pending: &mut Pending) {
+        let index = self.shared.index.read().unwrap_or_else(PoisonError::into_inner);
+        for queued in requests.drain(..) {
+            pending.add(queued.request, &index, self.options.producers_max, &mut self.buffer);
+        }
+    }
+
+    fn carry_out(&mut self, pending: Pending) {
+        if self.buffer.is_empty() {
+            pending.answers.into_iter().for_each(|answer| answer.give());
+            return;
+        }
+        match self.write_group(pending.must_sync) {
+            Ok(start) => {
+                self.publish(pending.touched, start);
+                self.observer.committed(pending.changes);
+                pending.answers.into_iter().for_each(|answer| answer.give());
+            }
+            Err(error) => pending.answers.into_iter().for_each(|answer| answer.refuse(&error)),
+        }
+    }
+
+    /// Shows a group to readers.
+    fn publish(&self, touched: Touches, start: u64) {
+        let file = self.tail.header.number;
+        let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
+        for (run, mut touched) in touched {
+            for extent in &mut touched.extents {
+                extent.file = file;
+                extent.position += start;
+            }
+            index.put(run, touched.stream, touched.emptied, &touched.extents);
+        }
+    }
+
+    /// Writes what is in the buffer as a group, as durably as the options say, and gives its
+    /// position in the newest file.
+    fn write_group(&mut self, must_sync: bool) -> Result<u64, AppendError> {
+        if let Refused::ForGood(reason) = &self.refused {
+            return Err(AppendError::Unavailable { reason: reason.clone() });
+        }
+        self.make_way()?;
+        let relaxed = self.options.durability != Durability::Sync;
+        let tail = &mut self.tail;
+        let (number, start) = (tail.next_group, tail.length);
+        let group = self.buffer.finish(number, tail.synced_group, relaxed, tail.header.tag());
+        let length = group.len() as u64;
+        if let Err(error) = tail.file.write_all_at(group, start) {
+            tail.cut();
+            return Err(self.refuse("write", &error));
+        }
+        tail.length += length;
+        tail.next_group += 1;
+        tail.unsynced_since.get_or_insert_with(Instant::now);
+        if (!relaxed || must_sync)
+            && let Err(error) = self.sync()
+        {
+            // Nobody was told that the group is there: after a restart it should not be.
+            self.tail.length = start;
+            self.tail.cut();
+            return Err(error);
+        }
+        if self.refused != Refused::No {
+            self.refused = Refused::No;
+            self.shared.set_health(LogHealth::Healthy);
+            tracing::info!("the log takes events again");
+        }
+        Ok(start)
+    }
+
+    /// Makes the place for the next group: cuts off what failed, begins a new file.
+    fn make_way(&mut self) -> Result<(), AppendError> {
+        if self.tail.dirty
+            && let Err(error) = self.tail.file.truncate(self.tail.length)
+        {
+            return Err(self.refuse("cut off a failed write in", &error));
+        }
+        self.tail.dirty = false;
+        let full = self.tail.length >= self.options.wal_bytes_max;
+        if !full || self.tail.length <= header::LENGTH as u64 {
+            return Ok(());
+        }
+        self.sync()?;
+        let header = FileHeader {
+            number: self.tail.header.number + 1,
+            first_group: self.tail.next_group,
+            ..self.tail.header
+        };
+        match directory::create_file(self.disk.as_ref(), &self.directory, &header) {
+            Ok(file) => {
+                let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
+                index.add_file(Arc::clone(&file));
+                self.tail.file = file;
+                self.tail.header = header;
+                self.tail.length = header::LENGTH as u64;
+                Ok(())
+            }
+            Err(error) => Err(self.refuse("begin the file after", &error)),
+        }
+    }
+
+    /// Makes all groups durable.
+    fn sync(&mut self) -> Result<(), AppendError> {
+        if self.tail.unsynced_since.is_none() {
+            return Ok(());
+        }
+        match self.tail.file.sync() {
+            Ok(()) => {
+                self.tail.unsynced_since = None;
+                self.tail.synced_group = self.tail.next_group - 1;
+                Ok(())
+            }
+            Err(error) => {
+                let path = directory::path_of(&self.directory, self.tail.header.number);
+                let reason = format!(
+                    "{} could not be synced ({error}); check the disk, then restart",
+                    path.display()
+                );
+                tracing::error!(reason, "the log takes no events until it is restarted");
+                self.refused = Refused::ForGood(reason.clone());
+                self.shared.set_health(LogHealth::Failed { reason: reason.clone() });
+                Err(AppendError::Unavailable { reason })
+            }
+        }
+    }
+
+    /// Notes that the disk refused a write, which the next group tries again.
+    fn refuse(&mut self, action: &str, error: &io::Error) -> AppendError {
+        let path = directory::path_of(&self.directory, self.tail.header.number);
+        let reason = format!("cannot {action} {}: {error}", path.display());
+        if self.refused == Refused::No {
+            tracing::error!(reason, "the log takes no events for now");
+        }
+        self.refused = Refused::Once;
+        self.shared.set_health(LogHealth::Full { reason: reason.clone() });
+        match error.kind() {
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => AppendError::NoRoom { reason },
+            _ => AppendError::Unavailable { reason },
+        }
+    }
+
+    /// Notes in the log that this process has it, before anything else is written.
+    pub(crate) fn note_opening(&mut self) -> Result<(), AppendError> {
+        let Some(NewEpoch(new_epoch)) = self.opening else { return Ok(()) };
+        self.buffer.clear();
+        if new_epoch {
+            self.buffer.push_note(&Note::NewEpoch);
+        }
+        let relaxed = self.options.durability != Durability::Sync;
+        self.buffer.push_note(&Note::Opened { boot_id: &self.boot_id, relaxed });
+        self.write_group(true)?;
+        self.opening = None;
+        Ok(())
+    }
+
+    fn sync_due(&self) -> Option<Instant> {
+        match (self.options.durability, self.tail.unsynced_since, &self.refused) {
+            (_, _, Refused::ForGood(_)) => None,
+            (Durability::Relaxed { sync_every }, Some(since), _) => Some(since + sync_every),
+            _ => None,
+        }
+    }
+
+    fn sync_if_due(&mut self) {
+        if self.sync_due().is_some_and(|due| due <= Instant::now()) {
+            // A failure is noted in `refused`, for those who append next.
+            let _noted = self.sync();
+        }
+    }
+
+    /// Leaves the log so that the next process knows that nothing is missing.
+    fn finish(&mut self) {
+        if self.opening.is_some() || matches!(self.refused, Refused::ForGood(_)) {
+            return;
+        }
+        self.buffer.clear();
+        self.buffer.push_note(&Note::ClosedCleanly);
+        if let Err(error) = self.write_group(true) {
+            tracing::warn!(%error, "the log could not be closed cleanly; nothing is lost by that");
+        }
+    }
+}
+
+type Touches = std::collections::HashMap<runcast_event::RunId, crate::embedded::pending::Touched>;
+
+impl Tail {
+    /// Cuts off what stands behind the last whole group, now or before the next write.
+    fn cut(&mut self) {
+        self.dirty = self.file.truncate(self.length).is_err();
+    }
+}
+
+/// Tells everybody that there is no writer any more, even if it panicked.
+struct EndOfWriting(Arc<Shared>);
+
+impl Drop for EndOfWriting {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let reason = "its writer failed; see the error output, then restart".to_owned();
+            self.0.set_health(LogHealth::Failed { reason });
+        }
+        self.0.queue.abandon();
+        self.0.ended.send_replace(true);
+    }
+}

@@ -1,0 +1,209 @@
+//! What the tests of the log share: batches, an observer that remembers, a disk with faults.
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+
+use bytes::Bytes;
+use runcast_event::{Offset, ProducerId, RunId};
+use runcast_log::disk::{Disk, DiskFile, SystemDisk};
+use runcast_log::{
+    Append, CommitObserver, Committed, EmbeddedLog, EmbeddedOptions, Log, OpenError, Page,
+    ProducerStamp, ReadError, ReadLimit, Surroundings,
+};
+
+pub const ALL: ReadLimit = ReadLimit { events_max: usize::MAX, bytes_max: usize::MAX };
+
+pub fn run(name: &str) -> RunId {
+    RunId::new(name).unwrap()
+}
+
+pub fn batch(name: &str, events: &[&str]) -> Append {
+    Append {
+        run: run(name),
+        events: events.iter().map(|event| Bytes::copy_from_slice(event.as_bytes())).collect(),
+        close: false,
+        expected_last: None,
+        producer: None,
+        create: true,
+    }
+}
+
+pub fn stamped(name: &str, events: &[&str], id: &str, epoch: u64, sequence: u64) -> Append {
+    let id = ProducerId::new(id).unwrap();
+    Append { producer: Some(ProducerStamp { id, epoch, sequence }), ..batch(name, events) }
+}
+
+pub fn texts(page: &Page) -> Vec<(u64, String)> {
+    let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+    page.records.iter().map(|record| (record.offset.get(), text(&record.payload))).collect()
+}
+
+/// All events of a stream.
+pub async fn events(log: &dyn Log, name: &str) -> Result<Vec<String>, ReadError> {
+    let page = log.read(&run(name), Offset::START, ALL).await?;
+    let texts = texts(&page);
+    assert!(texts.iter().map(|(offset, _)| *offset).eq(1..=texts.len() as u64), "no hole");
+    assert_eq!(page.stat.last.get(), texts.len() as u64);
+    Ok(texts.into_iter().map(|(_, text)| text).collect())
+}
+
+/// Remembers every commit.
+#[derive(Default)]
+pub struct Recorder(Mutex<Vec<Committed>>);
+
+impl Recorder {
+    pub fn take(&self) -> Vec<Committed> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl CommitObserver for Recorder {
+    fn committed(&self, changes: Vec<Committed>) {
+        self.0.lock().unwrap().extend(changes);
+    }
+}
+
+/// A disk whose faults a test switches on. Syncs are counted and done only if asked for.
+#[derive(Default)]
+pub struct Faults {
+    pub syncs: AtomicU64,
+    pub sync_fails: AtomicBool,
+    /// Bytes that can still be written, if limited.
+    pub room: Mutex<Option<usize>>,
+    /// What a write fails with when there is no room.
+    pub other_error: AtomicBool,
+    pub truncate_fails: AtomicBool,
+    held: Mutex<bool>,
+    released: Condvar,
+}
+
+impl Faults {
+    /// Lets syncs wait.
+    pub fn hold_syncs(&self) {
+        *self.held.lock().unwrap() = true;
+    }
+
+    pub fn release_syncs(&self) {
+        *self.held.lock().unwrap() = false;
+        self.released.notify_all();
+    }
+
+    pub fn set_room(&self, room: Option<usize>) {
+        *self.room.lock().unwrap() = room;
+    }
+
+    fn error(&self) -> io::Error {
+        let full = !self.other_error.load(Ordering::SeqCst);
+        io::Error::from(if full { io::ErrorKind::StorageFull } else { io::ErrorKind::Other })
+    }
+}
+
+struct FaultyDisk(Arc<Faults>);
+
+struct FaultyFile {
+    faults: Arc<Faults>,
+    file: Arc<dyn DiskFile>,
+}
+
+impl FaultyDisk {
+    fn wrap(&self, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+        Arc::new(FaultyFile { faults: Arc::clone(&self.0), file })
+    }
+}
+
+impl Disk for FaultyDisk {
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        SystemDisk.create_directory(path)
+    }
+    fn names(&self, directory: &Path) -> io::Result<Vec<String>> {
+        SystemDisk.names(directory)
+    }
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        SystemDisk.open(path).map(|file| self.wrap(file))
+    }
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        SystemDisk.create(path).map(|file| self.wrap(file))
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        SystemDisk.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        SystemDisk.remove(path)
+    }
+    fn sync_directory(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl DiskFile for FaultyFile {
+    fn length(&self) -> io::Result<u64> {
+        self.file.length()
+    }
+    fn read_exact_at(&self, bytes: &mut [u8], position: u64) -> io::Result<()> {
+        self.file.read_exact_at(bytes, position)
+    }
+    fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        let mut room = self.faults.room.lock().unwrap();
+        let fits = room.unwrap_or(usize::MAX).min(bytes.len());
+        self.file.write_all_at(&bytes[..fits], position)?;
+        if let Some(room) = room.as_mut() {
+            *room -= fits;
+        }
+        if fits == bytes.len() { Ok(()) } else { Err(self.faults.error()) }
+    }
+    fn sync(&self) -> io::Result<()> {
+        let held = self.faults.held.lock().unwrap();
+        drop(self.faults.released.wait_while(held, |held| *held).unwrap());
+        self.faults.syncs.fetch_add(1, Ordering::SeqCst);
+        if self.faults.sync_fails.load(Ordering::SeqCst) {
+            return Err(io::Error::from(io::ErrorKind::Other));
+        }
+        Ok(())
+    }
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        if self.faults.truncate_fails.load(Ordering::SeqCst) {
+            return Err(self.faults.error());
+        }
+        self.file.truncate(length)
+    }
+}
+
+/// A machine whose start is called `boot_id`, with a disk that has faults.
+pub fn machine(boot_id: &str, faults: &Arc<Faults>) -> Surroundings {
+    Surroundings {
+        disk: Arc::new(FaultyDisk(Arc::clone(faults))),
+        boot_id: Some(boot_id.to_owned()),
+        new_log_id: *b"the tests' logid",
+    }
+}
+
+/// Opens without waiting for a disk.
+pub fn open_with(
+    directory: &Path,
+    options: EmbeddedOptions,
+    boot_id: &str,
+) -> Result<Arc<EmbeddedLog>, OpenError> {
+    let machine = machine(boot_id, &Arc::default());
+    EmbeddedLog::open_in(directory, options, machine, Arc::new(()))
+}
+
+pub fn open(directory: &Path) -> Arc<EmbeddedLog> {
+    open_with(directory, EmbeddedOptions::default(), "boot").unwrap()
+}
+
+pub fn wal(directory: &Path, number: u32) -> std::path::PathBuf {
+    directory.join(format!("wal-{number:010}.log"))
+}
+
+/// The directory as a process that is killed now leaves it.
+pub fn killed(directory: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+    }
+    copy
+}
