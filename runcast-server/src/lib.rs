@@ -1,1 +1,21 @@
+//! Runcast over HTTP: append, read, follow, run states, the web UI.
+//!
+//! Owns the meaning of requests, the state of runs (as a projection of their streams) and who may
+//! connect. Reaches streams only through the hub. `docs/http-api.md` is its contract.
+//!
+//! A request's way: `accept` takes the connection and its first head, `front` and `guard` let the
+//! request in, `api` knows what it means, `transport` writes the answer.
 
+mod accept;
+mod api;
+mod config;
+mod front;
+mod guard;
+mod problem;
+mod projection;
+mod server;
+mod transport;
+mod ui;
+
+pub use config::{HttpConfig, Limits, Origin, OriginError};
+pub use server::{BindError, Server, ServerConfig, StartError, start};

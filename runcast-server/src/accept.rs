@@ -1,0 +1,89 @@
+//! Takes connections and gives their requests to the front door.
+//!
+//! Owns the listener, how many connections there are, and how long a client may take to say what it
+//! wants and to take its answer. Never looks at what a request means.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::config::Limits;
+use crate::front::FrontDoor;
+
+mod connection;
+mod head;
+mod socket;
+
+/// How long to wait after the system refused a connection, which it does for want of files.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// What the server is about to do, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Answer requests.
+    Serving,
+    /// Finish what is under way and take nothing new.
+    Draining,
+    /// Let go of everything.
+    Stopped,
+}
+
+/// Tells in which phase the server is.
+#[derive(Debug, Clone)]
+pub(crate) struct PhaseWatch(pub(crate) watch::Receiver<Phase>);
+
+impl PhaseWatch {
+    /// Waits until the server is in this phase or past it.
+    pub(crate) async fn reached(&mut self, phase: Phase) {
+        // The sender gone means that the server is gone.
+        let _ = self.0.wait_for(|now| *now >= phase).await;
+    }
+}
+
+/// Everything that a connection needs.
+pub(crate) struct Acceptor {
+    pub(crate) limits: Limits,
+    pub(crate) front: FrontDoor,
+    pub(crate) phase: PhaseWatch,
+    /// One for each connection that there may be.
+    pub(crate) seats: Arc<Semaphore>,
+}
+
+impl Acceptor {
+    /// Accepts connections until the server drains.
+    pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
+        let mut phase = self.phase.clone();
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.accept(&listener) => accepted,
+                () = phase.reached(Phase::Draining) => return,
+            };
+            match accepted {
+                Ok((stream, seat)) => {
+                    let acceptor = Arc::clone(&self);
+                    tokio::spawn(async move {
+                        connection::serve(&acceptor, stream).await;
+                        drop(seat);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                }
+            }
+        }
+    }
+
+    async fn accept(
+        &self,
+        listener: &TcpListener,
+    ) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+        let seats = Arc::clone(&self.seats);
+        let seat = seats.acquire_owned().await.expect("the seats are never closed");
+        let (stream, _) = listener.accept().await?;
+        Ok((stream, seat))
+    }
+}

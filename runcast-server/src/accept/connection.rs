@@ -1,0 +1,135 @@
+//! One connection, from its first byte to its last.
+
+use std::io;
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+
+use super::head::{self, HeadError};
+use super::socket::Socket;
+use super::{Acceptor, Phase};
+use crate::problem::{Code, Problem};
+
+/// After how much silence a peer is asked whether it is still there.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+/// How long it has for each answer.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// How long an HTTP/2 peer may take to answer a ping.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Requests at once on one HTTP/2 connection.
+const STREAMS_MAX: u32 = 256;
+/// How long a closed connection is read on, so that a client that is still sending its refused
+/// request gets the answer and not a reset.
+const LINGER: Duration = Duration::from_secs(2);
+/// How much is read then.
+const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+pub(super) async fn serve(acceptor: &Acceptor, stream: TcpStream) {
+    if let Err(error) = prepare(&stream) {
+        tracing::debug!(%error, "a connection was gone at once");
+        return;
+    }
+    let stream = Arc::new(stream);
+    let mut phase = acceptor.phase.clone();
+    let limits = &acceptor.limits;
+    let first_head =
+        tokio::time::timeout(limits.head_timeout, head::read(&stream, limits.head_bytes_max));
+    let first_head = tokio::select! {
+        first_head = first_head => first_head,
+        () = phase.reached(Phase::Draining) => return,
+    };
+    match first_head {
+        Ok(Ok(bytes)) => {
+            speak_http(acceptor, Arc::clone(&stream), bytes.freeze()).await;
+        }
+        Ok(Err(HeadError::Gone)) => return,
+        Ok(Err(HeadError::TooLarge)) => refuse(&stream, &head_too_large(limits.head_bytes_max)),
+        Err(_) => refuse(&stream, &head_too_slow(limits.head_timeout)),
+    }
+    tokio::select! {
+        () = linger(&stream) => {}
+        () = phase.reached(Phase::Draining) => {}
+    }
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive =
+        TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_INTERVAL);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+fn head_too_slow(timeout: Duration) -> Problem {
+    let detail =
+        format!("the head of the request did not arrive within {} ms", timeout.as_millis());
+    Problem::new(Code::RequestTimeout, detail)
+}
+
+fn head_too_large(max: usize) -> Problem {
+    let detail = format!("the head of the request is larger than {max} bytes");
+    Problem::new(Code::HeadTooLarge, detail).with("max", max)
+}
+
+fn refuse(stream: &TcpStream, problem: &Problem) {
+    // An empty send buffer takes a problem as a whole; a client that is gone needs none.
+    let _ = stream.try_write(&problem.to_raw_response());
+}
+
+async fn speak_http(acceptor: &Acceptor, stream: Arc<TcpStream>, read_before: bytes::Bytes) {
+    let limits = &acceptor.limits;
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.idle_timeout)
+        .max_buf_size(limits.head_bytes_max.max(MIN_BUFFER_BYTES));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEPALIVE_AFTER)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX));
+    let io = TokioIo::new(Socket::new(stream, read_before, limits.write_stall_timeout));
+    let connection = builder.serve_connection(io, acceptor.front.clone());
+    tokio::pin!(connection);
+    let mut phase = acceptor.phase.clone();
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = phase.reached(Phase::Draining) => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = phase.reached(Phase::Stopped) => Ok(()),
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection broke off");
+    }
+}
+
+/// The smallest buffer that hyper takes.
+const MIN_BUFFER_BYTES: usize = 8 * 1024;
+
+async fn linger(stream: &TcpStream) {
+    let _ = SockRef::from(stream).shutdown(Shutdown::Write);
+    let discard = async {
+        let mut bytes = vec![0; 16 * 1024];
+        let mut total = 0;
+        while total < LINGER_BYTES_MAX && stream.readable().await.is_ok() {
+            match stream.try_read(&mut bytes) {
+                Ok(0) => return,
+                Ok(length) => total += length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, discard).await;
+}

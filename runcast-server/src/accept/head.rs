@@ -1,0 +1,67 @@
+//! Reads the head of a connection's first request, so that a client that never finishes one gets an
+//! answer and costs a buffer and no more.
+
+use std::io;
+
+use bytes::BytesMut;
+use memchr::memmem;
+use tokio::net::TcpStream;
+
+/// Why there is no request on a connection.
+#[derive(Debug)]
+pub(super) enum HeadError {
+    /// The head does not end within the limit.
+    TooLarge,
+    /// The client left before it had sent a head.
+    Gone,
+}
+
+impl From<io::Error> for HeadError {
+    fn from(_: io::Error) -> Self {
+        Self::Gone
+    }
+}
+
+/// How much of a head is expected at once.
+const READ_BYTES: usize = 4 * 1024;
+
+/// Reads until the head ends. What is read behind its end is given too.
+pub(super) async fn read(stream: &TcpStream, bytes_max: usize) -> Result<BytesMut, HeadError> {
+    let mut bytes = BytesMut::new();
+    loop {
+        stream.readable().await?;
+        let seen = bytes.len();
+        bytes.reserve(READ_BYTES);
+        match stream.try_read_buf(&mut bytes) {
+            Ok(0) => return Err(HeadError::Gone),
+            Ok(_) if ends(&bytes, seen) => return Ok(bytes),
+            Ok(_) if bytes.len() >= bytes_max => return Err(HeadError::TooLarge),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Whether there is an empty line, the first `seen` bytes having been searched before. The preface
+/// of HTTP/2 has one too.
+fn ends(bytes: &[u8], seen: usize) -> bool {
+    let fresh = &bytes[seen.saturating_sub(2)..];
+    memmem::find(fresh, b"\n\r\n").is_some() || memmem::find(fresh, b"\n\n").is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_ends_at_its_first_empty_line_however_it_is_cut() {
+        let head = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        for cut in 0..head.len() {
+            assert!(!ends(&head[..cut], 0));
+            assert!(ends(head, cut), "{cut}");
+        }
+        assert!(ends(b"GET / HTTP/1.1\n\n", 0));
+        assert!(ends(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 0));
+    }
+}

@@ -1,0 +1,189 @@
+//! The forms of requests and answers, for `/openapi.json`.
+//!
+//! Nothing is made from these: the wire is written by `transport` and `runcast-run`. A test holds
+//! them against real answers.
+
+use utoipa::ToSchema;
+use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
+
+/// The description before any call is in it.
+pub(super) fn base() -> OpenApi {
+    let info = InfoBuilder::new()
+        .title("Runcast")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some("Durable, ordered, live event streams for agent and workflow runs."))
+        .build();
+    OpenApiBuilder::new().info(info).build()
+}
+
+macro_rules! forms {
+    ($($(#[$doc:meta])* $name:ident as $public:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(ToSchema)]
+            #[schema(as = $public)]
+            #[expect(dead_code, reason = "describes a form and is never made")]
+            pub(super) struct $name { $($(#[$field_doc])* $field: $type,)* }
+        )*
+    };
+}
+
+forms! {
+    /// An event as it is sent and as it is read. Typed events have rules for their data.
+    EventBody as Event {
+        /// Its place in the run: 1, 2, 3 … Given by the server, never sent.
+        #[schema(read_only)]
+        offset: Option<u64>,
+        /// A typed event, or any other dotted name.
+        r#type: String,
+        /// When it happened, as RFC 3339 writes it; the server's time if it is not sent.
+        #[schema(format = DateTime)]
+        time: Option<String>,
+        /// `output`, `logs`, `status`, `control`, or another name.
+        channel: Option<String>,
+        /// Which of a run's parallel attempts.
+        variation: Option<String>,
+        /// Which stage: its name, or its number from 1.
+        #[schema(value_type = Option<Object>)]
+        stage: Option<String>,
+        /// Which step.
+        step: Option<String>,
+        /// Which agent.
+        agent: Option<String>,
+        /// What it says: any JSON.
+        #[schema(value_type = Option<Object>)]
+        data: Option<String>,
+    }
+
+    /// What was stored, and is durable.
+    AppendedBody as Appended {
+        run: String,
+        epoch: u32,
+        /// The offset of the first event stored; null when all were stored before.
+        first: Option<u64>,
+        /// The offset of the last event stored; null when all were stored before.
+        last: Option<u64>,
+        stored: u64,
+        duplicates: u64,
+    }
+
+    /// What a run is. All fields are optional.
+    CreateBody as NewRun {
+        /// The run's id; the server makes one if there is none.
+        id: Option<String>,
+        /// The name that runs of one kind share.
+        workflow: Option<String>,
+        /// A name for people.
+        name: Option<String>,
+        tags: Option<Vec<String>>,
+        #[schema(value_type = Option<Vec<Object>>)]
+        stages: Option<Vec<String>>,
+        #[schema(value_type = Option<Vec<Object>>)]
+        steps: Option<Vec<String>>,
+        #[schema(value_type = Option<Vec<Object>>)]
+        variations: Option<Vec<String>>,
+        #[schema(value_type = Option<Object>)]
+        metadata: Option<String>,
+        #[schema(value_type = Option<Object>)]
+        retention: Option<String>,
+        #[schema(format = DateTime)]
+        deadline: Option<String>,
+    }
+
+    /// How many events a run has.
+    CountsBody as EventCounts {
+        total: u64,
+        output: u64,
+        log: u64,
+    }
+
+    /// A run's state, true at `offset`.
+    RunBody as Run {
+        id: String,
+        workflow: Option<String>,
+        name: Option<String>,
+        tags: Vec<String>,
+        #[schema(value_type = Option<Vec<Object>>)]
+        stages: Option<Vec<String>>,
+        #[schema(value_type = Option<Vec<Object>>)]
+        steps: Option<Vec<String>>,
+        #[schema(value_type = Option<Vec<Object>>)]
+        variations: Option<Vec<String>>,
+        #[schema(value_type = Object)]
+        metadata: String,
+        #[schema(format = DateTime)]
+        deadline: Option<String>,
+        /// `queued`, `running`, `paused`, `completed`, `failed`, `cancelled`, `timed_out` or `crashed`.
+        status: String,
+        status_reason: Option<String>,
+        is_terminal: bool,
+        exit_code: Option<i64>,
+        signal: Option<String>,
+        /// A text or an object.
+        #[schema(value_type = Option<Object>)]
+        error: Option<String>,
+        #[schema(format = DateTime)]
+        created_at: String,
+        #[schema(format = DateTime)]
+        started_at: Option<String>,
+        #[schema(format = DateTime)]
+        ended_at: Option<String>,
+        #[schema(format = DateTime)]
+        updated_at: String,
+        duration_ms: Option<u64>,
+        events: CountsBody,
+        epoch: u32,
+        offset: u64,
+        /// `offset` as a cursor: `events?after=<cursor>` goes on where this state ends.
+        cursor: String,
+        first_offset: u64,
+    }
+
+    /// Runs, newest first.
+    RunsBody as RunList {
+        runs: Vec<RunBody>,
+        /// The `cursor` of the next list; null at the end.
+        next: Option<String>,
+    }
+
+    /// Events that were asked for and cannot be had.
+    GapBody as Gap {
+        from: u64,
+        to: u64,
+        /// `trimmed` or `epoch_changed`.
+        reason: String,
+        /// The epoch that the stream goes on in, when it changed.
+        epoch: Option<u32>,
+    }
+
+    /// A page of events.
+    PageBody as Page {
+        run: String,
+        epoch: u32,
+        events: Vec<EventBody>,
+        /// Where the next page begins.
+        next: String,
+        /// The oldest event that is kept.
+        first: u64,
+        /// The newest event.
+        last: u64,
+        /// Whether the run has ended.
+        closed: bool,
+        gap: Option<GapBody>,
+    }
+
+    /// An error, as RFC 9457 has it. Further members name the thing.
+    ProblemBody as Problem {
+        r#type: String,
+        title: String,
+        status: u16,
+        detail: String,
+        /// What is wrong, as a name that does not change.
+        code: String,
+    }
+
+    /// How the server is.
+    StatusBody as Status {
+        status: String,
+    }
+}

@@ -1,0 +1,145 @@
+//! Follows a run live, as server-sent events.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use futures_util::stream;
+use runcast_event::{Cursor, Offset, Payload, RunId};
+use runcast_hub::{Delivery, Follower, Format, Hub, Slice};
+use runcast_log::{ReadLimit, StreamStat};
+use tokio::time::{Interval, MissedTickBehavior};
+
+use super::Services;
+use crate::accept::{Phase, PhaseWatch};
+use crate::problem::Problem;
+use crate::transport::sse;
+
+/// Answers with the run's events from the cursor on, and those to come.
+pub(super) async fn live(
+    services: &Services,
+    run: RunId,
+    cursor: Option<Cursor>,
+    is_named: bool,
+) -> Result<Response, Problem> {
+    if let Some(cursor) = cursor
+        && let Some(stat) = services.hub.stat(&run).await?
+        && has_seen_all(cursor, &stat)
+    {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let follower = services.hub.follow(&run, cursor.unwrap_or_default()).await?;
+    let viewer = Viewer {
+        hub: services.hub.clone(),
+        follower,
+        format: if is_named { Format::SseNamed } else { Format::Sse },
+        terminal: None,
+        heartbeat: heartbeat(services.heartbeat),
+        phase: services.phase.clone(),
+        next: Next::Opening,
+    };
+    let frames = stream::unfold(viewer, |mut viewer| async move {
+        let frame = viewer.next_frame().await?;
+        Some((Ok::<_, Infallible>(frame), viewer))
+    });
+    let mut response = Response::new(Body::from_stream(frames));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    let cache_control = HeaderValue::from_static("no-cache, no-transform");
+    headers.insert(header::CACHE_CONTROL, cache_control);
+    // nginx would keep frames back until they fill a buffer.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+fn has_seen_all(cursor: Cursor, stat: &StreamStat) -> bool {
+    stat.closed && cursor == Cursor::new(stat.epoch, stat.last)
+}
+
+fn heartbeat(period: Duration) -> Interval {
+    let mut heartbeat = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    heartbeat
+}
+
+/// One open stream of events.
+struct Viewer {
+    hub: Hub,
+    follower: Follower,
+    format: Format,
+    /// The type of the event that ended the run, once it was sent.
+    terminal: Option<String>,
+    heartbeat: Interval,
+    phase: PhaseWatch,
+    next: Next,
+}
+
+enum Next {
+    Opening,
+    Events,
+    Nothing,
+}
+
+impl Viewer {
+    /// What is sent next; none when the stream is over.
+    async fn next_frame(&mut self) -> Option<Bytes> {
+        match self.next {
+            Next::Opening => {
+                self.next = Next::Events;
+                return Some(Bytes::from_static(sse::OPENING));
+            }
+            Next::Events => {}
+            Next::Nothing => return None,
+        }
+        let delivery = tokio::select! {
+            biased;
+            delivery = self.follower.next() => delivery,
+            _ = self.heartbeat.tick() => return Some(Bytes::from_static(sse::HEARTBEAT)),
+            // Not the run's end: the viewer comes back and goes on.
+            () = self.phase.reached(Phase::Draining) => return None,
+        };
+        match delivery {
+            Delivery::Events(slice) => Some(self.events(&slice)),
+            Delivery::Gap(gap) => Some(sse::gap(&gap)),
+            Delivery::End { last } => {
+                self.next = Next::Nothing;
+                let event_type = self.terminal_type(last).await?;
+                Some(sse::end(last, &event_type))
+            }
+            Delivery::Deleted => {
+                self.next = Next::Nothing;
+                Some(Bytes::from_static(sse::DELETED))
+            }
+            Delivery::Failed { reason } => {
+                tracing::error!(run = %self.follower.run(), %reason, "a follower cannot be served");
+                None
+            }
+        }
+    }
+
+    fn events(&mut self, slice: &Slice) -> Bytes {
+        if let Some(record) = slice.records().last() {
+            let payload = Payload::from_stored(record.payload.clone());
+            let event_type = payload.event_type();
+            if runcast_event::is_terminal(event_type) {
+                self.terminal = Some(event_type.to_owned());
+            }
+        }
+        sse::events(slice, self.format)
+    }
+
+    /// The type of the run's last event, which is read again if this viewer did not get it.
+    async fn terminal_type(&mut self, last: Offset) -> Option<String> {
+        if let Some(event_type) = self.terminal.take() {
+            return Some(event_type);
+        }
+        let before = Offset::new(last.get().saturating_sub(1));
+        let limit = ReadLimit { events_max: 1, bytes_max: 1 };
+        let page = self.hub.read(self.follower.run(), before, limit).await.ok()?;
+        let record = page.records.into_iter().next()?;
+        Some(Payload::from_stored(record.payload).event_type().to_owned())
+    }
+}

@@ -1,0 +1,78 @@
+//! What a server is told: where it listens, whom it answers, and every bound it keeps.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+mod origin;
+
+pub use origin::{Origin, OriginError};
+pub(crate) use origin::{host_of, is_loopback};
+
+/// How the server speaks HTTP.
+#[derive(Debug, Clone)]
+pub struct HttpConfig {
+    /// Where to listen. Only a loopback address is taken, because there is no authentication yet.
+    pub listen: SocketAddr,
+    /// Origins of browser pages that may use the server, beside its own and those on loopback.
+    pub allowed_origins: Vec<Origin>,
+    /// Host names that are this server's, beside `localhost` and the loopback addresses; without
+    /// a port.
+    pub allowed_hosts: Vec<String>,
+    /// After how much silence a follower gets a comment, so that proxies keep the connection.
+    pub heartbeat: Duration,
+    /// How long connections may take to finish when the server stops.
+    pub drain: Duration,
+    /// Everything that is bounded.
+    pub limits: Limits,
+}
+
+/// The bounds of connections and requests. Those of events are in [`runcast_event::limits`], those
+/// of followers in [`runcast_hub::HubConfig`].
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections at once; more wait to be accepted.
+    pub connections_max: usize,
+    /// Bytes of a request's head: the request line and the headers.
+    pub head_bytes_max: usize,
+    /// How long the head of a connection's first request may take to arrive.
+    pub head_timeout: Duration,
+    /// How long a connection may go from one request to the whole head of the next.
+    pub idle_timeout: Duration,
+    /// How long the body of a request may stand still. Between the lines of an NDJSON request
+    /// there is no limit: a producer may be silent.
+    pub body_idle_timeout: Duration,
+    /// How long a client may take nothing while there is something to send to it.
+    pub write_stall_timeout: Duration,
+    /// Events looked at for one `contains=` request.
+    pub scan_events_max: usize,
+    /// How long a request for run states waits until they are as new as the log.
+    pub state_wait: Duration,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
+            allowed_origins: Vec::new(),
+            allowed_hosts: Vec::new(),
+            heartbeat: Duration::from_secs(15),
+            drain: Duration::from_secs(5),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 100_000,
+            head_bytes_max: 64 * 1024,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            body_idle_timeout: Duration::from_secs(30),
+            write_stall_timeout: Duration::from_secs(60),
+            scan_events_max: 100_000,
+            state_wait: Duration::from_secs(5),
+        }
+    }
+}

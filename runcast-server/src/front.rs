@@ -1,0 +1,54 @@
+//! The front door: every request passes here, whatever connection it came on.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use axum::response::{IntoResponse, Response};
+use hyper::body::Incoming;
+use tower_service::Service as _;
+
+use crate::guard::{Admission, Guard, allow_origin};
+
+/// Lets requests in, or not, and has them answered. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct FrontDoor {
+    guard: Arc<Guard>,
+    router: Router,
+}
+
+impl FrontDoor {
+    pub(crate) fn new(guard: Guard, router: Router) -> Self {
+        Self { guard: Arc::new(guard), router }
+    }
+
+    async fn answer(self, request: Request<Incoming>) -> Response {
+        let request = request.map(Body::new);
+        let page = match self.guard.admit(&request) {
+            Err(problem) => return problem.into_response(),
+            Ok(Admission::Preflight(response)) => return response,
+            Ok(Admission::Pass(page)) => page,
+        };
+        let mut router = self.router;
+        let Ok(mut response) = router.call(request).await;
+        if let Some(origin) = page {
+            allow_origin(response.headers_mut(), origin);
+        }
+        response
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for FrontDoor {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let door = self.clone();
+        Box::pin(async move { Ok(door.answer(request).await) })
+    }
+}

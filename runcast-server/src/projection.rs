@@ -1,0 +1,126 @@
+//! The state of every run and the index of all runs, folded from the streams.
+//!
+//! Owns the run states, which can be made again from the log at any time. One task folds; it reads
+//! the streams through the hub like any other reader. Readers who need what was acknowledged before
+//! they asked wait until it is folded in.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use runcast_event::RunId;
+use runcast_hub::Hub;
+use runcast_log::StreamStat;
+use runcast_run::{Definition, RunSnapshot};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::problem::{Code, Problem};
+
+mod fold;
+mod index;
+
+use fold::Folder;
+use index::Index;
+pub(crate) use index::{Filter, Listed, Place};
+
+/// Readers that wait for the fold at once; more wait to be heard.
+const WAITING_MAX: usize = 1_024;
+/// Runs looked at in one go while a list is made, so that it holds up nobody.
+const LIST_STEP: usize = 10_000;
+
+/// The run states. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Projection {
+    index: Arc<Mutex<Index>>,
+    asks: mpsc::Sender<oneshot::Sender<()>>,
+    wait: Duration,
+}
+
+impl Projection {
+    /// Begins to fold all streams of the hub, in a task that ends with the last projection.
+    pub(crate) fn start(hub: Hub, wait: Duration) -> Self {
+        let index = Arc::new(Mutex::new(Index::default()));
+        let (asks, asked) = mpsc::channel(WAITING_MAX);
+        tokio::spawn(Folder::new(hub, Arc::clone(&index), asked).run());
+        Self { index, asks, wait }
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        lock(&self.index)
+    }
+
+    /// The state of a run whose stream stands like this, or a newer one. None when the run was
+    /// deleted in the meantime.
+    pub(crate) async fn snapshot(
+        &self,
+        run: &RunId,
+        stat: &StreamStat,
+    ) -> Result<Option<RunSnapshot>, Problem> {
+        self.at_least(run, stat, |state| state.snapshot(stat.first)).await
+    }
+
+    /// What the run was made as.
+    pub(crate) async fn definition(
+        &self,
+        run: &RunId,
+        stat: &StreamStat,
+    ) -> Result<Option<Definition>, Problem> {
+        self.at_least(run, stat, |state| state.definition().clone()).await
+    }
+
+    async fn at_least<T>(
+        &self,
+        run: &RunId,
+        stat: &StreamStat,
+        look: impl Fn(&runcast_run::RunState) -> T,
+    ) -> Result<Option<T>, Problem> {
+        if let Some(found) = self.index().state_at(run, stat).map(&look) {
+            return Ok(Some(found));
+        }
+        self.caught_up().await?;
+        let index = self.index();
+        if let Some(reason) = index.failure(run) {
+            let detail = format!("the state of the run cannot be made: {reason}");
+            return Err(Problem::new(Code::Internal, detail));
+        }
+        Ok(index.state(run).map(look))
+    }
+
+    /// The newest runs that pass the filter, from `from` on. At most `limit`.
+    pub(crate) async fn list(
+        &self,
+        filter: &Filter,
+        from: Option<Place>,
+        limit: usize,
+    ) -> Result<Listed, Problem> {
+        self.caught_up().await?;
+        let mut listed = Listed::begin(from);
+        while !self.index().list_more(filter, limit, LIST_STEP, &mut listed) {
+            tokio::task::yield_now().await;
+        }
+        Ok(listed)
+    }
+
+    /// Waits until everything that was acknowledged before the call is folded in.
+    async fn caught_up(&self) -> Result<(), Problem> {
+        let folded = async {
+            let (tell, told) = oneshot::channel();
+            self.asks.send(tell).await.ok()?;
+            told.await.ok()
+        };
+        match tokio::time::timeout(self.wait, folded).await {
+            Ok(Some(())) => Ok(()),
+            Ok(None) | Err(_) => {
+                let runs = self.index().len();
+                let detail = format!(
+                    "the runs are still being read from the log ({runs} so far); try again soon"
+                );
+                Err(Problem::new(Code::StateBehind, detail))
+            }
+        }
+    }
+}
+
+/// A fold is never left half done, so that a panic elsewhere leaves the index whole.
+fn lock(index: &Mutex<Index>) -> MutexGuard<'_, Index> {
+    index.lock().unwrap_or_else(PoisonError::into_inner)
+}

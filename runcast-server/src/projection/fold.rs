@@ -1,0 +1,141 @@
+//! The task that folds: it hears which runs changed, reads what is new and folds it in.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use runcast_event::{Epoch, Offset, RunId};
+use runcast_hub::{Changes, Hub};
+use runcast_log::{ReadError, ReadLimit};
+use tokio::sync::{mpsc, oneshot};
+
+use super::index::Index;
+use super::lock;
+
+/// How long changes gather when nobody waits for them: folding many at once costs far less.
+const GATHER: Duration = Duration::from_millis(100);
+/// How much is read and folded at a time.
+const PAGE: ReadLimit = ReadLimit { events_max: 1_000, bytes_max: 1024 * 1024 };
+/// Streams listed at a time at the start.
+const LIST_PAGE: usize = 1_000;
+
+pub(super) struct Folder {
+    hub: Hub,
+    index: Arc<Mutex<Index>>,
+    changes: Changes,
+    asked: mpsc::Receiver<oneshot::Sender<()>>,
+}
+
+impl Folder {
+    pub(super) fn new(
+        hub: Hub,
+        index: Arc<Mutex<Index>>,
+        asked: mpsc::Receiver<oneshot::Sender<()>>,
+    ) -> Self {
+        // Before the streams are listed, so that no change falls between.
+        let changes = hub.changes();
+        Self { hub, index, changes, asked }
+    }
+
+    pub(super) async fn run(mut self) {
+        if let Err(error) = self.fold_all().await {
+            tracing::error!(%error, "the list of runs cannot be read");
+            return;
+        }
+        loop {
+            let mut runs = HashSet::new();
+            let mut waiting = Vec::new();
+            tokio::select! {
+                changed = self.changes.next() => runs.extend(changed),
+                ask = self.asked.recv() => match ask {
+                    Some(ask) => waiting.push(ask),
+                    None => return,
+                },
+            }
+            if waiting.is_empty() {
+                tokio::select! {
+                    () = tokio::time::sleep(GATHER) => {}
+                    ask = self.asked.recv() => waiting.extend(ask),
+                }
+            }
+            while let Ok(ask) = self.asked.try_recv() {
+                waiting.push(ask);
+            }
+            // Whoever asks was acknowledged before: its change is among these.
+            runs.extend(self.changes.next().now_or_never().into_iter().flatten());
+            for run in runs {
+                self.fold(&run).await;
+            }
+            for ask in waiting {
+                // Who asked may have given up.
+                let _ = ask.send(());
+            }
+        }
+    }
+
+    async fn fold_all(&mut self) -> Result<(), ReadError> {
+        let mut after: Option<RunId> = None;
+        loop {
+            let streams = self.hub.list(after.as_ref(), LIST_PAGE).await?;
+            let Some((last, _)) = streams.last() else { return Ok(()) };
+            after = Some(last.clone());
+            for (run, _) in streams {
+                self.fold(&run).await;
+            }
+        }
+    }
+
+    /// Folds in what is new of a run.
+    async fn fold(&self, run: &RunId) {
+        loop {
+            let (epoch, after) = lock(&self.index).folded(run);
+            let outcome = self.fold_page(run, epoch, after).await;
+            match outcome {
+                Ok(Progress::More) => {}
+                Ok(Progress::Done) => return,
+                Err(ReadError::NotFound | ReadError::Deleted) => {
+                    lock(&self.index).remove(run);
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(%run, %error, "the state of a run cannot be made");
+                    lock(&self.index).fail(run, error.to_string());
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn fold_page(
+        &self,
+        run: &RunId,
+        epoch: Epoch,
+        after: Offset,
+    ) -> Result<Progress, ReadError> {
+        let page = match self.hub.read(run, after, PAGE).await {
+            // What retention took is not in the state of a run that is folded anew.
+            Err(ReadError::Trimmed { first }) => {
+                self.hub.read(run, Offset::new(first.get() - 1), PAGE).await?
+            }
+            page => page?,
+        };
+        let mut index = lock(&self.index);
+        let is_other_history = page.stat.epoch != epoch || page.stat.last < after;
+        if is_other_history && after > Offset::START {
+            // The history that was folded is not the stream's any more.
+            index.remove(run);
+            return Ok(Progress::More);
+        }
+        let Some(last) = page.records.last().map(|record| record.offset) else {
+            return Ok(Progress::Done);
+        };
+        index.fold(run, &page.records, &page.stat);
+        Ok(if last < page.stat.last { Progress::More } else { Progress::Done })
+    }
+}
+
+enum Progress {
+    More,
+    Done,
+}

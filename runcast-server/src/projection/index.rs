@@ -1,0 +1,244 @@
+//! The run states, and their order: newest first.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::ops::Bound;
+use std::str::FromStr;
+
+use runcast_event::{Epoch, Offset, Payload, RunId, Timestamp};
+use runcast_log::{Record, StreamStat};
+use runcast_run::{RunSnapshot, RunState, Status};
+
+/// Where a run stands among all: by the time of its creation, then by its id.
+///
+/// As a list's cursor it is written `<microseconds>_<id>`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    created_at: Timestamp,
+    run: RunId,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}_{}", self.created_at.as_micros(), self.run)
+    }
+}
+
+impl FromStr for Place {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let parse = || {
+            let (micros, run) = text.split_once('_')?;
+            let created_at = Timestamp::from_micros(micros.parse().ok()?);
+            Some(Self { created_at, run: RunId::new(run).ok()? })
+        };
+        parse().ok_or("it is not the next of a list; take it from an answer as it is")
+    }
+}
+
+/// Which runs are wanted.
+#[derive(Debug, Default)]
+pub(crate) struct Filter {
+    /// Any of these, or any at all if there are none.
+    pub(crate) statuses: Vec<Status>,
+    pub(crate) workflow: Option<String>,
+    /// All of these.
+    pub(crate) tags: Vec<String>,
+}
+
+impl Filter {
+    fn passes(&self, state: &RunState) -> bool {
+        let has_status = self.statuses.is_empty() || self.statuses.contains(&state.status());
+        let has_workflow =
+            self.workflow.as_deref().is_none_or(|wanted| state.workflow() == Some(wanted));
+        has_status && has_workflow && self.tags.iter().all(|tag| state.tags().contains(tag))
+    }
+}
+
+/// A list as it grows.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    pub(crate) runs: Vec<RunSnapshot>,
+    /// Where the next list begins, if there is more.
+    pub(crate) next: Option<Place>,
+    /// The oldest place that was looked at.
+    reached: Option<Place>,
+}
+
+impl Listed {
+    /// A list that begins with the run after `from`.
+    pub(crate) fn begin(from: Option<Place>) -> Self {
+        Self { runs: Vec::new(), next: None, reached: from }
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    state: RunState,
+    first: Offset,
+    /// Why the state does not go on, if it cannot.
+    failure: Option<String>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    entries: HashMap<RunId, Entry>,
+    order: BTreeSet<Place>,
+}
+
+impl Index {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn state(&self, run: &RunId) -> Option<&RunState> {
+        self.entries.get(run).map(|entry| &entry.state)
+    }
+
+    /// The state if it is as new as the stream.
+    pub(super) fn state_at(&self, run: &RunId, stat: &StreamStat) -> Option<&RunState> {
+        self.state(run).filter(|state| state.epoch() == stat.epoch && state.offset() >= stat.last)
+    }
+
+    pub(super) fn failure(&self, run: &RunId) -> Option<&str> {
+        self.entries.get(run).and_then(|entry| entry.failure.as_deref())
+    }
+
+    /// How far a run is folded.
+    pub(super) fn folded(&self, run: &RunId) -> (Epoch, Offset) {
+        self.state(run).map_or_else(Default::default, |state| (state.epoch(), state.offset()))
+    }
+
+    /// Folds in events of one stream, at least one, that follow on what is folded in.
+    pub(super) fn fold(&mut self, run: &RunId, records: &[Record], stat: &StreamStat) {
+        let entry = self.entry(run);
+        entry.first = stat.first;
+        entry.failure = None;
+        let is_new = entry.state.offset() == Offset::START;
+        for record in records {
+            let payload = Payload::from_stored(record.payload.clone());
+            entry.state.apply(record.offset, stat.epoch, &payload);
+        }
+        if is_new {
+            let place = place_of(&entry.state);
+            self.order.insert(place);
+        }
+    }
+
+    fn entry(&mut self, run: &RunId) -> &mut Entry {
+        let new = || Entry {
+            state: RunState::new(run.clone()),
+            first: Offset::START.next(),
+            failure: None,
+        };
+        self.entries.entry(run.clone()).or_insert_with(new)
+    }
+
+    pub(super) fn fail(&mut self, run: &RunId, reason: String) {
+        self.entry(run).failure = Some(reason);
+    }
+
+    pub(super) fn remove(&mut self, run: &RunId) {
+        if let Some(entry) = self.entries.remove(run) {
+            self.order.remove(&place_of(&entry.state));
+        }
+    }
+
+    /// Goes on with a list, looking at no more than `step_max` runs. True when it is complete.
+    pub(super) fn list_more(
+        &self,
+        filter: &Filter,
+        limit: usize,
+        step_max: usize,
+        listed: &mut Listed,
+    ) -> bool {
+        let before = listed.reached.take().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut places = self.order.range((Bound::Unbounded, before)).rev();
+        for place in places.by_ref().take(step_max) {
+            let entry = self.entries.get(&place.run).expect("a place in the order has an entry");
+            if filter.passes(&entry.state) {
+                if listed.runs.len() == limit {
+                    listed.next = listed
+                        .runs
+                        .last()
+                        .map(|run| Place { created_at: run.created_at, run: run.id.clone() });
+                    return true;
+                }
+                listed.runs.push(entry.state.snapshot(entry.first));
+            }
+            listed.reached = Some(place.clone());
+        }
+        places.next().is_none()
+    }
+}
+
+fn place_of(state: &RunState) -> Place {
+    Place { created_at: state.created_at(), run: state.run().clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use runcast_event::parse_event;
+
+    use super::*;
+
+    fn stat(last: u64) -> StreamStat {
+        StreamStat {
+            first: Offset::new(1),
+            last: Offset::new(last),
+            closed: false,
+            epoch: Epoch::FIRST,
+            epoch_bases: [].into(),
+        }
+    }
+
+    fn index_of(count: u64) -> Index {
+        let mut index = Index::default();
+        for number in 1..=count {
+            let json = format!(r#"{{"type":"run.queued","data":{{"tags":["t{}"]}}}}"#, number % 2);
+            let now = Timestamp::from_micros(number as i64 / 3);
+            let payload = parse_event(json.as_bytes(), now).unwrap().payload.into_bytes();
+            let record = Record { offset: Offset::new(1), payload };
+            index.fold(&RunId::new(&format!("r_{number}")).unwrap(), &[record], &stat(1));
+        }
+        index
+    }
+
+    fn list(index: &Index, filter: &Filter, from: Option<Place>, limit: usize) -> Listed {
+        let mut listed = Listed::begin(from);
+        while !index.list_more(filter, limit, 2, &mut listed) {}
+        listed
+    }
+
+    #[test]
+    fn pages_of_a_list_are_the_list() {
+        let index = index_of(10);
+        for tags in [vec![], vec!["t1".to_owned()]] {
+            let filter = Filter { tags, ..Filter::default() };
+            let whole = list(&index, &filter, None, 100);
+            assert!(whole.next.is_none());
+            let mut runs = Vec::new();
+            let mut from = None;
+            loop {
+                let page = list(&index, &filter, from, 2);
+                runs.extend(page.runs);
+                let Some(next) = page.next else { break };
+                from = Some(next.to_string().parse().unwrap());
+            }
+            assert_eq!(runs, whole.runs);
+            assert!(runs.is_sorted_by(|a, b| (a.created_at, &a.id) > (b.created_at, &b.id)));
+        }
+    }
+
+    #[test]
+    fn a_removed_run_is_not_listed() {
+        let mut index = index_of(3);
+        index.remove(&RunId::new("r_2").unwrap());
+        let listed = list(&index, &Filter::default(), None, 10);
+        assert_eq!(
+            listed.runs.iter().map(|run| run.id.as_str()).collect::<Vec<_>>(),
+            ["r_3", "r_1"]
+        );
+    }
+}

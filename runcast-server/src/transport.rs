@@ -1,0 +1,8 @@
+//! The only place that writes what goes over the wire to readers and producers.
+//!
+//! Owns the form of answers: server-sent events, pages, lines. Never reads a log and never decides
+//! what to send.
+
+pub(crate) mod answer;
+pub(crate) mod page;
+pub(crate) mod sse;

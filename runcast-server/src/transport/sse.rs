@@ -1,0 +1,127 @@
+//! Server-sent events: one frame an event, and a few special frames.
+//!
+//! An event is one line of JSON without a raw line end ([`Payload`] promises it), so that nothing
+//! that a producer sends can end a frame or begin another.
+
+use std::io::Write as _;
+
+use bytes::Bytes;
+use runcast_event::{Cursor, Epoch, Offset, Payload};
+use runcast_hub::{Format, Gap, Slice};
+use runcast_log::Record;
+
+use super::page::write_gap;
+
+/// What a stream begins with: it makes proxies and browsers show that it is open, and tells a
+/// browser to come back after a second.
+pub(crate) const OPENING: &[u8] = b": runcast\nretry: 1000\n\n";
+/// Says that the stream is open and nothing has happened.
+pub(crate) const HEARTBEAT: &[u8] = b":\n\n";
+/// Says that the run was deleted.
+pub(crate) const DELETED: &[u8] = b"event: deleted\ndata: {}\n\n";
+
+/// The frames of events, made once for all readers of the same format.
+pub(crate) fn events(slice: &Slice, format: Format) -> Bytes {
+    slice.encoded(format, |epoch, records, out| {
+        for record in records {
+            write_event(epoch, record, format, out);
+        }
+    })
+}
+
+fn write_event(epoch: Epoch, record: &Record, format: Format, out: &mut Vec<u8>) {
+    let payload = Payload::from_stored(record.payload.clone());
+    let cursor = Cursor::new(epoch, record.offset);
+    write!(out, "id: {cursor}\n").expect("a Vec takes every write");
+    if format == Format::SseNamed {
+        out.extend_from_slice(b"event: ");
+        out.extend_from_slice(payload.event_type().as_bytes());
+        out.push(b'\n');
+    }
+    out.extend_from_slice(b"data: ");
+    payload.write_json(record.offset, out);
+    out.extend_from_slice(b"\n\n");
+}
+
+/// Says which events the reader cannot have.
+pub(crate) fn gap(gap: &Gap) -> Bytes {
+    let mut out = b"event: gap\ndata: ".to_vec();
+    write_gap(gap, &mut out);
+    out.extend_from_slice(b"\n\n");
+    out.into()
+}
+
+/// Says that the run has ended, with the event that ended it.
+pub(crate) fn end(offset: Offset, event_type: &str) -> Bytes {
+    let data = serde_json::json!({"offset": offset, "type": event_type});
+    format!("event: end\ndata: {data}\n\n").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use runcast_event::{Timestamp, parse_event};
+    use runcast_hub::GapReason;
+
+    use super::*;
+
+    fn record(json: &str) -> Record {
+        let payload = parse_event(json.as_bytes(), Timestamp::from_micros(0)).unwrap().payload;
+        Record { offset: Offset::new(7), payload: payload.into_bytes() }
+    }
+
+    fn frame(json: &str, epoch: u32, format: Format) -> String {
+        let mut out = Vec::new();
+        write_event(Epoch::new(epoch).unwrap(), &record(json), format, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn an_event_is_one_frame() {
+        let json = r#"{"type":"output","data":{"text":"hi"}}"#;
+        let data = r#"data: {"offset":7,"type":"output","time":"1970-01-01T00:00:00.000000Z","channel":"output","data":{"text":"hi"}}"#;
+        assert_eq!(frame(json, 1, Format::Sse), format!("id: 7\n{data}\n\n"));
+        assert_eq!(frame(json, 2, Format::SseNamed), format!("id: 2.7\nevent: output\n{data}\n\n"));
+    }
+
+    #[test]
+    fn no_data_can_forge_a_frame() {
+        let forgeries = [
+            r#"{"type":"a.b","data":"x\n\nid: 9\ndata: {}\n\n"}"#,
+            "{\"type\":\"a.b\",\"data\":{\r\n\r\n\"id: 9\":\n\n1}}",
+            "{\"type\":\"a.b\",\"step\":\"a\u{2028}b\",\"data\":\"\u{85}\u{2029}\"}",
+        ];
+        for forgery in forgeries {
+            let frame = frame(forgery, 1, Format::SseNamed);
+            let lines: Vec<_> = frame.split(['\n', '\r']).collect();
+            assert_eq!(lines.len(), 5, "{frame:?}");
+            assert_eq!(lines[0], "id: 7");
+            assert_eq!(lines[1], "event: a.b");
+            assert!(lines[2].starts_with("data: {\"offset\":7,"));
+            assert_eq!(lines[3..], ["", ""]);
+        }
+    }
+
+    #[test]
+    fn special_frames_have_a_name_and_no_id() {
+        let trimmed = Gap {
+            from: Offset::new(10),
+            to: Offset::new(20),
+            reason: GapReason::Trimmed,
+            epoch: Epoch::FIRST,
+        };
+        assert_eq!(
+            gap(&trimmed),
+            "event: gap\ndata: {\"from\":10,\"to\":20,\"reason\":\"trimmed\"}\n\n"
+        );
+        let changed =
+            Gap { reason: GapReason::EpochChanged, epoch: Epoch::new(2).unwrap(), ..trimmed };
+        assert_eq!(
+            gap(&changed),
+            "event: gap\ndata: {\"from\":10,\"to\":20,\"reason\":\"epoch_changed\",\"epoch\":2}\n\n"
+        );
+        assert_eq!(
+            end(Offset::new(99), "run.completed"),
+            "event: end\ndata: {\"offset\":99,\"type\":\"run.completed\"}\n\n"
+        );
+    }
+}
