@@ -3,6 +3,7 @@
 //! Exit codes: 0 success, 1 failure, 2 wrong usage; `exec` and `tail` give those of the run.
 
 mod demo;
+mod exec;
 mod global;
 mod palette;
 mod publish;
@@ -10,6 +11,7 @@ mod report;
 mod runs;
 mod sender;
 mod serve;
+mod spool;
 mod tail;
 
 use std::process::ExitCode;
@@ -37,20 +39,24 @@ Exit codes: 0 success, 1 failure, 2 wrong usage; tail and exec give those of the
 
 #[derive(Subcommand)]
 enum Command {
+    Exec(exec::Args),
     Serve(serve::Args),
     Tail(tail::Args),
     Publish(publish::Args),
     Runs(runs::Args),
+    Spool(spool::Args),
     Demo(demo::Args),
 }
 
 fn main() -> ExitCode {
     let Cli { global, command } = Cli::parse();
     let outcome = match command {
+        Command::Exec(args) => exec::run(args, &global),
         Command::Serve(args) => serve::run(&args),
         Command::Tail(args) => tail::run(args, &global),
         Command::Publish(args) => publish::run(args, &global),
         Command::Runs(args) => runs::run(args, &global),
+        Command::Spool(args) => spool::run(args),
         Command::Demo(args) => demo::run(args, &global),
     };
     outcome.unwrap_or_else(|error| report::failure(&error))

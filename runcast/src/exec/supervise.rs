@@ -1,0 +1,237 @@
+//! Starts the child and everything around it, stays with it, and ends in order: the child, its
+//! pipes, its events.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, PipeReader};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::ExitCode;
+use std::sync::{Arc, mpsc as sync_mpsc};
+use std::thread;
+use std::time::Duration;
+
+use runcast_client::Client;
+use runcast_client::publish::{PublishOptions, Publisher};
+use runcast_event::{RunId, Timestamp};
+use rustix::process::{Signal, WaitIdStatus};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use super::RUN_VARIABLE;
+use super::args::Args;
+use super::child::{self, Child};
+use super::deliver::deliver;
+use super::event::{Definition, EventMaker};
+use super::events_pipe::EventsPipe;
+use super::intake::{Intake, Source};
+use super::outcome::Ending;
+use super::pump::{Pump, pump_keys};
+use super::record::{Recorded, record};
+use super::redact::Secrets;
+use super::signals::{Received, Signals};
+use super::tell::{notice_teller, tell};
+use super::terminal::{RawTerminal, fit};
+
+/// What to run, and as which run.
+pub(super) struct Plan {
+    pub(super) args: Args,
+    pub(super) client: Client,
+    pub(super) run: RunId,
+    pub(super) secrets: Arc<Secrets>,
+    pub(super) definition: Definition,
+    pub(super) maker: EventMaker,
+}
+
+/// Runs the plan to its end.
+pub(super) async fn supervise(plan: Plan) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::listen()?;
+    let events_pipe = EventsPipe::create()
+        .inspect_err(|error| tell(&format!("there is no RUNCAST_EVENTS: {error}")))
+        .ok();
+    let environment = environment(&plan, events_pipe.as_ref().map(|(pipe, _)| pipe));
+    let started = child::start(&plan.args.command, &environment, plan.args.pty);
+
+    let intake = Arc::new(Intake::default());
+    let pid = started.as_ref().ok().map(|child| child.pid.as_raw_pid().unsigned_abs());
+    let (recording, recorded) = start_recording(&plan, &intake, pid)?;
+    let (_pipe, events_file) = events_pipe.unzip();
+    let ending = match started {
+        Ok(child) => stay_with(child, events_file, &intake, &plan.args, &mut signals).await?,
+        Err(error) => not_started(&plan.args.command, &error),
+    };
+    intake.close();
+    // An error says that the thread is gone; so is what it would have published.
+    drop(recording.send(ending.clone()));
+    deliver(recorded, &plan.args, &mut signals).await;
+    Ok(ExitCode::from(ending.exit_code()))
+}
+
+fn environment(plan: &Plan, pipe: Option<&EventsPipe>) -> Vec<(&'static str, OsString)> {
+    let mut environment = vec![
+        (RUN_VARIABLE, plan.run.as_str().into()),
+        ("RUNCAST_URL", plan.client.base_url().into()),
+    ];
+    environment.extend(pipe.map(|pipe| ("RUNCAST_EVENTS", pipe.path().into())));
+    environment
+}
+
+fn not_started(command: &[OsString], error: &io::Error) -> Ending {
+    let not_found = error.kind() == io::ErrorKind::NotFound;
+    let program = command.first().map(|program| program.to_string_lossy()).unwrap_or_default();
+    let reason = if not_found {
+        format!("{program}: command not found")
+    } else {
+        format!("{program}: cannot be run: {error}")
+    };
+    tell(&reason);
+    Ending::NotStarted { not_found, reason }
+}
+
+/// Starts the thread that publishes; it wants the ending last, and gives the publisher back.
+///
+/// Everything that touches the disk happens there: a disk that hangs holds nobody else.
+fn start_recording(
+    plan: &Plan,
+    intake: &Arc<Intake>,
+    pid: Option<u32>,
+) -> io::Result<(sync_mpsc::Sender<Ending>, oneshot::Receiver<Publisher>)> {
+    let (ending_sender, ending) = sync_mpsc::channel::<Ending>();
+    let (publisher_sender, publisher) = oneshot::channel();
+    let options = PublishOptions {
+        run: plan.run.clone(),
+        spool_root: plan.args.spool.root(),
+        spool_bytes_max: plan.args.spool_bytes_max,
+    };
+    let first = plan.maker.started(&plan.definition, pid);
+    let (client, maker) = (plan.client.clone(), plan.maker.clone());
+    let (secrets, intake) = (Arc::clone(&plan.secrets), Arc::clone(intake));
+    let notice = notice_teller(plan.args.quiet);
+    thread::Builder::new().name("runcast-record".to_owned()).spawn(move || {
+        let publisher = intake.while_writing(|| {
+            let publisher = Publisher::start(client, &options, notice);
+            publisher.publish(&[first.into()], Timestamp::now());
+            publisher
+        });
+        let recorded = record(&intake, publisher, maker.clone(), &secrets);
+        let Recorded { publisher, end_from_child } = recorded;
+        let Ok(ending) = ending.recv() else { return };
+        publisher.publish_last(maker.ended(&ending, end_from_child.as_deref()));
+        // An error says that nobody waits any more.
+        drop(publisher_sender.send(publisher));
+    })?;
+    Ok((ending_sender, publisher))
+}
+
+/// Stays with the child until it has ended and its pipes are drained.
+async fn stay_with(
+    mut child: Child,
+    events_file: Option<File>,
+    intake: &Arc<Intake>,
+    args: &Args,
+    signals: &mut Signals,
+) -> anyhow::Result<Ending> {
+    let is_interactive = child.is_interactive();
+    let raw = if child.takes_keys { RawTerminal::new().ok() } else { None };
+    let status = start_waiting(&mut child)?;
+    let (ended, child_lives) = io::pipe()?;
+    let mut pumps = start_pumps(&mut child, events_file, intake, Arc::new(ended))?;
+
+    let (status, asked) = until_exit(&child, status, args.cancel_grace, signals).await?;
+    drop(child_lives);
+    tokio::select! {
+        // Nothing is ever sent: the channel ends when the last pump does.
+        _ = pumps.recv() => {}
+        // Asked again: what is left of the output is not waited for.
+        () = signals.stop() => {}
+    }
+    if asked.is_some() {
+        // Asked to stop, the run leaves nothing behind in its group.
+        child::signal(child.pid, Signal::KILL);
+    }
+    drop(raw);
+    Ok(Ending::of(&status, asked.map(Signal::as_raw), is_interactive))
+}
+
+fn start_waiting(child: &mut Child) -> io::Result<oneshot::Receiver<io::Result<WaitIdStatus>>> {
+    let (sender, status) = oneshot::channel();
+    let waiter = child.waiter();
+    thread::Builder::new().name("runcast-wait".to_owned()).spawn(move || {
+        drop(sender.send(waiter.wait()));
+    })?;
+    Ok(status)
+}
+
+/// Starts a thread for each of the child's pipes. The channel closes when all have ended.
+fn start_pumps(
+    child: &mut Child,
+    events_file: Option<File>,
+    intake: &Arc<Intake>,
+    ended: Arc<PipeReader>,
+) -> io::Result<mpsc::Receiver<()>> {
+    let (running, all_ended) = mpsc::channel(1);
+    let start = |from: OwnedFd, to: Option<OwnedFd>, source: Source| {
+        let pump = Pump {
+            from: from.into(),
+            to: to.map(File::from),
+            source,
+            intake: Arc::clone(intake),
+            ended: Arc::clone(&ended),
+        };
+        let running = running.clone();
+        thread::Builder::new().name(format!("runcast-{source:?}").to_lowercase()).spawn(move || {
+            pump.run();
+            drop(running);
+        })
+    };
+    let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+    start(child.stdout.try_clone()?, Some(stdout), Source::Stdout)?;
+    if let Some(stderr) = child.stderr.take() {
+        let to = io::stderr().as_fd().try_clone_to_owned()?;
+        start(stderr, Some(to), Source::Stderr)?;
+    }
+    if let Some(file) = events_file {
+        start(file.into(), None, Source::Events)?;
+    }
+    if child.takes_keys
+        && let Some(terminal) = &child.terminal
+    {
+        let terminal = terminal.try_clone()?;
+        thread::Builder::new().name("runcast-keys".to_owned()).spawn(move || {
+            pump_keys(io::stdin().as_fd(), terminal, &ended);
+        })?;
+    }
+    Ok(all_ended)
+}
+
+/// Waits for the child's end, and passes signals on to its group meanwhile.
+async fn until_exit(
+    child: &Child,
+    mut status: oneshot::Receiver<io::Result<WaitIdStatus>>,
+    grace: Duration,
+    signals: &mut Signals,
+) -> anyhow::Result<(WaitIdStatus, Option<Signal>)> {
+    let mut asked: Option<(Signal, Instant)> = None;
+    let mut is_killed = false;
+    loop {
+        let kill_at = asked.filter(|_| !is_killed).map(|(_, at)| at + grace);
+        tokio::select! {
+            status = &mut status => return Ok((status??, asked.map(|(signal, _)| signal))),
+            received = signals.next() => match received {
+                Received::Stop(signal) => {
+                    asked.get_or_insert((signal, Instant::now()));
+                    child::signal(child.pid, signal);
+                }
+                Received::PassOn(signal) => child::signal(child.pid, signal),
+                Received::Resized => {
+                    if let Some(terminal) = &child.terminal {
+                        fit(terminal.as_fd());
+                    }
+                }
+            },
+            () = sleep_until(kill_at.unwrap_or_else(Instant::now)), if kill_at.is_some() => {
+                is_killed = true;
+                child::signal(child.pid, Signal::KILL);
+            }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! What `exec` says itself: short lines on stderr, between the child's.
+
+use std::io::{self, Write as _};
+
+use runcast_client::publish::{Notice, NoticeFn};
+
+use super::terminal::line_end;
+use crate::report::printable;
+
+/// Says something on stderr, on one line, in one write.
+pub(crate) fn tell(text: &str) {
+    let line = format!("runcast: {}{}", printable(text), line_end());
+    // With stderr closed there is nobody to tell.
+    drop(io::stderr().write_all(line.as_bytes()));
+}
+
+/// Says what the publisher notices; with `is_quiet` only what loses events.
+pub(crate) fn notice_teller(is_quiet: bool) -> NoticeFn {
+    Box::new(move |notice| {
+        let (text, is_problem) = match notice {
+            Notice::SpoolUnusable { reason } => (
+                format!("events can wait in memory only, the spool cannot be used: {reason}"),
+                true,
+            ),
+            Notice::ServerAway { reason } => {
+                (format!("{reason}; events wait and are sent when it takes them"), false)
+            }
+            Notice::ServerBack => ("the server takes events again".to_owned(), false),
+            Notice::EventRefused { reason } => {
+                (format!("the server refused an event, a gap is in its place: {reason}"), true)
+            }
+            Notice::Refused { reason } => (
+                format!("the server takes no more events of this run, they are dropped: {reason}"),
+                true,
+            ),
+        };
+        if is_problem || !is_quiet {
+            tell(&text);
+        }
+    })
+}
