@@ -1,5 +1,7 @@
 //! What every engine promises, as facts that each engine is put through.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::sync::Arc;
