@@ -1,0 +1,65 @@
+//! The real server as a child process, on a port and a data directory that stay the same when it is
+//! killed and started again.
+
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// Where a server runs, whether or not it runs now.
+pub struct Server {
+    address: SocketAddr,
+    data: PathBuf,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// A server on a free port that keeps its data under `directory`; not started.
+    pub fn new(directory: &Path) -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        Self { address, data: directory.join("data"), child: None }
+    }
+
+    /// A server that runs.
+    pub fn started(directory: &Path) -> Self {
+        let mut server = Self::new(directory);
+        server.start();
+        server
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Starts it and waits until it serves.
+    pub fn start(&mut self) {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_runcast"))
+            .args(["serve", "--listen", &self.address.to_string(), "--data"])
+            .arg(&self.data)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let mut first_line = String::new();
+        let stdout = child.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut first_line).unwrap();
+        assert!(first_line.contains(&self.url()), "the server said {first_line:?}");
+        TcpStream::connect(self.address).unwrap();
+        self.child = Some(child);
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
