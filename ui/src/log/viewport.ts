@@ -1,0 +1,297 @@
+/**
+ * The window on a log: keeps the browser's scroller, the scroll model and the drawn lines together.
+ *
+ * Works once a frame. Owns the scroller's position and the height of its content; what is drawn is
+ * given away as a list, and drawn by the view.
+ */
+
+import { Frame } from "../view/frame.ts";
+import { type Entry, linesOf } from "./entry.ts";
+import type { Blocks } from "./pages.ts";
+import { LINE_PX, Scroll } from "./scroll.ts";
+
+export type Drawn =
+  /** A line of an entry: the text from `from` to `to`. */
+  | {
+      readonly kind: "line";
+      readonly key: string;
+      readonly entry: Entry;
+      readonly revision: number;
+      readonly isFirst: boolean;
+      readonly isLast: boolean;
+      readonly from: number;
+      readonly to: number;
+    }
+  /** An opened event. */
+  | { readonly kind: "open"; readonly key: string; readonly entry: Entry; readonly lines: number }
+  /** Events that are not loaded yet. */
+  | { readonly kind: "hole"; readonly key: string; readonly lines: number };
+
+/** Lines drawn above and below the view, so that a scrolled frame has no empty edge. */
+const OVERSCAN_LINES = 12;
+/** Blocks that are loaded ahead of the view. */
+const AHEAD_BLOCKS = 1;
+/** The scrollbar is put right when nobody has scrolled for so long. */
+const IDLE_MS = 150;
+/** Lines above an event that is shown by its address. */
+const CONTEXT_LINES = 3;
+
+export interface Elements {
+  readonly scroller: HTMLElement;
+  readonly space: HTMLElement;
+  readonly layer: HTMLElement;
+}
+
+export class Viewport {
+  readonly #elements: Elements;
+  readonly #draw: (drawn: readonly Drawn[]) => void;
+  readonly #frame = new Frame(() => this.#work());
+  #blocks: Blocks;
+  #scroll: Scroll;
+  #columns = 80;
+  #scrolledAt = 0;
+  #idle: ReturnType<typeof setTimeout> | undefined;
+  #reveal: number | undefined;
+  #heightPx = -1;
+
+  constructor(elements: Elements, blocks: Blocks, draw: (drawn: readonly Drawn[]) => void) {
+    this.#elements = elements;
+    this.#blocks = blocks;
+    this.#scroll = new Scroll(blocks.index);
+    this.#draw = draw;
+    elements.scroller.addEventListener("scroll", this.#onScroll, { passive: true });
+    elements.scroller.addEventListener("wheel", this.#onWheel, { passive: true });
+    elements.scroller.addEventListener("touchmove", this.#onTouch, { passive: true });
+    elements.scroller.addEventListener("keydown", this.#onKey);
+  }
+
+  close(): void {
+    const { scroller } = this.#elements;
+    scroller.removeEventListener("scroll", this.#onScroll);
+    scroller.removeEventListener("wheel", this.#onWheel);
+    scroller.removeEventListener("touchmove", this.#onTouch);
+    scroller.removeEventListener("keydown", this.#onKey);
+    clearTimeout(this.#idle);
+    this.#frame.close();
+  }
+
+  get isFollowing(): boolean {
+    return this.#scroll.isFollowing;
+  }
+
+  /** Something has changed: look at it before the next painting. */
+  request(): void {
+    this.#frame.request();
+  }
+
+  /** The view has this size now. */
+  resize(viewPx: number, columns: number): void {
+    this.#scroll.viewPx = viewPx;
+    this.#columns = columns;
+    this.request();
+  }
+
+  /** Shows other blocks, from a place in them or from their end. */
+  show(blocks: Blocks, scroll?: Scroll): void {
+    const viewPx = this.#scroll.viewPx;
+    this.#blocks = blocks;
+    this.#scroll = scroll ?? new Scroll(blocks.index);
+    this.#scroll.viewPx = viewPx;
+    this.#heightPx = -1;
+    this.#scrolledAt = 0;
+    this.request();
+  }
+
+  /** The place in the blocks that are shown, to come back to. */
+  get scroll(): Scroll {
+    return this.#scroll;
+  }
+
+  toNewest(): void {
+    this.#scroll.follow();
+    this.request();
+  }
+
+  /** Scrolls to an event, when its page is there. */
+  reveal(offset: number): void {
+    this.#reveal = offset;
+    this.#scroll.goToPlace({ block: this.#blocks.blockOf(offset), line: 0 });
+    this.request();
+  }
+
+  /** Opens so many lines below an event, or closes them with 0. */
+  open(offset: number, lines: number): void {
+    this.#scroll.stay();
+    this.#blocks.open(offset, lines);
+    this.request();
+  }
+
+  readonly #onScroll = (): void => {
+    this.#scrolledAt = performance.now();
+    this.#scroll.moved(this.#elements.scroller.scrollTop);
+    this.request();
+  };
+
+  readonly #onWheel = (event: WheelEvent): void => {
+    if (event.deltaY < 0) this.#leaveBottom();
+  };
+
+  readonly #onTouch = (): void => this.#leaveBottom();
+
+  readonly #onKey = (event: KeyboardEvent): void => {
+    if (["ArrowUp", "PageUp", "Home"].includes(event.key)) this.#leaveBottom();
+    if (event.key === "End") this.toNewest();
+  };
+
+  /** A person is about to scroll up: lines that come now must not pull them down again. */
+  #leaveBottom(): void {
+    if (this.#scroll.topPx > 0) this.#scroll.stay();
+  }
+
+  #work(): void {
+    const scroll = this.#scroll;
+    const { isLive } = this.#blocks;
+    if (!isLive) scroll.stay();
+    this.#blocks.setColumns(this.#columns);
+    this.#blocks.refresh();
+    const fits = scroll.totalPx <= scroll.viewPx;
+    if (isLive && fits && this.#reveal === undefined) scroll.follow();
+    this.#want();
+    this.#revealNow();
+    this.#place();
+    this.#draw(this.#lines());
+  }
+
+  #revealNow(): void {
+    if (this.#reveal === undefined) return;
+    const at = this.#blocks.blockOf(this.#reveal);
+    const block = this.#blocks.block(at);
+    const offset = this.#reveal;
+    const found = block?.entries.findIndex((entry) => entry.last >= offset) ?? -1;
+    if (!block || found === -1) return;
+    this.#reveal = undefined;
+    const line = this.#blocks.index.startOf(at) + (block.starts[found] ?? 0);
+    this.#scroll.goTo((line - CONTEXT_LINES) * LINE_PX);
+  }
+
+  /** Brings the browser's scroll range and position in line with the model. */
+  #place(): void {
+    const { scroller, space } = this.#elements;
+    const scroll = this.#scroll;
+    const height = Math.max(1, Math.round(scroll.rangePx));
+    if (height !== this.#heightPx) {
+      space.style.height = `${height}px`;
+      this.#heightPx = height;
+    }
+    const now = scroller.scrollTop;
+    const wanted = scroll.wantedPx;
+    const room = height - scroll.viewPx;
+    const isIdle = performance.now() - this.#scrolledAt >= IDLE_MS;
+    const isNearEdge = now < 2 * scroll.viewPx || now > room - 2 * scroll.viewPx;
+    if (Math.abs(now - wanted) > 0.5 && (isIdle || isNearEdge || scroll.isFollowing)) {
+      scroller.scrollTop = wanted;
+    }
+    if (!isIdle) {
+      clearTimeout(this.#idle);
+      this.#idle = setTimeout(() => this.request(), IDLE_MS);
+    }
+    scroll.placed(scroller.scrollTop);
+  }
+
+  #want(): void {
+    const { index } = this.#blocks;
+    const top = this.#scroll.topPx / LINE_PX;
+    const from = index.find(top).block;
+    const to = index.find(top + this.#scroll.viewPx / LINE_PX).block;
+    this.#blocks.want(
+      Math.max(0, from - AHEAD_BLOCKS),
+      Math.min(index.count - 1, to + AHEAD_BLOCKS),
+    );
+  }
+
+  /** The lines in view, and where the first of them is. */
+  #lines(): Drawn[] {
+    const { index } = this.#blocks;
+    const topPx = this.#scroll.topPx;
+    const firstLine = Math.max(0, Math.floor(topPx / LINE_PX) - OVERSCAN_LINES);
+    const lastLine = Math.ceil((topPx + this.#scroll.viewPx) / LINE_PX) + OVERSCAN_LINES;
+    const drawn: Drawn[] = [];
+    let drawnFrom = firstLine;
+    for (let at = index.find(firstLine).block; at < index.count; at += 1) {
+      const start = index.startOf(at);
+      if (start >= lastLine) break;
+      const part = this.#linesOfBlock(at, firstLine - start, lastLine - start);
+      if (drawn.length === 0 && part.lines.length > 0) drawnFrom = start + part.from;
+      drawn.push(...part.lines);
+    }
+    const { layer, scroller } = this.#elements;
+    const shift = scroller.scrollTop + drawnFrom * LINE_PX - topPx;
+    layer.style.transform = `translateY(${Math.round(shift)}px)`;
+    return drawn;
+  }
+
+  /** What is to be drawn of a block from one of its lines to another, and where that begins. */
+  #linesOfBlock(at: number, from: number, to: number): { from: number; lines: Drawn[] } {
+    const block = this.#blocks.block(at);
+    const lines: Drawn[] = [];
+    const loaded = block?.starts.at(-1) ?? 0;
+    let begin: number | undefined;
+    for (let n = entryAt(block?.starts ?? [], from); block && n < block.entries.length; n += 1) {
+      const start = block.starts[n] ?? 0;
+      const entry = block.entries[n];
+      if (start >= to || !entry) break;
+      const end = block.starts[n + 1] ?? start;
+      const first = this.#linesOfEntry(entry, from - start, to - start, end - start, lines);
+      if (first !== undefined) begin ??= start + first;
+    }
+    const holeFrom = Math.max(from, loaded);
+    const holeTo = Math.min(to, this.#blocks.index.lines(at));
+    if (holeTo > holeFrom) {
+      begin ??= holeFrom;
+      lines.push({ kind: "hole", key: `hole${at}`, lines: Math.ceil(holeTo - holeFrom) });
+    }
+    return { from: begin ?? 0, lines };
+  }
+
+  /** Adds an entry's lines in the range; `height` is with what is open below it. */
+  #linesOfEntry(
+    entry: Entry,
+    from: number,
+    to: number,
+    height: number,
+    out: Drawn[],
+  ): number | undefined {
+    const starts = linesOf(entry, this.#columns);
+    const count = starts.length - 1;
+    let begin: number | undefined;
+    for (let line = Math.max(0, from); line < Math.min(count, to); line += 1) {
+      begin ??= line;
+      out.push({
+        kind: "line",
+        key: `${entry.key}.${line}`,
+        entry,
+        revision: entry.revision,
+        isFirst: line === 0,
+        isLast: line === count - 1,
+        from: starts[line] ?? 0,
+        to: starts[line + 1] ?? 0,
+      });
+    }
+    if (height > count && height > from && count < to) {
+      begin ??= count;
+      out.push({ kind: "open", key: `open${entry.key}`, entry, lines: height - count });
+    }
+    return begin;
+  }
+}
+
+/** The entry that a line belongs to. */
+function entryAt(starts: readonly number[], line: number): number {
+  let [low, high] = [0, Math.max(0, starts.length - 2)];
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if ((starts[middle] ?? 0) <= line) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}

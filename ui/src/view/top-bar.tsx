@@ -1,0 +1,18 @@
+/** The bar at the top of every page. */
+
+import type { ComponentChildren } from "preact";
+
+export function TopBar({ children }: { children?: ComponentChildren }) {
+  return (
+    <header class="top">
+      <a class="brand" href="/">
+        <svg viewBox="0 0 20 20" width="18" height="18" aria-hidden="true">
+          <path d="M2 5h16M2 10h9M2 15h6" class="brand-lines" />
+          <circle cx="15" cy="13" r="3.4" class="brand-dot" />
+        </svg>
+        Runcast
+      </a>
+      {children}
+    </header>
+  );
+}
