@@ -19,7 +19,7 @@ const RUNS: usize = 3;
 const PRODUCERS_PER_RUN: usize = 2;
 const FOLLOWERS_PER_RUN: usize = 3;
 /// How many events are acknowledged between two kills, at the least.
-const EVENTS_BETWEEN_KILLS: u64 = 150;
+const EVENTS_BETWEEN_KILLS: u64 = 500;
 /// Only so that a promise that is broken by hanging fails too.
 const PATIENCE: Duration = Duration::from_secs(180);
 
