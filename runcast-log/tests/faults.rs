@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use runcast_log::{
     Append, AppendError, DeleteError, EmbeddedLog, EmbeddedOptions, Log, LogHealth, ReadError,
 };
-use support::{Faults, Recorder, batch, events, killed, machine, open, run};
+use support::{Faults, Recorder, batch, events, killed, machine, open, run, start};
 
 struct Setup {
     directory: tempfile::TempDir,
@@ -126,14 +126,7 @@ async fn appends_that_wait_go_out_with_one_sync() {
     let Setup { faults, log, .. } = setup(EmbeddedOptions::default());
     faults.hold_syncs();
     let before = faults.syncs.load(Ordering::SeqCst);
-    let appends: Vec<_> = (0..100)
-        .map(|at| {
-            let log = Arc::clone(&log);
-            tokio::spawn(async move { log.append(batch(&format!("s{at}"), &["x"])).await })
-        })
-        .collect();
-    // One thread: now each has been polled, and is in the queue or in the first group.
-    tokio::task::yield_now().await;
+    let appends = start(&log, (0..100).map(|at| batch(&format!("s{at}"), &["x"]))).await;
     assert_eq!(log.list(None, 1).await.unwrap(), [], "nothing is seen before it is synced");
     faults.release_syncs();
     for append in appends {
@@ -146,9 +139,7 @@ async fn appends_that_wait_go_out_with_one_sync() {
 async fn an_append_whose_caller_has_gone_is_stored() {
     let Setup { faults, log, .. } = setup(EmbeddedOptions::default());
     faults.hold_syncs();
-    let writer = Arc::clone(&log);
-    let caller = tokio::spawn(async move { writer.append(batch("a", &["x"])).await });
-    tokio::task::yield_now().await;
+    let caller = start(&log, [batch("a", &["x"])]).await.remove(0);
     caller.abort();
     assert!(caller.await.unwrap_err().is_cancelled());
     faults.release_syncs();
@@ -166,13 +157,7 @@ async fn a_full_queue_lets_callers_wait_and_loses_nothing() {
     };
     let Setup { faults, log, .. } = setup(options);
     faults.hold_syncs();
-    let tasks: Vec<_> = (0..50)
-        .map(|_| {
-            let log = Arc::clone(&log);
-            tokio::spawn(async move { log.append(batch("a", &["x", "y"])).await })
-        })
-        .collect();
-    tokio::task::yield_now().await;
+    let tasks = start(&log, vec![batch("a", &["x", "y"]); 50]).await;
     faults.release_syncs();
     for task in tasks {
         task.await.unwrap().unwrap();
@@ -187,13 +172,7 @@ async fn a_shut_down_finishes_what_waits_and_refuses_who_waits_outside() {
     let options = EmbeddedOptions { queue_appends_max: 3, ..EmbeddedOptions::default() };
     let Setup { directory, faults, log, .. } = setup(options);
     faults.hold_syncs();
-    let tasks: Vec<_> = (0..10)
-        .map(|_| {
-            let log = Arc::clone(&log);
-            tokio::spawn(async move { log.append(batch("a", &["x"])).await })
-        })
-        .collect();
-    tokio::task::yield_now().await;
+    let tasks = start(&log, vec![batch("a", &["x"]); 10]).await;
     let ending = Arc::clone(&log);
     let ending = tokio::spawn(async move { ending.shut_down().await });
     tokio::task::yield_now().await;

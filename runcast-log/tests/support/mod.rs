@@ -10,9 +10,10 @@ use bytes::Bytes;
 use runcast_event::{Offset, ProducerId, RunId};
 use runcast_log::disk::{Disk, DiskFile, SystemDisk};
 use runcast_log::{
-    Append, CommitObserver, Committed, EmbeddedLog, EmbeddedOptions, Log, OpenError, Page,
-    ProducerStamp, ReadError, ReadLimit, Surroundings,
+    Append, AppendError, Appended, CommitObserver, Committed, EmbeddedLog, EmbeddedOptions, Log,
+    OpenError, Page, ProducerStamp, ReadError, ReadLimit, Surroundings,
 };
+use tokio::task::JoinHandle;
 
 pub const ALL: ReadLimit = ReadLimit { events_max: usize::MAX, bytes_max: usize::MAX };
 
@@ -48,6 +49,27 @@ pub async fn events(log: &dyn Log, name: &str) -> Result<Vec<String>, ReadError>
     assert!(texts.iter().map(|(offset, _)| *offset).eq(1..=texts.len() as u64), "no hole");
     assert_eq!(page.stat.last.get(), texts.len() as u64);
     Ok(texts.into_iter().map(|(_, text)| text).collect())
+}
+
+/// Starts appends on the test's one thread. Each has been taken up by the log, or waits outside
+/// of its queue, when this returns.
+pub async fn start(
+    log: &Arc<EmbeddedLog>,
+    batches: impl IntoIterator<Item = Append>,
+) -> Vec<JoinHandle<Result<Appended, AppendError>>> {
+    let begun = Arc::new(AtomicU64::new(0));
+    let begin = |append| {
+        let (log, begun) = (Arc::clone(log), Arc::clone(&begun));
+        tokio::spawn(async move {
+            begun.fetch_add(1, Ordering::SeqCst);
+            log.append(append).await
+        })
+    };
+    let tasks: Vec<_> = batches.into_iter().map(begin).collect();
+    while begun.load(Ordering::SeqCst) < tasks.len() as u64 {
+        tokio::task::yield_now().await;
+    }
+    tasks
 }
 
 /// Remembers every commit.
