@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::machine::Machine;
 use crate::rows::{Line, Row, Target};
-use crate::sample::{Percentiles, Sample};
+use crate::sample::{Percentiles, Sample, number};
 use crate::subject::Kind;
 use crate::viewers::Faults;
 
@@ -92,6 +92,13 @@ impl Measured {
             p999: of(|one| one.p999)?,
             max: all.iter().map(|one| one.max).fold(0.0, f64::max),
         })
+    }
+
+    /// What the server, else the floor, held at the end.
+    fn memory_mib(&self) -> Option<f64> {
+        let samples = self.samples.get(&Kind::Server).or_else(|| self.samples.get(&Kind::Floor))?;
+        let mib = |sample: &Sample| number(sample.spent.memory.rss_kib) / 1024.0;
+        median(samples.iter().map(mib).collect())
     }
 
     fn faults(&self) -> Faults {

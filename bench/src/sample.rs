@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::subject::Subject;
-use crate::usage::{CpuClock, machine_busy};
+use crate::usage::{CpuClock, Memory, machine_busy};
 use crate::viewers::Faults;
 
 /// One measurement.
@@ -78,6 +78,8 @@ pub(crate) struct Spent {
     pub(crate) generator_s: f64,
     /// The rest of the machine worked so long: noise, if it is much.
     pub(crate) others_s: f64,
+    /// What the subject held at the end.
+    pub(crate) memory: Memory,
 }
 
 /// A measurement under way.
@@ -112,6 +114,7 @@ impl<'a> Window<'a> {
             subject_s: subject.as_secs_f64(),
             generator_s: generator.as_secs_f64(),
             others_s: machine.saturating_sub(subject + generator).as_secs_f64(),
+            memory: self.subject.memory()?,
         })
     }
 }
@@ -122,10 +125,11 @@ impl Spent {
         self.subject_s * 1e6 / number(count.max(1))
     }
 
-    /// Both together.
+    /// Both together, this one first.
     #[must_use]
     pub(crate) fn plus(self, other: Self) -> Self {
         Self {
+            memory: other.memory,
             wall_s: self.wall_s + other.wall_s,
             subject_s: self.subject_s + other.subject_s,
             generator_s: self.generator_s + other.generator_s,

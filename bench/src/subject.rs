@@ -97,6 +97,12 @@ impl Place {
                 }
             }
         }
+        // The settings are those of a server that was just installed.
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"RUNCAST_") {
+                command.env_remove(name);
+            }
+        }
         let output = File::create(directory.path().join("output"))?;
         let child = command
             .stdin(Stdio::null())

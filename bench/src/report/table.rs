@@ -9,7 +9,7 @@ use crate::rows::{Line, Row, Target};
 use crate::sample::Sample;
 use crate::subject::Kind;
 
-const HEADS: [&str; 13] = [
+const HEADS: [&str; COLUMNS] = [
     "row",
     "figure",
     "unit",
@@ -57,7 +57,7 @@ impl Report {
 }
 
 impl Measured {
-    fn cells(&self, line: &Line, first: bool) -> [String; 13] {
+    fn cells(&self, line: &Line, first: bool) -> [String; COLUMNS] {
         let shown = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), short);
         let once = |text: String| if first { text } else { String::new() };
         let latency = self.percentiles(Kind::Server).or_else(|| self.percentiles(Kind::Floor));
@@ -83,6 +83,7 @@ impl Measured {
             verdict.to_owned(),
             once(latency.map_or_else(String::new, |latency| short(latency.p50))),
             once(latency.map_or_else(String::new, |latency| short(latency.p99))),
+            once(self.memory_mib().map_or_else(String::new, short)),
             once(faults.lost.to_string()),
             once(faults.doubled.to_string()),
             once(faults.disordered.to_string()),
@@ -160,7 +161,7 @@ fn short(value: f64) -> String {
     }
 }
 
-fn aligned(cells: &[[String; 13]]) -> String {
+fn aligned(cells: &[[String; COLUMNS]]) -> String {
     let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max();
     let widths: Vec<usize> = (0..HEADS.len()).map(|column| width(column).unwrap_or(0)).collect();
     let mut out = String::new();
@@ -194,7 +195,7 @@ mod tests {
     #[test]
     fn columns_stand_under_each_other() {
         let row = |name: &str, value: &str| {
-            let mut cells = [const { String::new() }; 13];
+            let mut cells = [const { String::new() }; COLUMNS];
             cells[0] = name.into();
             cells[3] = value.into();
             cells

@@ -44,12 +44,14 @@ fn start(place: &Place, scale: &Scale) -> Result<Sample> {
     fill(&subject, &plan)?;
     let (subject, after_stop) = place.restart(subject.stop()?, FloorDisk::None)?;
     let (subject, after_kill) = place.restart(subject.kill()?, FloorDisk::None)?;
+    let memory = subject.memory()?;
     let spent = Spent {
+        memory,
         wall_s: after_kill.as_secs_f64(),
         subject_s: subject.cpu()?.as_secs_f64(),
         ..Spent::default()
     };
-    let grown = number(subject.memory()?.pss_kib) - number(empty.pss_kib);
+    let grown = number(memory.pss_kib) - number(empty.pss_kib);
     let faults = match place.kind {
         Kind::Server => missing(&subject, &runs)?,
         Kind::Floor => Faults::default(),
