@@ -222,7 +222,8 @@ impl Client {
                 Line::Batch(batch) => answer.absorb(&batch),
             }
         }
-        Err(self.unreachable("the answer broke off".to_owned()))
+        let reason = "the answer broke off".to_owned();
+        Err(ClientError::Unreachable { url: self.base.clone(), reason, may_be_sent: true })
     }
 
     async fn ask_json<T: DeserializeOwned>(
@@ -239,7 +240,7 @@ impl Client {
         let mut request = request.map_err(|error| self.protocol(network_reason(&error)))?;
         request.timeout_mut().get_or_insert(REQUEST_TIMEOUT);
         let sent = client.execute(request).await;
-        let response = sent.map_err(|error| self.unreachable(network_reason(&error)))?;
+        let response = sent.map_err(|error| self.cut_off(&error))?;
         let status = response.status();
         let body = self.read_whole(response).await?;
         if status.is_success() {
@@ -249,9 +250,8 @@ impl Client {
     }
 
     async fn read_whole(&self, mut response: Response) -> Result<Bytes, ClientError> {
-        let broken = |error: reqwest::Error| self.unreachable(network_reason(&error));
         let mut whole = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(broken)? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.cut_off(&error))? {
             if whole.len() + chunk.len() > ANSWER_BYTES_MAX {
                 let reason = format!("its answer is larger than {ANSWER_BYTES_MAX} bytes");
                 return Err(self.protocol(reason));
@@ -272,8 +272,12 @@ impl Client {
         })
     }
 
-    pub(crate) fn unreachable(&self, reason: String) -> ClientError {
-        ClientError::Unreachable { url: self.base.clone(), reason }
+    pub(crate) fn cut_off(&self, error: &reqwest::Error) -> ClientError {
+        ClientError::Unreachable {
+            url: self.base.clone(),
+            reason: network_reason(error),
+            may_be_sent: !error.is_connect(),
+        }
     }
 
     pub(crate) fn protocol(&self, reason: impl std::fmt::Display) -> ClientError {

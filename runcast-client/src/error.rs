@@ -24,6 +24,8 @@ pub enum ClientError {
         url: String,
         /// What the network said.
         reason: String,
+        /// Whether the request may have reached the server.
+        may_be_sent: bool,
     },
     /// The server refused. [`Problem::is_retryable`] says whether for now or for good.
     #[error("{0}")]

@@ -169,8 +169,12 @@ impl Follower {
             let request =
                 client.http.get(client.address(&path)).header(ACCEPT, "text/event-stream");
             let sent = timeout(silence_max, request.send()).await;
-            let sent = sent.map_err(|_| client.unreachable("no answer in time".to_owned()))?;
-            let mut response = sent.map_err(|error| client.unreachable(network_reason(&error)))?;
+            let sent = sent.map_err(|_| ClientError::Unreachable {
+                url: client.base_url().to_owned(),
+                reason: "no answer in time".to_owned(),
+                may_be_sent: true,
+            })?;
+            let mut response = sent.map_err(|error| client.cut_off(&error))?;
             let status = response.status();
             if status.is_success() {
                 return Ok(response);

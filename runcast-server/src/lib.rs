@@ -18,4 +18,6 @@ mod transport;
 mod ui;
 
 pub use config::{HttpConfig, Limits, Origin, OriginError};
+pub use runcast_hub::HubConfig;
+pub use runcast_log::{Durability, EmbeddedOptions};
 pub use server::{BindError, Server, ServerConfig, StartError, start};

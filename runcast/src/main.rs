@@ -34,30 +34,31 @@ const AFTER_HELP: &str = "\
 Start here:
   runcast serve                      a server on http://127.0.0.1:7070
   runcast demo                       a run to look at
+  runcast exec -- COMMAND            any command, as a live run
 
 Exit codes: 0 success, 1 failure, 2 wrong usage; tail and exec give those of the run.";
 
 #[derive(Subcommand)]
 enum Command {
-    Exec(exec::Args),
     Serve(serve::Args),
+    Exec(exec::Args),
     Tail(tail::Args),
     Publish(publish::Args),
     Runs(runs::Args),
-    Spool(spool::Args),
     Demo(demo::Args),
+    Spool(spool::Args),
 }
 
 fn main() -> ExitCode {
     let Cli { global, command } = Cli::parse();
     let outcome = match command {
-        Command::Exec(args) => exec::run(args, &global),
         Command::Serve(args) => serve::run(&args),
+        Command::Exec(args) => exec::run(args, &global),
         Command::Tail(args) => tail::run(args, &global),
         Command::Publish(args) => publish::run(args, &global),
         Command::Runs(args) => runs::run(args, &global),
-        Command::Spool(args) => spool::run(args),
         Command::Demo(args) => demo::run(args, &global),
+        Command::Spool(args) => spool::run(args),
     };
     outcome.unwrap_or_else(|error| report::failure(&error))
 }

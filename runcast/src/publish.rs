@@ -131,7 +131,13 @@ impl EventArgs {
 }
 
 async fn publish_one(client: &Client, run: &RunId, draft: Draft) -> anyhow::Result<ExitCode> {
-    let answer = client.append(run, &[draft]).await?;
+    let answer = match client.append(run, &[draft]).await {
+        Ok(answer) => answer,
+        Err(error @ ClientError::Unreachable { may_be_sent: true, .. }) => {
+            anyhow::bail!("{error}; the event may be stored or not");
+        }
+        Err(error) => return Err(error.into()),
+    };
     tell_stored(run, answer.stored, answer.last)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -11,9 +11,9 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use runcast_hub::HubConfig;
-use runcast_log::{Durability, EmbeddedOptions};
-use runcast_server::{BindError, HttpConfig, Origin, ServerConfig, StartError};
+use runcast_server::{
+    BindError, Durability, EmbeddedOptions, HttpConfig, HubConfig, Origin, ServerConfig, StartError,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;

@@ -120,14 +120,19 @@ fn round(number: u64) -> Scene {
         let result = json!({ "call": call, "duration_ms": 250, "result": { "found": 12 } });
         scene.push((TOOL, here("tool.completed", result)));
     }
-    for part in 1..=5_u64 {
-        let percent = part * 20;
-        let progress = json!({ "current": part, "total": 5, "progress": f64::from(u32::try_from(percent).unwrap_or(100)) / 100.0 });
-        scene.push((LOG, here("step.progress", progress)));
-        let bar = format!("\r\u{1b}[36m{port:<12}\u{1b}[0m {percent:>3} %");
-        let end = if part == 5 { "\n" } else { "" };
-        let text = json!({ "text": format!("{bar}{end}"), "stream": "stdout" });
-        scene.push((NONE, here("output", text)));
+    for part in 1..=5_u32 {
+        // Progress in words for the page, or as a bar such as a terminal program draws.
+        let draft = if number.is_multiple_of(2) {
+            let progress =
+                json!({ "current": part, "total": 5, "progress": f64::from(part) / 5.0 });
+            here("step.progress", progress)
+        } else {
+            let percent = part * 20;
+            let end = if part == 5 { "\n" } else { "" };
+            let bar = format!("\r\u{1b}[36m{port:<12}\u{1b}[0m {percent:>3} %{end}");
+            here("output", json!({ "text": bar, "stream": "stdout" }))
+        };
+        scene.push((LOG, draft));
     }
     scene.push((LOG, log("debug", "page read", json!({ "port": port, "bytes": 18_234 + number }))));
     scene.extend(message(&format!("finding-{}", number + 1), FINDING));

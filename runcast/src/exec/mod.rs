@@ -32,6 +32,7 @@ use runcast_event::{RunId, Timestamp, parse_event};
 
 pub(crate) use args::{Args, SpoolDir, duration};
 use event::{Definition, EventMaker};
+pub(crate) use outcome::signal_name;
 use redact::Secrets;
 use supervise::Plan;
 pub(crate) use tell::{notice_teller, tell};

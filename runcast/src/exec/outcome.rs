@@ -99,7 +99,7 @@ impl Ending {
 }
 
 /// A signal's name, such as `SIGTERM`; its number for one without a name.
-pub(super) fn signal_name(number: i32) -> String {
+pub(crate) fn signal_name(number: i32) -> String {
     const NAMES: [(Signal, &str); 21] = [
         (Signal::HUP, "SIGHUP"),
         (Signal::INT, "SIGINT"),

@@ -3,6 +3,8 @@
 use runcast_client::RunInfo;
 use runcast_event::Event;
 
+use crate::exec::signal_name;
+
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outcome {
@@ -43,23 +45,12 @@ impl Outcome {
 
 /// 128 and the signal's number, as shells count.
 fn signal_code(name: &str) -> Option<u8> {
-    let number = match name.strip_prefix("SIG").unwrap_or(name) {
-        "HUP" => 1,
-        "INT" => 2,
-        "QUIT" => 3,
-        "ILL" => 4,
-        "TRAP" => 5,
-        "ABRT" => 6,
-        "FPE" => 8,
-        "KILL" => 9,
-        "SEGV" => 11,
-        "PIPE" => 13,
-        "ALRM" => 14,
-        "TERM" => 15,
-        _ => return None,
-    };
+    let number = (1..=SIGNAL_MAX).find(|number| signal_name((*number).into()) == name)?;
     Some(128 + number)
 }
+
+/// The highest number of a signal.
+const SIGNAL_MAX: u8 = 64;
 
 #[cfg(test)]
 mod tests {
@@ -81,6 +72,8 @@ mod tests {
         assert_eq!(exit_code("run.failed", r#"{"exit_code":0}"#), 1);
         assert_eq!(exit_code("run.failed", r#"{"exit_code":256}"#), 1);
         assert_eq!(exit_code("run.cancelled", r#"{"signal":"SIGTERM"}"#), 143);
+        assert_eq!(exit_code("run.failed", r#"{"signal":"SIGBUS"}"#), 135);
+        assert_eq!(exit_code("run.failed", r#"{"signal":"?"}"#), 1);
         assert_eq!(exit_code("run.crashed", r#"{"exit_code":137,"signal":"SIGKILL"}"#), 137);
     }
 }

@@ -1,8 +1,10 @@
 //! Events for people: a time, what happened, and the output as it was printed.
 //!
 //! The text of `output` and `message.delta` goes out raw, with its line ends, `\r` and ANSI
-//! sequences, so that a run looks as it would in a terminal. All other text is made harmless.
+//! sequences, so that a run looks as it would in a terminal, and that of `tool.args` in one line. All
+//! other text is made harmless.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use runcast_event::{Event, Labels, Stage, Timestamp};
@@ -35,15 +37,24 @@ impl Pretty {
     /// Writes one event.
     pub(crate) fn write(&mut self, event: &Event, out: &mut impl Write) -> io::Result<()> {
         let data = event.data_value();
-        if let ("output" | "message.delta", Some(text)) =
-            (event.event_type.as_str(), data.get("text").and_then(Value::as_str))
-        {
-            let source = data.get("message").or(data.get("stream")).and_then(Value::as_str);
-            return self.raw(event, source.unwrap_or_default(), text, out);
+        let field = |name| data.get(name).and_then(Value::as_str);
+        if let Some(text) = field("text") {
+            let (source, text) = match event.event_type.as_str() {
+                "output" => (field("stream"), Cow::Borrowed(text)),
+                "message.delta" => (field("message"), Cow::Borrowed(text)),
+                "tool.args" => (field("call"), Cow::Owned(printable(text))),
+                _ => return self.summary(event, &data, out),
+            };
+            return self.raw(event, source.unwrap_or_default(), &text, out);
         }
+        self.summary(event, &data, out)
+    }
+
+    /// Writes an event on a line of its own.
+    fn summary(&mut self, event: &Event, data: &Value, out: &mut impl Write) -> io::Result<()> {
         self.end_line(out)?;
         let time = self.time(event.time);
-        let (tone, head, text) = describe(event, &data);
+        let (tone, head, text) = describe(event, data);
         let mut line = format!("{time} {}", self.palette.paint(tone, &head));
         let labels = label_text(&event.labels);
         if !labels.is_empty() {
@@ -100,7 +111,9 @@ fn describe(event: &Event, data: &Value) -> (Tone, String, String) {
     if name == "log" {
         let level = data.get("level").and_then(Value::as_str).unwrap_or_default();
         let message = data.get("message").and_then(Value::as_str).unwrap_or_default();
-        let fields = data.get("fields").filter(|fields| fields.is_object()).map(compact);
+        let fields = data.get("fields").and_then(Value::as_object);
+        let fields = fields.filter(|fields| !fields.is_empty());
+        let fields = fields.map(|fields| Value::Object(fields.clone()).to_string());
         let text = match fields {
             Some(fields) => format!("{message} {fields}"),
             None => message.to_owned(),
