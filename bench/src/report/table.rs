@@ -9,6 +9,8 @@ use crate::rows::{Line, Row, Target};
 use crate::sample::Sample;
 use crate::subject::Kind;
 
+const COLUMNS: usize = 14;
+
 const HEADS: [&str; COLUMNS] = [
     "row",
     "figure",
@@ -20,6 +22,7 @@ const HEADS: [&str; COLUMNS] = [
     "",
     "p50 ms",
     "p99 ms",
+    "MiB",
     "lost",
     "doubled",
     "disordered",
