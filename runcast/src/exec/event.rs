@@ -12,10 +12,10 @@ use super::outcome::Ending;
 use super::redact::Secrets;
 use super::sort::Piece;
 
-/// The longest argument of a command that is published whole.
-const ARGUMENT_CHARS_MAX: usize = 4 * 1024;
+/// How much of a command is published: characters of all arguments together.
+const COMMAND_CHARS_MAX: usize = 16 * 1024;
 /// The most arguments that are published.
-const ARGUMENTS_MAX: usize = 32;
+const ARGUMENTS_MAX: usize = 256;
 /// The most characters of a command that names its run.
 const NAME_CHARS_MAX: usize = 60;
 /// How much of a line that is no event is quoted.
@@ -56,9 +56,12 @@ impl EventMaker {
 
     /// The run's first event. `pid` is none when the command could not be started.
     pub(super) fn started(&self, definition: &Definition, pid: Option<u32>) -> String {
+        let mut chars_left = COMMAND_CHARS_MAX;
         let shown = |argument: &OsString| {
             let text = self.secrets.redact(argument.as_encoded_bytes());
-            shorten(&String::from_utf8_lossy(&text), ARGUMENT_CHARS_MAX)
+            let text = shorten(&String::from_utf8_lossy(&text), chars_left);
+            chars_left = chars_left.saturating_sub(text.chars().count());
+            text
         };
         let command: Vec<String> =
             definition.command.iter().take(ARGUMENTS_MAX).map(shown).collect();
