@@ -122,6 +122,12 @@ impl Server {
         self.listener.local_addr().expect("a socket that listens has an address")
     }
 
+    /// The hub that it serves.
+    #[must_use]
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
     /// Serves until `shutdown`, then finishes what is under way and closes the log.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let (sender, receiver) = watch::channel(Phase::Serving);

@@ -21,7 +21,7 @@ pub(crate) fn appended(run: &RunId, appended: &Appended, lines: Option<usize>) -
     }
     write!(out, ",\"stored\":{stored},\"duplicates\":{duplicates}").expect(VEC);
     match lines {
-        Some(lines) => write!(out, ",\"lines\":{lines}}}\n").expect(VEC),
+        Some(lines) => writeln!(out, ",\"lines\":{lines}}}").expect(VEC),
         None => out.push(b'}'),
     }
     out

@@ -32,7 +32,7 @@ pub(crate) fn events(slice: &Slice, format: Format) -> Bytes {
 fn write_event(epoch: Epoch, record: &Record, format: Format, out: &mut Vec<u8>) {
     let payload = Payload::from_stored(record.payload.clone());
     let cursor = Cursor::new(epoch, record.offset);
-    write!(out, "id: {cursor}\n").expect("a Vec takes every write");
+    writeln!(out, "id: {cursor}").expect("a Vec takes every write");
     if format == Format::SseNamed {
         out.extend_from_slice(b"event: ");
         out.extend_from_slice(payload.event_type().as_bytes());

@@ -1,0 +1,12 @@
+//! The server over real sockets, on a log in memory.
+
+mod appends;
+mod client;
+mod connections;
+mod faults;
+mod follows;
+mod guards;
+mod http2;
+mod pages;
+mod runs;
+mod stops;
