@@ -1,5 +1,7 @@
 //! The server over real sockets, on a log in memory.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod appends;
 mod client;
 mod connections;
