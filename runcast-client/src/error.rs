@@ -82,13 +82,18 @@ pub struct Problem {
 }
 
 /// The longest piece of an answer that is quoted in an error, in characters.
-const QUOTE_CHARS_MAX: usize = 200;
+const QUOTE_CHARS_MAX: usize = 80;
 
 impl Problem {
     /// Whether the same request may succeed later: the server was busy, full or restarting.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self.status, 408 | 425 | 429) || self.status >= 500
+        match self.status {
+            408 | 425 | 429 => true,
+            // What a server does not know, it will not know later.
+            501 | 505 => false,
+            status => status >= 500,
+        }
     }
 
     /// A member that is a whole number, such as `line` or `expected`.
@@ -103,12 +108,14 @@ impl Problem {
             problem.status = status;
             return problem;
         }
-        let quote: String = String::from_utf8_lossy(body).chars().take(QUOTE_CHARS_MAX).collect();
+        let text = String::from_utf8_lossy(body);
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let quote: String = words.chars().take(QUOTE_CHARS_MAX).collect();
         Self {
             status,
             code: String::new(),
             title: String::new(),
-            detail: quote.trim().to_owned(),
+            detail: format!("the answer is not one of Runcast's: {quote:?}"),
             members: serde_json::Map::new(),
         }
     }
@@ -182,7 +189,11 @@ mod tests {
 
     #[test]
     fn an_error_page_of_a_proxy_becomes_a_problem_that_quotes_it() {
-        let problem = Problem::from_answer(502, b"<html>Bad gateway</html>\n");
-        assert_eq!(problem.to_string(), "<html>Bad gateway</html> (http 502)");
+        let problem = Problem::from_answer(502, b"<html>Bad\n  gateway</html>\n");
+        let expected =
+            "the answer is not one of Runcast's: \"<html>Bad gateway</html>\" (http 502)";
+        assert_eq!(problem.to_string(), expected);
+        assert!(problem.is_retryable());
+        assert!(!Problem::from_answer(501, b"").is_retryable());
     }
 }

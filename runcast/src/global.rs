@@ -4,6 +4,9 @@ use std::future::Future;
 
 use runcast_client::{Client, ClientError};
 
+/// Behind the options of the command itself.
+const LAST: usize = 900;
+
 /// Options of every command.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Global {
@@ -11,6 +14,7 @@ pub(crate) struct Global {
     #[arg(
         long,
         global = true,
+        display_order = LAST,
         env = "RUNCAST_URL",
         default_value = "http://127.0.0.1:7070",
         hide_env_values = true

@@ -2,7 +2,7 @@
 
 mod lines;
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use bytes::BytesMut;
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::global::{Global, block_on};
 use crate::publish::lines::{Lines, read_stdin};
-use crate::report::UsageError;
+use crate::report::{UsageError, note};
 use crate::sender::Sender;
 
 /// Publish events to a run
@@ -84,6 +84,9 @@ pub(crate) fn run(args: Args, global: &Global) -> anyhow::Result<ExitCode> {
             let message = "--data, --text, --time and labels need a TYPE: the lines of stdin have \
                            their own";
             return Err(UsageError(message.to_owned()).into());
+        }
+        if io::stdin().is_terminal() {
+            note("reading events from the terminal, one a line as JSON; Ctrl-D ends them");
         }
         return block_on(publish_stdin(client, args.run));
     }
