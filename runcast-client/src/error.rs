@@ -51,6 +51,12 @@ impl ClientError {
         }
     }
 
+    /// Whether nobody listens at the address: no server runs there.
+    #[must_use]
+    pub fn is_refused_connection(&self) -> bool {
+        matches!(self, Self::Unreachable { reason, .. } if reason == CONNECTION_REFUSED)
+    }
+
     /// The stable code of a refusal, such as `run_not_found`.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
@@ -133,6 +139,9 @@ impl std::fmt::Display for Problem {
     }
 }
 
+/// What the network says where nobody listens.
+const CONNECTION_REFUSED: &str = "connection refused";
+
 /// What broke a request, in the words of a person who looks at the network.
 pub(crate) fn network_reason(error: &reqwest::Error) -> String {
     let mut innermost: &dyn StdError = error;
@@ -158,7 +167,7 @@ pub(crate) fn network_reason(error: &reqwest::Error) -> String {
 
 fn io_words(kind: io::ErrorKind) -> Option<&'static str> {
     Some(match kind {
-        io::ErrorKind::ConnectionRefused => "connection refused",
+        io::ErrorKind::ConnectionRefused => CONNECTION_REFUSED,
         io::ErrorKind::ConnectionReset => "connection reset",
         io::ErrorKind::ConnectionAborted => "connection aborted",
         io::ErrorKind::BrokenPipe => "connection closed",

@@ -28,9 +28,7 @@ pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let hint = match error.downcast_ref::<ClientError>() {
-        Some(ClientError::Unreachable { may_be_sent: false, .. }) => {
-            "; start a server with \"runcast serve\""
-        }
+        Some(error) if error.is_refused_connection() => "; start a server with \"runcast serve\"",
         _ => "",
     };
     note(&format!("{error:#}{hint}"));
