@@ -77,7 +77,7 @@ impl Placement {
             close: append.close,
             producer: append.producer.as_ref().map(|stamp| {
                 let sequence = stamp.sequence + self.duplicates as u64;
-                (ProducerName::Id(&stamp.id), stamp.epoch, sequence)
+                (&stamp.id, stamp.epoch, sequence)
             }),
         }
     }
@@ -103,14 +103,7 @@ pub(crate) struct Advance<'a> {
     pub(crate) count: u64,
     pub(crate) close: bool,
     /// Who appended, its epoch, and the sequence of the first event.
-    pub(crate) producer: Option<(ProducerName<'a>, u64, u64)>,
-}
-
-/// A producer's id as the caller has it: an id that exists is cheaper to keep than a text.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum ProducerName<'a> {
-    Id(&'a ProducerId),
-    Text(&'a str),
+    pub(crate) producer: Option<(&'a ProducerId, u64, u64)>,
 }
 
 /// Decides an append to a stream; `standing` is none if the name was never used.
@@ -216,8 +209,8 @@ impl Stream {
         if advance.close {
             self.phase = Phase::Closed;
         }
-        if let Some((name, epoch, sequence)) = advance.producer {
-            self.producers.set(name, Mark { epoch, next: sequence + advance.count });
+        if let Some((id, epoch, sequence)) = advance.producer {
+            self.producers.set(id, Mark { epoch, next: sequence + advance.count });
         }
     }
 
@@ -301,24 +294,12 @@ impl Producers {
         self.0.as_ref().map(|all| all[at].1)
     }
 
-    fn set(&mut self, name: ProducerName<'_>, mark: Mark) {
-        let text = match name {
-            ProducerName::Id(id) => id.as_str(),
-            ProducerName::Text(text) => text,
-        };
-        let place = self.find(text);
+    fn set(&mut self, id: &ProducerId, mark: Mark) {
+        let place = self.find(id.as_str());
         let all = Arc::make_mut(self.0.get_or_insert_default());
         match place {
             Ok(at) => all[at].1 = mark,
-            Err(at) => {
-                let id = match name {
-                    ProducerName::Id(id) => Some(id.clone()),
-                    ProducerName::Text(text) => ProducerId::new(text).ok(),
-                };
-                if let Some(id) = id {
-                    all.insert(at, (id, mark));
-                }
-            }
+            Err(at) => all.insert(at, (id.clone(), mark)),
         }
     }
 

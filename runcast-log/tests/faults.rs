@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use runcast_log::{
-    Append, AppendError, DeleteError, EmbeddedLog, EmbeddedOptions, Log, LogHealth, ReadError,
+    Append, AppendError, CommitObserver, Committed, DeleteError, EmbeddedLog, EmbeddedOptions, Log,
+    LogHealth, ReadError,
 };
 use support::{Faults, Recorder, batch, events, killed, machine, open, run, start};
 
@@ -187,4 +188,28 @@ async fn a_shut_down_finishes_what_waits_and_refuses_who_waits_outside() {
     }
     assert_eq!(stored, 3);
     assert_eq!(events(&*open(directory.path()), "a").await.unwrap().len(), 3);
+}
+
+struct Panics;
+
+impl CommitObserver for Panics {
+    fn committed(&self, _changes: Vec<Committed>) {
+        panic!("a fault in the observer");
+    }
+}
+
+#[tokio::test]
+async fn a_writer_that_panics_leaves_nobody_waiting() {
+    let directory = tempfile::tempdir().unwrap();
+    let surroundings = machine("boot", &Arc::default());
+    let options = EmbeddedOptions::default();
+    let log = EmbeddedLog::open_in(directory.path(), options, surroundings, Arc::new(Panics));
+    let log = log.unwrap();
+    for _ in 0..2 {
+        let refused = log.append(batch("a", &["x"])).await;
+        assert!(matches!(refused, Err(AppendError::Unavailable { .. })), "{refused:?}");
+    }
+    log.shut_down().await;
+    assert!(matches!(log.health(), LogHealth::Failed { .. }));
+    assert_eq!(events(&*open(directory.path()), "a").await.unwrap(), ["x"]);
 }

@@ -5,10 +5,11 @@
 mod support;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use proptest::prelude::*;
 use runcast_event::{Epoch, Offset};
 use runcast_log::{
     Append, AppendError, Durability, EmbeddedLog, EmbeddedOptions, FORMAT_VERSION, Log, OpenError,
@@ -352,5 +353,43 @@ async fn relaxed_events_are_synced_in_time_without_a_further_append() {
     faults.release_syncs();
     while faults.syncs.load(Ordering::SeqCst) == before {
         tokio::task::yield_now().await;
+    }
+}
+
+/// A file of three whole groups of known ends.
+fn three_groups() -> &'static (Vec<u8>, Vec<u64>) {
+    static GROUPS: OnceLock<(Vec<u8>, Vec<u64>)> = OnceLock::new();
+    GROUPS.get_or_init(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (directory, ends) = runtime.block_on(groups(3, EmbeddedOptions::default()));
+        (std::fs::read(wal(directory.path(), 1)).unwrap(), ends)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_at_the_end_are_cut_off_or_refused_and_never_become_events(
+        keep in 0..4_usize,
+        tear in prop::option::of((0..60_usize, prop::collection::vec(any::<u8>(), 1..20))),
+        garbage in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let (whole, ends) = three_groups();
+        let mut bytes = whole[..ends[keep] as usize].to_vec();
+        if let Some((at, torn)) = tear && keep < 3 {
+            // The beginning of the next group, with other bytes over it.
+            let next = &whole[ends[keep] as usize..ends[keep + 1] as usize];
+            let at = at.min(next.len() - 1);
+            bytes.extend_from_slice(&next[..at]);
+            bytes.extend_from_slice(&torn);
+        }
+        bytes.extend_from_slice(&garbage);
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(wal(directory.path(), 1), bytes).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let log = open(directory.path());
+        let read = runtime.block_on(events(&*log, "a")).map_or(0, |events| events.len());
+        prop_assert_eq!(read, keep * 2);
     }
 }

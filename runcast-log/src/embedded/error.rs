@@ -10,14 +10,14 @@ use crate::embedded::wal::FORMAT_VERSION;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The system refused something.
-    #[error("cannot {action} {}: {source}. The data directory must be readable and writable for this user", path.display())]
+    #[error("cannot {action} {}: {error}. The data directory must be readable and writable for this user", path.display())]
     Io {
         /// What was tried.
         action: &'static str,
         /// With what.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
     /// Another process has the directory.
     #[error("{} is in use by {holder}: one process at a time can serve a data directory", directory.display())]
@@ -58,7 +58,7 @@ pub enum OpenError {
 impl OpenError {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| Self::Io { action, path, source }
+        move |error| Self::Io { action, path, error }
     }
 
     pub(crate) fn damaged(path: &Path, position: u64, reason: impl Into<String>) -> Self {

@@ -29,7 +29,7 @@ impl DirectoryLock {
                 let holder = holder(&mut file);
                 return Err(OpenError::Locked { directory: directory.to_path_buf(), holder });
             }
-            Err(TryLockError::Error(source)) => return Err(OpenError::io("lock", &path)(source)),
+            Err(TryLockError::Error(error)) => return Err(OpenError::io("lock", &path)(error)),
         }
         // Who holds the lock is only said in an error: a full disk must not keep a log from
         // being read.

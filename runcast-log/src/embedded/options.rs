@@ -30,7 +30,8 @@ pub struct EmbeddedOptions {
     pub group_bytes_max: usize,
     /// The most appends that wait for the writer. More wait in their callers.
     pub queue_appends_max: usize,
-    /// The most bytes of appends that wait for the writer. More wait in their callers.
+    /// The most bytes of appends that wait for the writer, at most 1 GiB. More wait in their
+    /// callers; a single append that is larger is refused.
     pub queue_bytes_max: usize,
     /// The most producers that a stream remembers.
     pub producers_max: usize,

@@ -12,6 +12,10 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::contract::{Append, AppendError, Appended, DeleteError};
 use crate::embedded::options::EmbeddedOptions;
 
+/// The queue has at most this many bytes whatever the options say, so that the lengths in a group
+/// fit their 32 bits.
+const QUEUE_BYTES_CEILING: u32 = 1024 * 1024 * 1024;
+
 /// Something for the writer to do, and where the answer goes. The answer may be unwanted.
 #[derive(Debug)]
 pub(crate) enum Request {
@@ -58,13 +62,12 @@ pub(crate) struct Closed;
 
 impl Queue {
     pub(crate) fn new(options: &EmbeddedOptions) -> Self {
-        let semaphore = |permits: usize| Semaphore::new(permits.min(Semaphore::MAX_PERMITS));
-        let bytes_max = u32::try_from(options.queue_bytes_max).unwrap_or(u32::MAX);
+        let bytes_max = options.queue_bytes_max.min(QUEUE_BYTES_CEILING as usize) as u32;
         Self {
             waiting: Mutex::default(),
             arrived: Condvar::new(),
-            places: semaphore(options.queue_appends_max.max(1)),
-            bytes: semaphore(bytes_max as usize),
+            places: Semaphore::new(options.queue_appends_max.clamp(1, Semaphore::MAX_PERMITS)),
+            bytes: Semaphore::new(bytes_max as usize),
             bytes_max,
             group_bytes_max: options.group_bytes_max,
         }

@@ -6,18 +6,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use runcast_event::RunId;
+use runcast_event::{ProducerId, RunId};
 
 use crate::embedded::directory::{self, path_of};
 use crate::embedded::disk::{Disk, DiskFile};
 use crate::embedded::error::OpenError;
-use crate::embedded::index::{Extent, Index};
+use crate::embedded::index::{Entry, Extent, Index};
 use crate::embedded::options::Surroundings;
 use crate::embedded::scan::{Found, Scan};
 use crate::embedded::wal::group::HEADER_LENGTH;
 use crate::embedded::wal::header::{self, FileHeader, HeaderFault};
 use crate::embedded::wal::record::{Note, Record, StoredAppend};
-use crate::stream::{Advance, Phase, ProducerName, Stream};
+use crate::stream::{Advance, Phase, Stream};
 
 /// What the files say.
 pub(crate) struct Recovered {
@@ -235,12 +235,11 @@ impl Recovery {
         length: usize,
     ) -> Result<(), String> {
         let known = self.index.entry_by_name(append.run);
-        let last = match &known {
-            Some(entry) if entry.stream.phase == Phase::Open => Some(entry.stream.last),
-            _ => None,
-        };
-        let follows = match last {
-            Some(last) => !append.begins && last.next() == append.first,
+        let open = known.filter(|entry| entry.stream.phase == Phase::Open);
+        let follows = match &open {
+            Some(Entry { stream, .. }) => {
+                !append.begins && stream.last.next() == append.first && stream.epoch == append.epoch
+            }
             None => append.begins && append.first.get() == 1,
         };
         if !follows {
@@ -249,13 +248,16 @@ impl Recovery {
                 append.run, append.first
             ));
         }
-        let entry = match (last, known) {
-            (Some(_), Some(entry)) => entry,
-            _ => {
-                let run = RunId::new(append.run)
-                    .map_err(|error| format!("a run id that is none: {error}"))?;
-                self.index.alive(&run, || Stream::new(append.epoch))
-            }
+        let not_an_id = |error| format!("an id that is none: {error}");
+        let entry = if append.begins {
+            let run = RunId::new(append.run).map_err(not_an_id)?;
+            self.index.alive(&run, || Stream::new(append.epoch))
+        } else {
+            self.index.entry_by_name(append.run).ok_or("a run that does not exist")?
+        };
+        let producer = match append.producer {
+            Some((id, epoch, next)) => Some((ProducerId::new(id).map_err(not_an_id)?, epoch, next)),
+            None => None,
         };
         entry.stream.advance(&Advance {
             begins: append.begins,
@@ -263,9 +265,7 @@ impl Recovery {
             first: append.first,
             count: append.count,
             close: append.close,
-            producer: append
-                .producer
-                .map(|(id, epoch, next)| (ProducerName::Text(id), epoch, next)),
+            producer: producer.as_ref().map(|(id, epoch, next)| (id, *epoch, *next)),
         });
         let narrow = |number: u64| u32::try_from(number).map_err(|_| "too many events".to_owned());
         entry.push(Extent {
