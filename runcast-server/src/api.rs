@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
@@ -85,10 +86,11 @@ async fn method_not_allowed(request: Request) -> Response {
     Problem::new(Code::MethodNotAllowed, detail).into_response()
 }
 
-/// A response with a body of JSON.
-fn json(body: Vec<u8>) -> Response {
+/// A response with a body of JSON, true at this moment only.
+fn json(body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
-    let media_type = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

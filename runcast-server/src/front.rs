@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{HeaderValue, Request, header};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use tower_service::Service as _;
@@ -35,8 +35,10 @@ impl FrontDoor {
         };
         let mut router = self.router;
         let Ok(mut response) = router.call(request).await;
+        let headers = response.headers_mut();
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if let Some(origin) = page {
-            allow_origin(response.headers_mut(), origin);
+            allow_origin(headers, origin);
         }
         response
     }

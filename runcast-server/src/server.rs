@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use runcast_hub::{Hub, HubBuilder, HubConfig};
 use runcast_log::{EmbeddedLog, EmbeddedOptions, OpenError};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
@@ -78,6 +79,7 @@ pub enum StartError {
 /// # Panics
 /// When the thread that opens the directory does.
 pub async fn start(config: ServerConfig) -> Result<Server, StartError> {
+    raise_file_limit();
     let listener = listen(config.http.listen).await?;
     let builder = HubBuilder::new(config.hub);
     let (data_dir, log, observer) = (config.data_dir, config.log, builder.observer());
@@ -85,6 +87,15 @@ pub async fn start(config: ServerConfig) -> Result<Server, StartError> {
         tokio::task::spawn_blocking(move || EmbeddedLog::open(&data_dir, log, observer)).await;
     let log = opened.expect("opening the log does not panic")?;
     Ok(Server { listener, config: config.http, hub: builder.build(log) })
+}
+
+/// Each connection is an open file, of which a process has 1,024 unless it asks for more.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, limit = limit.current, "the limit of open files cannot be raised");
+    }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, BindError> {

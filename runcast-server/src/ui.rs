@@ -97,7 +97,6 @@ fn page(bytes: Bytes, media_type: HeaderValue) -> Response {
     headers.insert(header::CONTENT_TYPE, media_type);
     let policy = HeaderValue::from_static(CONTENT_SECURITY_POLICY);
     headers.insert(header::CONTENT_SECURITY_POLICY, policy);
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
 }

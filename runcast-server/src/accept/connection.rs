@@ -10,7 +10,7 @@ use hyper_util::server::conn::auto;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
-use super::head::{self, HeadError};
+use super::head::{self, HEADERS_MAX, HeadError};
 use super::socket::Socket;
 use super::{Acceptor, Phase};
 use crate::problem::{Code, Problem};
@@ -48,6 +48,8 @@ pub(super) async fn serve(acceptor: &Acceptor, stream: TcpStream) {
             speak_http(acceptor, Arc::clone(&stream), bytes.freeze()).await;
         }
         Ok(Err(HeadError::Gone)) => return,
+        Ok(Err(HeadError::Malformed(error))) => refuse(&stream, &not_http(error)),
+        Ok(Err(HeadError::TooManyHeaders)) => refuse(&stream, &too_many_headers()),
         Ok(Err(HeadError::TooLarge)) => refuse(&stream, &head_too_large(limits.head_bytes_max)),
         Err(_) => refuse(&stream, &head_too_slow(limits.head_timeout)),
     }
@@ -70,6 +72,16 @@ fn head_too_slow(timeout: Duration) -> Problem {
     Problem::new(Code::RequestTimeout, detail)
 }
 
+fn not_http(error: httparse::Error) -> Problem {
+    let detail = format!("the request is not HTTP/1.1 or HTTP/2 without TLS: {error}");
+    Problem::new(Code::InvalidHeader, detail)
+}
+
+fn too_many_headers() -> Problem {
+    let detail = format!("the request has more than {HEADERS_MAX} headers");
+    Problem::new(Code::HeadTooLarge, detail).with("max", HEADERS_MAX)
+}
+
 fn head_too_large(max: usize) -> Problem {
     let detail = format!("the head of the request is larger than {max} bytes");
     Problem::new(Code::HeadTooLarge, detail).with("max", max)
@@ -87,6 +99,7 @@ async fn speak_http(acceptor: &Acceptor, stream: Arc<TcpStream>, read_before: by
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.idle_timeout)
+        .max_headers(HEADERS_MAX)
         .max_buf_size(limits.head_bytes_max.max(MIN_BUFFER_BYTES));
     builder
         .http2()

@@ -10,8 +10,12 @@ use tokio::net::TcpStream;
 /// Why there is no request on a connection.
 #[derive(Debug)]
 pub(super) enum HeadError {
+    /// What came is not HTTP.
+    Malformed(httparse::Error),
     /// The head does not end within the limit.
     TooLarge,
+    /// The head has more than [`HEADERS_MAX`] headers.
+    TooManyHeaders,
     /// The client left before it had sent a head.
     Gone,
 }
@@ -22,6 +26,10 @@ impl From<io::Error> for HeadError {
     }
 }
 
+/// Headers of a request, which is what the HTTP library takes.
+pub(super) const HEADERS_MAX: usize = 100;
+/// How a connection of HTTP/2 begins.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
 /// How much of a head is expected at once.
 const READ_BYTES: usize = 4 * 1024;
 
@@ -34,12 +42,27 @@ pub(super) async fn read(stream: &TcpStream, bytes_max: usize) -> Result<BytesMu
         bytes.reserve(READ_BYTES);
         match stream.try_read_buf(&mut bytes) {
             Ok(0) => return Err(HeadError::Gone),
-            Ok(_) if ends(&bytes, seen) => return Ok(bytes),
+            Ok(_) if ends(&bytes, seen) => return check(&bytes).map(|()| bytes),
+            // Whoever speaks TLS here, say, learns at once that it should not.
+            Ok(_) if seen == 0 => check(&bytes)?,
             Ok(_) if bytes.len() >= bytes_max => return Err(HeadError::TooLarge),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// Whether this is a request, or could become one. HTTP/2 is left to the HTTP library.
+fn check(bytes: &[u8]) -> Result<(), HeadError> {
+    if bytes.starts_with(HTTP2_PREFACE) {
+        return Ok(());
+    }
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    match httparse::Request::new(&mut headers).parse(bytes) {
+        Ok(_) => Ok(()),
+        Err(httparse::Error::TooManyHeaders) => Err(HeadError::TooManyHeaders),
+        Err(error) => Err(HeadError::Malformed(error)),
     }
 }
 

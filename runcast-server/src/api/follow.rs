@@ -96,10 +96,10 @@ impl Viewer {
         }
         let delivery = tokio::select! {
             biased;
-            delivery = self.follower.next() => delivery,
-            _ = self.heartbeat.tick() => return Some(Bytes::from_static(sse::HEARTBEAT)),
             // Not the run's end: the viewer comes back and goes on.
             () = self.phase.reached(Phase::Draining) => return None,
+            delivery = self.follower.next() => delivery,
+            _ = self.heartbeat.tick() => return Some(Bytes::from_static(sse::HEARTBEAT)),
         };
         match delivery {
             Delivery::Events(slice) => Some(self.events(&slice)),

@@ -125,6 +125,7 @@ impl Intake {
                         self.acknowledge(appended, events, line).await?;
                     }
                     piece = self.body.next(), if wants_more => self.receive(piece),
+                    () = phase.reached(Phase::Draining), if !self.ended => self.end(shutting_down()),
                 }
             } else if let Some(batch) = self.next_batch()? {
                 pending = Some(batch);

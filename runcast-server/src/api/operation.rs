@@ -16,7 +16,7 @@ const OK: &[u8] = br#"{"status":"ok"}"#;
     responses((status = 200, body = StatusBody, description = "The process is up")),
 )]
 pub(super) async fn healthz() -> Response {
-    json(OK.to_vec())
+    json(OK)
 }
 
 /// Are appends taken?
@@ -29,7 +29,7 @@ pub(super) async fn healthz() -> Response {
 )]
 pub(super) async fn readyz(State(services): State<Shared>) -> Result<Response, Problem> {
     match services.hub.health() {
-        LogHealth::Healthy => Ok(json(OK.to_vec())),
+        LogHealth::Healthy => Ok(json(OK)),
         LogHealth::Full { reason } | LogHealth::Failed { reason } => {
             let detail = format!("the log takes no events: {reason}");
             Err(Problem::new(Code::LogUnavailable, detail))

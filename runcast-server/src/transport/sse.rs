@@ -59,6 +59,7 @@ pub(crate) fn end(offset: Offset, event_type: &str) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use runcast_event::{Timestamp, parse_event};
     use runcast_hub::GapReason;
 
@@ -98,6 +99,20 @@ mod tests {
             assert_eq!(lines[1], "event: a.b");
             assert!(lines[2].starts_with("data: {\"offset\":7,"));
             assert_eq!(lines[3..], ["", ""]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_sent_comes_back_in_one_frame(text in any::<String>(), step in "\\PC{1,20}") {
+            let event = serde_json::json!({"type": "output", "step": step, "data": {"text": text}});
+            let frame = frame(&serde_json::to_string_pretty(&event).unwrap(), 1, Format::Sse);
+            let lines: Vec<_> = frame.split(['\n', '\r']).collect();
+            prop_assert_eq!(lines.len(), 4);
+            prop_assert_eq!(lines[0], "id: 7");
+            let data = lines[1].strip_prefix("data: ").unwrap();
+            let data: serde_json::Value = serde_json::from_str(data).unwrap();
+            prop_assert_eq!((&data["step"], &data["data"]), (&event["step"], &event["data"]));
         }
     }
 

@@ -32,6 +32,26 @@ async fn a_head_that_is_too_large_is_answered_and_closed() {
 }
 
 #[tokio::test]
+async fn what_is_not_http_is_answered_at_once() {
+    let server = TestServer::start().await;
+    let requests: [&[u8]; 4] = [
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"GET /a b HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nna me: x\r\n\r\n",
+        b"hello\r\n\r\n",
+    ];
+    for request in requests {
+        let mut connection = server.connect().await;
+        connection.write(request).await;
+        connection.reply().await.problem(400, "invalid_header");
+    }
+    let many = "x: y\r\n".repeat(101);
+    let mut connection = server.connect().await;
+    connection.write(format!("GET / HTTP/1.1\r\n{many}\r\n").as_bytes()).await;
+    assert_eq!(connection.reply().await.problem(431, "head_too_large")["max"], 100);
+}
+
+#[tokio::test]
 async fn a_head_may_come_byte_by_byte_if_it_comes_in_time() {
     let server = TestServer::start().await;
     let mut connection = server.connect().await;
