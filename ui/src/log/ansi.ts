@@ -75,7 +75,7 @@ function applyOne(style: Record<string, unknown>, code: number): void {
 
 function extendedColour(numbers: number[], at: number): { colour?: Colour; used: number } {
   if (numbers[at] === 5) {
-    const index = numbers[at + 1] ?? 0;
+    const index = numbers[at + 1] ?? -1;
     return index >= 0 && index <= 255 ? { colour: indexed(index), used: 2 } : { used: 2 };
   }
   if (numbers[at] === 2) {

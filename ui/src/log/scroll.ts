@@ -70,10 +70,10 @@ export class Scroll {
     return this.topPx >= this.#bottomPx - BOTTOM_PX;
   }
 
-  /** The browser has scrolled, by a person's hand. */
-  moved(browserPx: number): void {
+  /** The browser has scrolled, by a person's hand; false if it is where it was placed. */
+  moved(browserPx: number): boolean {
     const delta = browserPx - this.#browserPx;
-    if (delta === 0) return;
+    if (delta === 0) return false;
     const room = Math.max(0, this.rangePx - this.#viewPx);
     this.#browserPx = browserPx;
     let top: number;
@@ -86,6 +86,7 @@ export class Scroll {
     if (browserPx >= room - 1) top = this.#bottomPx;
     this.goTo(top);
     if (delta > 0 && this.isAtBottom) this.isFollowing = true;
+    return true;
   }
 
   /** The browser's scroll position was set by us. */

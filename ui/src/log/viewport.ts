@@ -50,6 +50,8 @@ export class Viewport {
   #scroll: Scroll;
   #columns = 80;
   #scrolledAt = 0;
+  /** Other blocks are shown, and the browser's position is still that of the ones before. */
+  #isNew = false;
   #idle: ReturnType<typeof setTimeout> | undefined;
   #reveal: number | undefined;
   #heightPx = -1;
@@ -99,6 +101,7 @@ export class Viewport {
     this.#scroll.viewPx = viewPx;
     this.#heightPx = -1;
     this.#scrolledAt = 0;
+    this.#isNew = true;
     this.request();
   }
 
@@ -127,8 +130,10 @@ export class Viewport {
   }
 
   readonly #onScroll = (): void => {
-    this.#scrolledAt = performance.now();
-    this.#scroll.moved(this.#elements.scroller.scrollTop);
+    if (this.#isNew) return;
+    if (this.#scroll.moved(this.#elements.scroller.scrollTop)) {
+      this.#scrolledAt = performance.now();
+    }
     this.request();
   };
 
@@ -150,6 +155,11 @@ export class Viewport {
 
   #work(): void {
     const scroll = this.#scroll;
+    // The browser may have scrolled and not said so yet; what a person did comes first.
+    if (!this.#isNew && scroll.moved(this.#elements.scroller.scrollTop)) {
+      this.#scrolledAt = performance.now();
+    }
+    this.#isNew = false;
     const { isLive } = this.#blocks;
     if (!isLive) scroll.stay();
     this.#blocks.setColumns(this.#columns);

@@ -36,8 +36,10 @@ export function RunPage({ client, id }: { client: Client; id: string }) {
         <Connection state={connection} onRetry={session.reconnectNow} />
       </TopBar>
       <main class="run">
-        <Head id={id} run={run} last={session.pages.last} />
-        {!isGone && <Tools session={session} />}
+        <div class="run-top">
+          <Head id={id} run={run} last={session.pages.last} />
+          {!isGone && <Tools session={session} />}
+        </div>
         {isGone || session.pages.last === 0 ? <Absent subject={subject} /> : null}
         {!isGone && <LogView session={session} />}
       </main>

@@ -14,7 +14,7 @@ export function duration(ms: number): string {
   if (!Number.isFinite(ms) || ms < 0) return "0 ms";
   if (ms < 1_000) return `${Math.round(ms)} ms`;
   if (ms < 59_950) return `${(ms / 1_000).toFixed(1)} s`;
-  return stopwatch(ms);
+  return stopwatch(Math.round(ms / 1_000) * 1_000);
 }
 
 /** A running clock: whole seconds. */
