@@ -20,7 +20,7 @@ pub(crate) const EXTENT_BYTES_MAX: u32 = 64 * 1024;
 /// Extents with at most this many bytes of other streams between them are read together.
 const READ_GAP_BYTES_MAX: u64 = 2 * 1024;
 /// The most bytes that are read in one piece, unless an extent is larger.
-const READ_BYTES_MAX: u64 = 1024 * 1024;
+const READ_BYTES_MAX: u64 = 256 * 1024;
 
 /// A place with events of one stream, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
