@@ -14,10 +14,12 @@ mod guard;
 mod problem;
 mod projection;
 mod server;
+mod start;
 mod transport;
 mod ui;
 
 pub use config::{HttpConfig, Limits, Origin, OriginError};
 pub use runcast_hub::HubConfig;
 pub use runcast_log::{Durability, EmbeddedOptions};
-pub use server::{BindError, Server, ServerConfig, StartError, start};
+pub use server::{BindError, Server};
+pub use start::{ServerConfig, StartError, start};

@@ -1,14 +1,11 @@
-//! The server from its start to its end.
+//! A server on a hub: listens, serves, stops.
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use runcast_hub::{Hub, HubBuilder, HubConfig};
-use runcast_log::{EmbeddedLog, EmbeddedOptions, OpenError};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use runcast_hub::Hub;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
@@ -18,19 +15,6 @@ use crate::config::HttpConfig;
 use crate::front::FrontDoor;
 use crate::guard::Guard;
 use crate::projection::Projection;
-
-/// Everything that a server on one machine is made of.
-#[derive(Debug, Clone)]
-pub struct ServerConfig {
-    /// Where the events are kept.
-    pub data_dir: PathBuf,
-    /// How the log keeps them.
-    pub log: EmbeddedOptions,
-    /// The bounds of followers.
-    pub hub: HubConfig,
-    /// How the server speaks HTTP.
-    pub http: HttpConfig,
-}
 
 /// Why a server cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -60,45 +44,7 @@ pub enum BindError {
     },
 }
 
-/// Why a server cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// It cannot listen.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// The data directory cannot be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-}
-
-/// Opens a data directory and a server on it. Connections wait until [`Server::run`].
-///
-/// # Errors
-/// Says what is wrong with the address or the data directory, and what to do.
-///
-/// # Panics
-/// When the thread that opens the directory does.
-pub async fn start(config: ServerConfig) -> Result<Server, StartError> {
-    raise_file_limit();
-    let listener = listen(config.http.listen).await?;
-    let builder = HubBuilder::new(config.hub);
-    let (data_dir, log, observer) = (config.data_dir, config.log, builder.observer());
-    let opened =
-        tokio::task::spawn_blocking(move || EmbeddedLog::open(&data_dir, log, observer)).await;
-    let log = opened.expect("opening the log does not panic")?;
-    Ok(Server { listener, config: config.http, hub: builder.build(log) })
-}
-
-/// Each connection is an open file, of which a process has 1,024 unless it asks for more.
-fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, limit = limit.current, "the limit of open files cannot be raised");
-    }
-}
-
-async fn listen(address: SocketAddr) -> Result<TcpListener, BindError> {
+pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, BindError> {
     if !address.ip().is_loopback() {
         return Err(BindError::NotLoopback { address });
     }
@@ -121,7 +67,11 @@ impl Server {
     /// # Errors
     /// When the address is not a loopback one, is in use, or the system refuses it.
     pub async fn bind(config: HttpConfig, hub: Hub) -> Result<Self, BindError> {
-        Ok(Self { listener: listen(config.listen).await?, config, hub })
+        Ok(Self::on(listen(config.listen).await?, config, hub))
+    }
+
+    pub(crate) fn on(listener: TcpListener, config: HttpConfig, hub: Hub) -> Self {
+        Self { listener, config, hub }
     }
 
     /// Where it listens.

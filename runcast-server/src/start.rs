@@ -1,0 +1,61 @@
+//! Starts a server on a data directory: the only place that knows which log there is.
+
+use std::path::PathBuf;
+
+use runcast_hub::{HubBuilder, HubConfig};
+use runcast_log::{EmbeddedLog, EmbeddedOptions, OpenError};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::config::HttpConfig;
+use crate::server::{BindError, Server, listen};
+
+/// Everything that a server on one machine is made of.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Where the events are kept.
+    pub data_dir: PathBuf,
+    /// How the log keeps them.
+    pub log: EmbeddedOptions,
+    /// The bounds of followers.
+    pub hub: HubConfig,
+    /// How the server speaks HTTP.
+    pub http: HttpConfig,
+}
+
+/// Why a server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It cannot listen.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The data directory cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+/// Opens a data directory and a server on it. Connections wait until [`Server::run`].
+///
+/// # Errors
+/// Says what is wrong with the address or the data directory, and what to do.
+///
+/// # Panics
+/// When the thread that opens the directory does.
+pub async fn start(config: ServerConfig) -> Result<Server, StartError> {
+    raise_file_limit();
+    let listener = listen(config.http.listen).await?;
+    let builder = HubBuilder::new(config.hub);
+    let (data_dir, log, observer) = (config.data_dir, config.log, builder.observer());
+    let opened =
+        tokio::task::spawn_blocking(move || EmbeddedLog::open(&data_dir, log, observer)).await;
+    let log = opened.expect("opening the log does not panic")?;
+    Ok(Server::on(listener, config.http, builder.build(log)))
+}
+
+/// Each connection is an open file, of which a process has 1,024 unless it asks for more.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, limit = limit.current, "the limit of open files cannot be raised");
+    }
+}
