@@ -15,8 +15,8 @@ pub struct HttpConfig {
     pub listen: SocketAddr,
     /// Origins of browser pages that may use the server, beside its own and those on loopback.
     pub allowed_origins: Vec<Origin>,
-    /// Host names that are this server's, beside `localhost` and the loopback addresses; without
-    /// a port.
+    /// Host names that are this server's, beside `localhost` and the loopback addresses; with any
+    /// port.
     pub allowed_hosts: Vec<String>,
     /// After how much silence a follower gets a comment, so that proxies keep the connection.
     pub heartbeat: Duration,
@@ -38,6 +38,8 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// How long a connection may go from one request to the whole head of the next.
     pub idle_timeout: Duration,
+    /// How long a whole body of JSON may take.
+    pub body_timeout: Duration,
     /// How long the body of a request may stand still. Between the lines of an NDJSON request
     /// there is no limit: a producer may be silent.
     pub body_idle_timeout: Duration,
@@ -69,6 +71,7 @@ impl Default for Limits {
             head_bytes_max: 64 * 1024,
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(120),
             body_idle_timeout: Duration::from_secs(30),
             write_stall_timeout: Duration::from_secs(60),
             scan_events_max: 100_000,

@@ -36,7 +36,8 @@ pub(crate) enum Admission {
 
 impl Guard {
     pub(crate) fn new(config: &HttpConfig) -> Self {
-        let hosts = config.allowed_hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+        let hosts =
+            config.allowed_hosts.iter().map(|host| host_of(host).to_ascii_lowercase()).collect();
         Self { hosts, origins: config.allowed_origins.clone() }
     }
 

@@ -65,6 +65,10 @@ impl AsyncRead for Socket {
             let length = self.read_before.len().min(buffer.remaining());
             buffer.put_slice(&self.read_before[..length]);
             self.read_before.advance(length);
+            if self.read_before.is_empty() {
+                // Gives the buffer back, which an idle connection would keep.
+                self.read_before = Bytes::new();
+            }
             return Poll::Ready(Ok(()));
         }
         loop {

@@ -151,11 +151,11 @@ pub(super) async fn append(
     let (parts, body) = request.into_parts();
     let target = Target::parse(run, &parts)?;
     let media_type = MediaType::of(&parts.headers)?;
-    let reader = BodyReader::new(body, services.limits.body_idle_timeout);
     if media_type == MediaType::Lines {
+        let reader = BodyReader::new(body, services.limits.body_idle_timeout);
         return intake::answer(&services, target, reader).await;
     }
-    let bytes = read_whole(&parts.headers, reader, limits::BATCH_BYTES_MAX).await?;
+    let bytes = read_whole(&parts.headers, body, limits::BATCH_BYTES_MAX, &services.limits).await?;
     let refused = |error: BatchError| Problem::of_batch(&error, Place::Event);
     let events = parse_batch(&bytes, Timestamp::now()).map_err(refused)?;
     if events.is_empty() {

@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 
+use crate::config::Limits;
 use crate::problem::{Code, Problem};
 
 /// A body, piece by piece.
@@ -20,6 +21,8 @@ pub(crate) struct BodyReader {
 pub(crate) enum BodyError {
     /// It stood still for too long.
     Idle(Duration),
+    /// It took too long as a whole.
+    Slow(Duration),
     /// The client broke it off.
     Broken(String),
 }
@@ -30,6 +33,10 @@ impl From<BodyError> for Problem {
             BodyError::Idle(timeout) => {
                 let detail =
                     format!("the body stood still for more than {} ms", timeout.as_millis());
+                Self::new(Code::RequestTimeout, detail)
+            }
+            BodyError::Slow(timeout) => {
+                let detail = format!("the body took more than {} ms", timeout.as_millis());
                 Self::new(Code::RequestTimeout, detail)
             }
             BodyError::Broken(reason) => {
@@ -70,15 +77,25 @@ impl BodyReader {
 /// Reads a whole body.
 pub(crate) async fn read_whole(
     headers: &HeaderMap,
-    mut body: BodyReader,
+    body: Body,
     bytes_max: usize,
+    limits: &Limits,
 ) -> Result<Bytes, Problem> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     if announced.and_then(|text| text.parse().ok()).is_some_and(|length: usize| length > bytes_max)
     {
         return Err(too_large(bytes_max));
     }
+    let body = BodyReader::new(body, limits.body_idle_timeout);
+    match tokio::time::timeout(limits.body_timeout, read_pieces(body, bytes_max)).await {
+        Ok(read) => read,
+        Err(_) => Err(BodyError::Slow(limits.body_timeout).into()),
+    }
+}
+
+async fn read_pieces(mut body: BodyReader, bytes_max: usize) -> Result<Bytes, Problem> {
     let Some(first) = body.next_in_time().await? else { return Ok(Bytes::new()) };
+    // Nearly every body comes in one piece, which is taken as it is.
     let Some(second) = body.next_in_time().await? else { return within(first, bytes_max) };
     let mut whole = BytesMut::from(first);
     whole.extend_from_slice(&second);

@@ -8,7 +8,7 @@ use runcast_log::{Append, AppendError};
 use runcast_run::Definition;
 use serde_json::{Map, Value};
 
-use super::body::{BodyReader, read_whole};
+use super::body::read_whole;
 use super::description::{CreateBody, ProblemBody, RunBody};
 use super::parameters::{MediaType, Query};
 use super::runs::snapshot;
@@ -38,8 +38,7 @@ pub(super) async fn create(
     let (parts, body) = request.into_parts();
     Query::parse(parts.uri.query(), &[], &[])?;
     let has_type = parts.headers.contains_key(header::CONTENT_TYPE);
-    let reader = BodyReader::new(body, services.limits.body_idle_timeout);
-    let bytes = read_whole(&parts.headers, reader, limits::EVENT_BYTES_MAX).await?;
+    let bytes = read_whole(&parts.headers, body, limits::EVENT_BYTES_MAX, &services.limits).await?;
     // No body at all is an empty definition.
     if (has_type || !bytes.is_empty()) && MediaType::of(&parts.headers)? != MediaType::Json {
         let detail = "a run is created with one JSON object: Content-Type must be application/json";

@@ -138,6 +138,10 @@ pub(crate) enum MediaType {
 impl MediaType {
     /// Reads `Content-Type`. Its parameters are passed over: JSON is always UTF-8.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+            let detail = "bodies are not taken compressed: send it without Content-Encoding";
+            return Err(Problem::new(Code::UnsupportedMediaType, detail));
+        }
         let text = header_text(headers, &header::CONTENT_TYPE)?.unwrap_or_default();
         let essence = text.split(';').next().unwrap_or_default().trim();
         if essence.eq_ignore_ascii_case("application/json") {

@@ -97,6 +97,9 @@ async fn a_body_without_its_type_is_refused_with_what_to_do() {
         let problem = reply.problem(415, "unsupported_media_type");
         assert!(problem["detail"].as_str().unwrap().contains("curl --json"));
     }
+    let headers = [("Content-Type", "application/json"), ("Content-Encoding", "gzip")];
+    let reply = server.send("POST", "/v1/runs/r/events", &headers, b"\x1f\x8b").await;
+    reply.problem(415, "unsupported_media_type");
     let headers = [("Content-Type", "Application/JSON; charset=utf-8")];
     assert_eq!(
         server.send("POST", "/v1/runs/r/events", &headers, ONE.as_bytes()).await.status,

@@ -102,6 +102,26 @@ async fn a_body_that_stands_still_is_refused_and_stores_no_half_line() {
 }
 
 #[tokio::test]
+async fn a_body_that_trickles_is_refused() {
+    let server = TestServer::start_with(
+        |config| config.limits.body_timeout = Duration::from_millis(50),
+        Default::default(),
+    )
+    .await;
+    let headers = [("Content-Type", "application/json"), ("Content-Length", "4000000")];
+    let mut connection = server.open("POST", "/v1/runs/r/events", &headers).await;
+    let reply = loop {
+        connection.write(b" ").await;
+        tokio::select! {
+            biased;
+            head = connection.head() => break head,
+            () = tokio::task::yield_now() => {}
+        }
+    };
+    assert_eq!(reply.status, 408);
+}
+
+#[tokio::test]
 async fn a_producer_may_be_silent_between_lines() {
     let server = TestServer::start_with(
         |config| config.limits.body_idle_timeout = Duration::from_millis(20),
