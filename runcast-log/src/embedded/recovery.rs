@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use runcast_event::{ProducerId, RunId};
+use runcast_event::{IdError, ProducerId, RunId};
 
 use crate::embedded::directory::{self, path_of};
 use crate::embedded::disk::{Disk, DiskFile};
@@ -234,26 +234,13 @@ impl Recovery {
         append: &StoredAppend<'_>,
         length: usize,
     ) -> Result<(), String> {
-        let known = self.index.entry_by_name(append.run);
-        let open = known.filter(|entry| entry.stream.phase == Phase::Open);
-        let follows = match &open {
-            Some(Entry { stream, .. }) => {
-                !append.begins && stream.last.next() == append.first && stream.epoch == append.epoch
-            }
-            None => append.begins && append.first.get() == 1,
-        };
-        if !follows {
-            return Err(format!(
-                "events of the run {} from offset {}, which do not follow what is before them",
-                append.run, append.first
-            ));
-        }
-        let not_an_id = |error| format!("an id that is none: {error}");
         let entry = if append.begins {
-            let run = RunId::new(append.run).map_err(not_an_id)?;
-            self.index.alive(&run, || Stream::new(append.epoch))
+            self.begin_stream(append)?
         } else {
-            self.index.entry_by_name(append.run).ok_or("a run that does not exist")?
+            match self.index.entry_by_name(append.run) {
+                Some(entry) if follows(&entry.stream, append) => entry,
+                _ => return Err(does_not_follow(append)),
+            }
         };
         let producer = match append.producer {
             Some((id, epoch, next)) => Some((ProducerId::new(id).map_err(not_an_id)?, epoch, next)),
@@ -278,4 +265,34 @@ impl Recovery {
         });
         Ok(())
     }
+
+    fn begin_stream(&mut self, append: &StoredAppend<'_>) -> Result<&mut Entry, String> {
+        let run = RunId::new(append.run).map_err(not_an_id)?;
+        let expected = match self.index.stream(&run) {
+            None => Some(self.index.first_epoch),
+            Some(stream) if stream.phase == Phase::Deleted => Some(stream.epoch.next()),
+            Some(_) => None,
+        };
+        if expected != Some(append.epoch) || append.first.get() != 1 {
+            return Err(does_not_follow(append));
+        }
+        Ok(self.index.alive(&run, || Stream::new(append.epoch)))
+    }
+}
+
+fn follows(stream: &Stream, append: &StoredAppend<'_>) -> bool {
+    stream.phase == Phase::Open
+        && stream.last.next() == append.first
+        && stream.epoch == append.epoch
+}
+
+fn does_not_follow(append: &StoredAppend<'_>) -> String {
+    format!(
+        "events of the run {} from offset {}, which do not follow what is before them",
+        append.run, append.first
+    )
+}
+
+fn not_an_id(error: IdError) -> String {
+    format!("an id that is none: {error}")
 }
