@@ -139,18 +139,28 @@ export class Viewport {
 
   readonly #onWheel = (event: WheelEvent): void => {
     if (event.deltaY < 0) this.#leaveBottom();
+    else if (event.deltaY > 0) this.#keepBottom();
   };
 
   readonly #onTouch = (): void => this.#leaveBottom();
 
   readonly #onKey = (event: KeyboardEvent): void => {
     if (["ArrowUp", "PageUp", "Home"].includes(event.key)) this.#leaveBottom();
+    if (["ArrowDown", "PageDown"].includes(event.key)) this.#keepBottom();
     if (event.key === "End") this.toNewest();
   };
 
   /** A person is about to scroll up: lines that come now must not pull them down again. */
   #leaveBottom(): void {
-    if (this.#scroll.topPx > 0) this.#scroll.stay();
+    if (this.#scroll.topPx <= 0) return;
+    this.#scroll.stay();
+    this.request();
+  }
+
+  /** A person wants further down than there is: the browser will not say that it has scrolled. */
+  #keepBottom(): void {
+    if (this.#scroll.isFollowing || !this.#scroll.isAtBottom) return;
+    this.toNewest();
   }
 
   #work(): void {

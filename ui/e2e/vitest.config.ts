@@ -1,0 +1,12 @@
+import { defineConfig } from "vitest/config";
+
+// The real server and a real browser. One file after another: they share two cores, and what is
+// measured must not be disturbed.
+export default defineConfig({
+  test: {
+    include: ["e2e/**/*.e2e.ts"],
+    fileParallelism: false,
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+  },
+});
