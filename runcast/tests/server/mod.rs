@@ -1,6 +1,9 @@
 //! The real server as a child process, on a port and a data directory that stay the same when it is
 //! killed and started again.
 
+#![allow(dead_code, unreachable_pub, reason = "shared by test programs that each use a part")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
