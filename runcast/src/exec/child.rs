@@ -20,8 +20,8 @@ use super::terminal::{InnerTerminal, LentForeground, has_keyboard};
 pub(super) struct Child {
     /// The process, which leads its group.
     pub(super) pid: Pid,
-    /// What it prints.
-    pub(super) stdout: OwnedFd,
+    /// What it prints, until somebody takes it to read: nobody else may keep it open.
+    pub(super) stdout: Option<OwnedFd>,
     /// Its errors, where they are apart from its terminal.
     pub(super) stderr: Option<OwnedFd>,
     /// Its terminal, if it has one.
@@ -63,9 +63,8 @@ fn start_on_pipes(mut command: Command) -> io::Result<Child> {
         // It may have asked for input before it had the foreground, and been stopped for that.
         signal(pid, Signal::CONT);
     }
-    let stdout = process.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+    let stdout = process.stdout.take().map(OwnedFd::from);
     let stderr = process.stderr.take().map(OwnedFd::from);
-    let stdout = OwnedFd::from(stdout);
     Ok(Child { pid, stdout, stderr, terminal: None, takes_keys: false, foreground })
 }
 
@@ -88,7 +87,7 @@ fn start_in_terminal(mut command: Command, pty: PtyMode) -> io::Result<Child> {
     drop((command, terminal.childs));
     let pid = pid_of(&process)?;
     let stderr = process.stderr.take().map(OwnedFd::from);
-    let stdout = terminal.ours.try_clone()?;
+    let stdout = Some(terminal.ours.try_clone()?);
     let terminal = Some(terminal.ours);
     Ok(Child { pid, stdout, stderr, terminal, takes_keys, foreground: None })
 }

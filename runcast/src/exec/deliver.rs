@@ -5,12 +5,14 @@ use std::time::Duration;
 use runcast_client::publish::{Outcome, Publisher};
 use runcast_client::spool::default_root;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{sleep, timeout};
 
 use super::args::Args;
 use super::signals::Signals;
 use super::tell::tell;
 
+/// How long the last output may take to get to the spool. Only a disk that hangs takes longer.
+const RECORD_WAIT_MAX: Duration = Duration::from_secs(30);
 /// After so long a person is told what is being waited for.
 const SILENT_WAIT: Duration = Duration::from_secs(1);
 
@@ -21,9 +23,8 @@ pub(super) async fn deliver(
     args: &Args,
     signals: &mut Signals,
 ) {
-    let until = Instant::now() + args.drain_timeout;
     let publisher = tokio::select! {
-        publisher = timeout_at(until, recorded) => publisher,
+        publisher = timeout(RECORD_WAIT_MAX, recorded) => publisher,
         () = signals.stop() => return tell("the last events are not on disk; stopped waiting"),
     };
     let Ok(Ok(publisher)) = publisher else {

@@ -183,8 +183,10 @@ fn start_pumps(
             drop(running);
         })
     };
-    let stdout = io::stdout().as_fd().try_clone_to_owned()?;
-    start(child.stdout.try_clone()?, Some(stdout), Source::Stdout)?;
+    if let Some(stdout) = child.stdout.take() {
+        let to = io::stdout().as_fd().try_clone_to_owned()?;
+        start(stdout, Some(to), Source::Stdout)?;
+    }
     if let Some(stderr) = child.stderr.take() {
         let to = io::stderr().as_fd().try_clone_to_owned()?;
         start(stderr, Some(to), Source::Stderr)?;
