@@ -1,6 +1,8 @@
 //! `runcast exec` while the server is away, the spool has no room, or exec itself is killed: the
 //! child never notices, and every event arrives once, or a gap counts it.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod process;
 mod server;
 

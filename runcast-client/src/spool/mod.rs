@@ -20,7 +20,7 @@ mod segment;
 mod store;
 
 pub(crate) use header::Header;
-pub use leftover::{Leftover, leftovers};
+pub use leftover::{Leftover, Leftovers, leftovers};
 pub use place::default_root;
 pub(crate) use reader::{Batch, Reader};
 pub(crate) use store::{Spool, SpoolLimits};
