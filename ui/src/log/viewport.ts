@@ -18,7 +18,7 @@ export type Drawn =
       readonly entry: Entry;
       readonly revision: number;
       readonly isFirst: boolean;
-      readonly isLast: boolean;
+      readonly isOpen: boolean;
       readonly from: number;
       readonly to: number;
     }
@@ -33,6 +33,8 @@ const OVERSCAN_LINES = 12;
 const AHEAD_BLOCKS = 1;
 /** The scrollbar is put right when nobody has scrolled for so long. */
 const IDLE_MS = 150;
+/** The scrollbar may be wrong by this share of its length before it is put right. */
+const DRIFT_SHARE = 500;
 /** Lines above an event that is shown by its address. */
 const CONTEXT_LINES = 3;
 
@@ -122,10 +124,10 @@ export class Viewport {
     this.request();
   }
 
-  /** Opens so many lines below an event, or closes them with 0. */
-  open(offset: number, lines: number): void {
+  /** Opens so many lines below an entry, or closes them with 0. */
+  open(entry: Entry, lines: number): void {
     this.#scroll.stay();
-    this.#blocks.open(offset, lines);
+    this.#blocks.open(entry, lines);
     this.request();
   }
 
@@ -208,9 +210,10 @@ export class Viewport {
     const room = height - scroll.viewPx;
     const isIdle = performance.now() - this.#scrolledAt >= IDLE_MS;
     const isNearEdge = now < 2 * scroll.viewPx || now > room - 2 * scroll.viewPx;
-    if (Math.abs(now - wanted) > 0.5 && (isIdle || isNearEdge || scroll.isFollowing)) {
-      scroller.scrollTop = wanted;
-    }
+    const isExact = isNearEdge || scroll.isFollowing;
+    // Setting the position ends a movement that the browser has begun: only where it is seen.
+    const allowed = isExact ? 0.5 : isIdle ? Math.max(scroll.viewPx, room / DRIFT_SHARE) : room;
+    if (Math.abs(now - wanted) > allowed) scroller.scrollTop = wanted;
     if (!isIdle) {
       clearTimeout(this.#idle);
       this.#idle = setTimeout(() => this.request(), IDLE_MS);
@@ -292,7 +295,7 @@ export class Viewport {
         entry,
         revision: entry.revision,
         isFirst: line === 0,
-        isLast: line === count - 1,
+        isOpen: height > count,
         from: starts[line] ?? 0,
         to: starts[line + 1] ?? 0,
       });
