@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use runcast_event::{RunId, Timestamp};
 
+use super::disk::{UNFINISHED_PREFIX, is_owned};
 use super::header::Header;
 use super::segment::Segment;
-use super::store::{UNFINISHED_PREFIX, is_owned};
 
 /// A spool on disk.
 #[derive(Debug, Clone)]

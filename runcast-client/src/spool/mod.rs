@@ -12,6 +12,7 @@
 //!
 //! Knows nothing of HTTP; [`crate::publish`] sends.
 
+mod disk;
 mod header;
 mod leftover;
 mod place;

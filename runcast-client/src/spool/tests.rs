@@ -227,3 +227,23 @@ fn a_spool_of_another_format_is_refused_with_what_to_do() {
     assert!(found.spools.is_empty());
     assert!(found.unreadable[0].1.to_string().contains("format 2"), "{found:?}");
 }
+
+#[test]
+fn with_no_room_left_the_last_events_go_to_the_disk_first_and_leave_a_hole() {
+    let root = tempfile::tempdir().unwrap();
+    let spool = create(root.path(), ROOMY);
+    append(&spool, 0..3);
+    let dir = only_spool(root.path());
+    // The next segment cannot be made, because something else has its name.
+    spool.lock().disk.as_mut().unwrap().segments[0].close();
+    fs::create_dir(dir.join(format!("events-{:020}", 3))).unwrap();
+    append(&spool, 3..20);
+    assert_eq!(spool.lock().memory.len(), 17);
+    assert_eq!(spool.close(), (Some(dir.clone()), 15));
+    drop(spool);
+
+    fs::remove_dir(dir.join(format!("events-{:020}", 3))).unwrap();
+    let next = Arc::new(Spool::take_over(&dir, ROOMY).unwrap().unwrap());
+    let events: Vec<_> = [numbered(0..3), numbered(18..20)].concat();
+    assert_eq!(read_all(&next, 0), events);
+}
