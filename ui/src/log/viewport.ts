@@ -51,6 +51,7 @@ export class Viewport {
   #blocks: Blocks;
   #scroll: Scroll;
   #columns = 80;
+  #drawnColumns = 80;
   #scrolledAt = 0;
   /** Other blocks are shown, and the browser's position is still that of the ones before. */
   #isNew = false;
@@ -174,8 +175,11 @@ export class Viewport {
     this.#isNew = false;
     const { isLive } = this.#blocks;
     if (!isLive) scroll.stay();
+    const top = this.#drawnColumns === this.#columns ? undefined : this.#topEntry();
     this.#blocks.setColumns(this.#columns);
     this.#blocks.refresh();
+    this.#drawnColumns = this.#columns;
+    if (top && !scroll.isFollowing) this.#revealEntry(top, 0);
     const fits = scroll.totalPx <= scroll.viewPx;
     if (isLive && fits && this.#reveal === undefined) scroll.follow();
     this.#want();
@@ -185,15 +189,29 @@ export class Viewport {
   }
 
   #revealNow(): void {
-    if (this.#reveal === undefined) return;
-    const at = this.#blocks.blockOf(this.#reveal);
-    const block = this.#blocks.block(at);
     const offset = this.#reveal;
-    const found = block?.entries.findIndex((entry) => entry.last >= offset) ?? -1;
-    if (!block || found === -1) return;
+    if (offset === undefined) return;
+    const block = this.#blocks.block(this.#blocks.blockOf(offset));
+    const found = block?.entries.find((entry) => entry.last >= offset);
+    if (!found) return;
     this.#reveal = undefined;
+    this.#revealEntry(found, CONTEXT_LINES);
+  }
+
+  /** The entry at the top of the view, to find it again when the width has changed. */
+  #topEntry(): Entry | undefined {
+    const { block: at, line } = this.#scroll.anchor;
+    const block = this.#blocks.block(at);
+    return block?.entries[entryAt(block.starts, Math.floor(line))];
+  }
+
+  #revealEntry(entry: Entry, linesAbove: number): void {
+    const at = this.#blocks.blockOf(entry.offset);
+    const block = this.#blocks.block(at);
+    const found = block?.entries.indexOf(entry) ?? -1;
+    if (!block || found === -1) return;
     const line = this.#blocks.index.startOf(at) + (block.starts[found] ?? 0);
-    this.#scroll.goTo((line - CONTEXT_LINES) * LINE_PX);
+    this.#scroll.goTo((line - linesAbove) * LINE_PX);
   }
 
   /** Brings the browser's scroll range and position in line with the model. */
