@@ -9,8 +9,10 @@
 
 mod batch;
 mod catalogue;
+mod coalesce;
 mod draft;
 mod error;
+mod filter;
 mod id;
 mod label;
 pub mod limits;
@@ -21,8 +23,10 @@ mod time;
 
 pub use batch::{BatchError, parse_array, parse_batch, parse_lines};
 pub use catalogue::{EventType, is_terminal, is_typed};
+pub use coalesce::{Merged, coalesce};
 pub use draft::{Draft, parse_event};
 pub use error::{EventError, EventProblem};
+pub use filter::{EventFilter, FILTER_FIELDS, Head};
 pub use id::{IdError, ProducerId, RunId};
 pub use label::{Labels, Stage};
 pub use offset::{Cursor, CursorError, Epoch, Offset};

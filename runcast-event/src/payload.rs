@@ -52,11 +52,20 @@ impl Payload {
     /// When the event happened, as it is written, read without parsing the rest.
     #[must_use]
     pub fn time_text(&self) -> &str {
-        const BETWEEN: &[u8] = b"\",\"time\":\"";
-        let start = HEAD.len() + self.event_type().len() + BETWEEN.len();
+        let start = self.time_start();
         let rest = self.0.get(start..).unwrap_or_default();
         let end = memchr::memchr(b'"', rest).unwrap_or(rest.len());
         std::str::from_utf8(&rest[..end]).unwrap_or_default()
+    }
+
+    fn time_start(&self) -> usize {
+        const BETWEEN: &[u8] = b"\",\"time\":\"";
+        HEAD.len() + self.event_type().len() + BETWEEN.len()
+    }
+
+    /// Where the labels begin, with a comma, if there are any.
+    pub(crate) fn labels_start(&self) -> usize {
+        self.time_start() + self.time_text().len() + 1
     }
 
     /// Writes the event as a reader gets it: the payload with the offset in front.
