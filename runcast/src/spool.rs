@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use runcast_client::Client;
 use runcast_client::publish::Publisher;
-use runcast_client::spool::{Leftover, leftovers};
+use runcast_client::spool::{Leftover, Leftovers, leftovers};
 use runcast_event::RunId;
 use tokio::time::timeout;
 
@@ -55,12 +55,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn find(root: &Path) -> anyhow::Result<Vec<Leftover>> {
-    let (found, unreadable) = leftovers(root)
+    let Leftovers { spools, unreadable } = leftovers(root)
         .map_err(|error| anyhow::anyhow!("{} cannot be read: {error}", root.display()))?;
     for (dir, error) in unreadable {
         note(&format!("{} is not a spool that can be read: {error}", dir.display()));
     }
-    Ok(found)
+    Ok(spools)
 }
 
 fn list(root: &Path) -> anyhow::Result<ExitCode> {

@@ -1,6 +1,8 @@
 //! `runcast exec` while the server is away, the spool has no room, or exec itself is killed: the
 //! child never notices, and every event arrives once, or a gap counts it.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod process;
 mod server;
 
@@ -186,6 +188,27 @@ fn a_spool_whose_disk_is_full_drops_counts_and_tells() {
     // A file cannot be larger than 1 MiB: the system refuses the write as it does on a full disk.
     let exec = Exec::new(&server.url(), directory.path()).under("ulimit -f 2048");
     overflow(&exec, &mut server);
+}
+
+#[test]
+fn on_a_full_disk_with_the_server_away_the_end_of_the_run_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::new(directory.path());
+    let exec = Exec::new(&server.url(), directory.path())
+        .under("ulimit -f 2048")
+        .flags(&["--drain-timeout", "50ms"]);
+    let finished = exec.sh("yes 'a line of output' | head -c 20000000; exit 3");
+    assert_eq!((finished.code(), finished.stdout.len()), (3, 20_000_000));
+    assert!(finished.stderr.contains("lost"), "{}", finished.stderr);
+
+    server.start();
+    let sent = spool_send(directory.path());
+    assert_eq!(sent.code(), 0, "{}", sent.stderr);
+    let events = events(&server.url(), exec.run_id());
+    assert_eq!(last(&events), ("run.failed", json!({"exit_code":3})));
+    let gaps = types(&events).iter().filter(|name| **name == "producer.gap").count();
+    assert!((1..=2).contains(&gaps), "{:?}", types(&events));
+    assert_eq!(spools(directory.path()), 0);
 }
 
 #[test]

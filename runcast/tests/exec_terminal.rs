@@ -2,6 +2,8 @@
 //!
 //! The terminal is made by Python's standard library, which holds its other end.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod process;
 mod server;
 

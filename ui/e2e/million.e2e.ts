@@ -5,8 +5,8 @@ import { output, RuncastServer } from "./server.ts";
 
 const EVENTS = 1_000_000;
 const HEAP_BYTES_MAX = 200_000_000;
-/** A task that takes longer than this is felt. */
-const LONG_TASK_MS_MAX = 200;
+/** A longer task would be felt. It takes a fifth of this on a machine with nothing else to do. */
+const LONG_TASK_MS_MAX = 300;
 
 let browser: Browser;
 let server: RuncastServer;
@@ -76,11 +76,16 @@ it("its scrollbar goes through all of it and stays responsive", async () => {
 
 it("the wheel moves it by what it turns, without a jump", async () => {
   await measured("wheel", async () => {
+    await page.waitForSelector(".row[data-offset]");
     await page.evaluate(() => {
       const log = document.querySelector(".log") as HTMLElement;
       log.scrollTop = (log.scrollHeight - log.clientHeight) / 2;
     });
-    await page.waitForFunction(() => !document.querySelector(".hole"));
+    await page.waitForFunction(() => {
+      const drawn = document.querySelector<HTMLElement>(".row[data-offset]");
+      const isThere = Math.abs(Number(drawn?.dataset.offset) - 500_000) < 10_000;
+      return isThere && !document.querySelector(".hole");
+    });
     const topOffset = () =>
       page.evaluate(() => {
         const top = document.querySelector(".log")?.getBoundingClientRect().top ?? 0;

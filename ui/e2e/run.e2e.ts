@@ -71,6 +71,26 @@ it("a click opens an event as JSON, and its address leads to it", async () => {
   await page.close();
 });
 
+it("a page that becomes narrow still shows what it showed", async () => {
+  const long = Array.from({ length: 600 }, (_, at) => output(`${at + 1} ${"word ".repeat(30)}\n`));
+  await server.publish("narrow", ...long);
+  const page = await open(browser, `${server.url}/runs/narrow#303`, errors);
+  const topOffset = () =>
+    page.evaluate(() => {
+      const top = document.querySelector(".log")?.getBoundingClientRect().top ?? 0;
+      const drawn = [...document.querySelectorAll<HTMLElement>(".row[data-offset]")];
+      return drawn.find((row) => row.getBoundingClientRect().bottom > top + 1)?.dataset.offset;
+    });
+  await page.waitForSelector(".row.is-target");
+  const before = await topOffset();
+  expect(before).toMatch(/^30[0-2]$/);
+  await page.setViewportSize({ width: 360, height: 740 });
+  await page.waitForFunction(() => document.querySelectorAll("[data-offset='303']").length > 3);
+  expect(await topOffset()).toBe(before);
+  expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(360);
+  await page.close();
+});
+
 it("scrolling up stops the log, scrolling down lets it go on", async () => {
   await server.publish("scroll", ...lines(1, 200));
   const page = await open(browser, `${server.url}/runs/scroll`, errors);

@@ -17,7 +17,8 @@ use crate::{Backoff, ClientError, Producer};
 /// The most events of the spool in one request. One more has room: the gap that begins an epoch.
 const SEND_EVENTS_MAX: usize = limits::BATCH_EVENTS_MAX - 1;
 /// Why a gap begins an epoch.
-const LOST_REASON: &str = "the server does not have events that were sent before";
+const LOST_REASON: &str =
+    "the server does not have events that came before, and the spool no longer has them";
 
 /// What a step has done.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use runcast_event::{RunId, Timestamp};
 
+use super::disk::{UNFINISHED_PREFIX, is_owned};
 use super::header::Header;
 use super::segment::Segment;
-use super::store::{UNFINISHED_PREFIX, is_owned};
 
 /// A spool on disk.
 #[derive(Debug, Clone)]
@@ -31,14 +31,23 @@ pub struct Leftover {
     pub in_use: bool,
 }
 
-/// The spools under `root`, oldest first, and what is there but cannot be read.
+/// What is in a directory of spools.
+#[derive(Debug, Default)]
+pub struct Leftovers {
+    /// The spools, oldest first.
+    pub spools: Vec<Leftover>,
+    /// What is there and cannot be read, with why.
+    pub unreadable: Vec<(PathBuf, io::Error)>,
+}
+
+/// The spools under `root`.
 ///
 /// # Errors
 /// When `root` cannot be read. That it does not exist is no error.
-pub fn leftovers(root: &Path) -> io::Result<(Vec<Leftover>, Vec<(PathBuf, io::Error)>)> {
-    let (mut found, mut unreadable) = (Vec::new(), Vec::new());
+pub fn leftovers(root: &Path) -> io::Result<Leftovers> {
+    let mut found = Leftovers::default();
     let entries = match fs::read_dir(root) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((found, unreadable)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
         entries => entries?,
     };
     for entry in entries {
@@ -48,14 +57,14 @@ pub fn leftovers(root: &Path) -> io::Result<(Vec<Leftover>, Vec<(PathBuf, io::Er
             continue;
         }
         match look_at(&dir) {
-            Ok(spool) => found.push(spool),
+            Ok(spool) => found.spools.push(spool),
             // Its owner has sent everything and removed it, just now.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !dir.exists() => {}
-            Err(error) => unreadable.push((dir, error)),
+            Err(error) => found.unreadable.push((dir, error)),
         }
     }
-    found.sort_by_key(|spool| spool.created_at);
-    Ok((found, unreadable))
+    found.spools.sort_by_key(|spool| spool.created_at);
+    Ok(found)
 }
 
 fn look_at(dir: &Path) -> io::Result<Leftover> {

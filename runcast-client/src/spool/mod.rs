@@ -12,6 +12,7 @@
 //!
 //! Knows nothing of HTTP; [`crate::publish`] sends.
 
+mod disk;
 mod header;
 mod leftover;
 mod place;
@@ -20,7 +21,7 @@ mod segment;
 mod store;
 
 pub(crate) use header::Header;
-pub use leftover::{Leftover, leftovers};
+pub use leftover::{Leftover, Leftovers, leftovers};
 pub use place::default_root;
 pub(crate) use reader::{Batch, Reader};
 pub(crate) use store::{Spool, SpoolLimits};

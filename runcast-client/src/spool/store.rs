@@ -1,30 +1,19 @@
 //! One producer's spool: numbers events and keeps them until they are acknowledged.
 
 use std::collections::VecDeque;
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use runcast_event::{Draft, Timestamp};
 use serde_json::json;
 
+use super::disk::{Disk, try_lock};
 use super::header::Header;
-use super::segment::{Segment, encode, encoded_bytes};
-
-/// A segment is full when it has this many bytes; smaller when the spool's bound is small.
-const SEGMENT_BYTES_MAX: u64 = 8 * 1024 * 1024;
-/// The smallest a segment is made for a small bound.
-const SEGMENT_BYTES_MIN: u64 = 64 * 1024;
-/// How long a disk that has failed is left alone.
-const DISK_RETRY: Duration = Duration::from_millis(250);
-/// The file whose lock says that a process owns the spool.
-const LOCK_FILE: &str = "lock";
-/// How the name of a spool that is still being made begins; such ones are nobody's business.
-pub(super) const UNFINISHED_PREFIX: &str = ".new-";
+use super::segment::{Segment, encoded_bytes};
 
 /// How much a spool may hold.
 #[derive(Debug, Clone, Copy)]
@@ -73,18 +62,6 @@ pub(super) struct State {
     acknowledged: u64,
     lost: Option<Lost>,
     lost_total: u64,
-}
-
-#[derive(Debug)]
-pub(super) struct Disk {
-    pub(super) dir: PathBuf,
-    pub(super) segments: VecDeque<Segment>,
-    bytes: u64,
-    segment_bytes_max: u64,
-    /// After a failure: when to try again, and what it said.
-    failed: Option<(Instant, String)>,
-    /// Held while this process owns the spool.
-    _lock: File,
 }
 
 impl Spool {
@@ -207,26 +184,23 @@ impl Spool {
     }
 
     /// Moves what is in memory to the disk, beyond the disk's bound if need be, for a later process
-    /// to send; removes the spool when nothing is left to send.
+    /// to send; removes the spool when nothing is left to send. Where the disk has no room for all,
+    /// the last events, which tell of the run's end, go before those in the middle.
     ///
     /// Answers the spool's directory, when it stays, and how many events could not be moved.
     pub(crate) fn close(&self) -> (Option<PathBuf>, u64) {
         let mut state = self.lock();
-        let memory_first = state.memory_first();
-        if !state.memory.is_empty()
-            && let Some(disk) = &mut state.disk
-        {
-            disk.failed = None;
-        }
-        state.move_memory_to_disk(memory_first, u64::MAX);
-        let in_memory = state.memory.len() as u64;
         state.forget_acknowledged(true);
-        let Some(disk) = &state.disk else { return (None, in_memory) };
+        let memory_first = state.memory_first();
+        let memory = Vec::from(std::mem::take(&mut state.memory));
+        let Some(disk) = &mut state.disk else { return (None, memory.len() as u64) };
+        let moved = if memory.is_empty() { 0 } else { disk.rescue(&memory, memory_first) };
+        let unsaved = (memory.len() - moved) as u64;
         if disk.segments.is_empty() {
             let _the_rest_is_empty = disk.remove();
-            return (None, in_memory);
+            return (None, unsaved);
         }
-        (Some(disk.dir.clone()), in_memory)
+        (Some(disk.dir.clone()), unsaved)
     }
 
     /// How far it is.
@@ -369,104 +343,6 @@ impl State {
             disk.bytes -= oldest.bytes;
             disk.segments.pop_front();
         }
-    }
-}
-
-impl Disk {
-    fn create(root: &Path, header: &Header, bytes_max: u64) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(root)?;
-        let owner = fs::metadata(root)?.uid();
-        let user = rustix::process::geteuid().as_raw();
-        if owner != user && user != 0 {
-            let message = format!("{} belongs to another user", root.display());
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
-        }
-        let unfinished = root.join(format!("{UNFINISHED_PREFIX}{}", header.producer));
-        let dir = root.join(header.producer.as_str());
-        DirBuilder::new().mode(0o700).create(&unfinished)?;
-        let made = File::create(unfinished.join(LOCK_FILE)).and_then(|lock| {
-            lock.try_lock()?;
-            header.write(&unfinished)?;
-            fs::rename(&unfinished, &dir)?;
-            Ok(lock)
-        });
-        match made {
-            Ok(lock) => Ok(Self::new(dir, lock, VecDeque::new(), bytes_max)),
-            Err(error) => {
-                let _nothing_of_worth = fs::remove_dir_all(&unfinished);
-                Err(error)
-            }
-        }
-    }
-
-    fn new(dir: PathBuf, lock: File, segments: VecDeque<Segment>, bytes_max: u64) -> Self {
-        let bytes = segments.iter().map(|segment| segment.bytes).sum();
-        let segment_bytes_max = (bytes_max / 8).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
-        Self { dir, segments, bytes, segment_bytes_max, failed: None, _lock: lock }
-    }
-
-    /// Appends events, the first of which has the number `first`; all or none.
-    fn append(&mut self, lines: &[Bytes], first: u64) -> bool {
-        let mut encoded = Vec::new();
-        for line in lines {
-            encode(line, &mut encoded);
-        }
-        match self.segment_for(first).and_then(|s| s.append(&encoded, lines.len() as u64)) {
-            Ok(()) => {
-                self.bytes += encoded.len() as u64;
-                self.failed = None;
-                true
-            }
-            Err(error) => {
-                self.failed = Some((Instant::now() + DISK_RETRY, error.to_string()));
-                false
-            }
-        }
-    }
-
-    /// The segment whose next event is `first`.
-    fn segment_for(&mut self, first: u64) -> io::Result<&mut Segment> {
-        let fits = self.segments.back().is_some_and(|last| {
-            last.is_open() && last.end() == first && last.bytes < self.segment_bytes_max
-        });
-        if !fits {
-            if let Some(last) = self.segments.back_mut() {
-                last.close();
-                if last.count == 0 {
-                    let _made_anew_if_needed = fs::remove_file(&last.path);
-                    self.segments.pop_back();
-                }
-            }
-            self.segments.push_back(Segment::create(&self.dir, first)?);
-        }
-        Ok(self.segments.back_mut().expect("a segment that fits, or a new one"))
-    }
-
-    /// Removes the directory, which has no segments any more.
-    fn remove(&self) -> io::Result<()> {
-        Header::remove(&self.dir)?;
-        fs::remove_file(self.dir.join(LOCK_FILE))?;
-        fs::remove_dir(&self.dir)
-    }
-}
-
-/// Whether a living process owns the spool in `dir`.
-pub(super) fn is_owned(dir: &Path) -> io::Result<bool> {
-    let lock = File::open(dir.join(LOCK_FILE))?;
-    match lock.try_lock_shared() {
-        Ok(()) => Ok(false),
-        Err(TryLockError::WouldBlock) => Ok(true),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
-}
-
-/// Locks the spool in `dir`; none when another process owns it.
-fn try_lock(dir: &Path) -> io::Result<Option<File>> {
-    let lock = File::open(dir.join(LOCK_FILE))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(Some(lock)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

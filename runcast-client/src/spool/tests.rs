@@ -48,10 +48,10 @@ fn numbered(numbers: std::ops::Range<u64>) -> Vec<(u64, Bytes)> {
 }
 
 fn only_spool(root: &Path) -> PathBuf {
-    let (found, unreadable) = leftovers(root).unwrap();
-    assert!(unreadable.is_empty(), "{unreadable:?}");
-    assert_eq!(found.len(), 1);
-    found[0].dir.clone()
+    let found = leftovers(root).unwrap();
+    assert!(found.unreadable.is_empty(), "{found:?}");
+    assert_eq!(found.spools.len(), 1);
+    found.spools[0].dir.clone()
 }
 
 fn segments(dir: &Path) -> Vec<PathBuf> {
@@ -137,9 +137,9 @@ fn a_spool_has_one_owner_and_the_next_one_when_that_is_gone() {
     append(&spool, 0..2);
     let dir = only_spool(root.path());
     assert!(Spool::take_over(&dir, ROOMY).unwrap().is_none());
-    assert!(leftovers(root.path()).unwrap().0[0].in_use);
+    assert!(leftovers(root.path()).unwrap().spools[0].in_use);
     drop(spool);
-    assert!(!leftovers(root.path()).unwrap().0[0].in_use);
+    assert!(!leftovers(root.path()).unwrap().spools[0].in_use);
     assert!(Spool::take_over(&dir, ROOMY).unwrap().is_some());
 }
 
@@ -223,7 +223,27 @@ fn a_spool_of_another_format_is_refused_with_what_to_do() {
     let dir = only_spool(root.path());
     let text = fs::read_to_string(dir.join("header.json")).unwrap();
     fs::write(dir.join("header.json"), text.replace("\"format\":1", "\"format\":2")).unwrap();
-    let (found, unreadable) = leftovers(root.path()).unwrap();
-    assert!(found.is_empty());
-    assert!(unreadable[0].1.to_string().contains("format 2"), "{}", unreadable[0].1);
+    let found = leftovers(root.path()).unwrap();
+    assert!(found.spools.is_empty());
+    assert!(found.unreadable[0].1.to_string().contains("format 2"), "{found:?}");
+}
+
+#[test]
+fn with_no_room_left_the_last_events_go_to_the_disk_first_and_leave_a_hole() {
+    let root = tempfile::tempdir().unwrap();
+    let spool = create(root.path(), ROOMY);
+    append(&spool, 0..3);
+    let dir = only_spool(root.path());
+    // The next segment cannot be made, because something else has its name.
+    spool.lock().disk.as_mut().unwrap().segments[0].close();
+    fs::create_dir(dir.join(format!("events-{:020}", 3))).unwrap();
+    append(&spool, 3..20);
+    assert_eq!(spool.lock().memory.len(), 17);
+    assert_eq!(spool.close(), (Some(dir.clone()), 15));
+    drop(spool);
+
+    fs::remove_dir(dir.join(format!("events-{:020}", 3))).unwrap();
+    let next = Arc::new(Spool::take_over(&dir, ROOMY).unwrap().unwrap());
+    let events: Vec<_> = [numbered(0..3), numbered(18..20)].concat();
+    assert_eq!(read_all(&next, 0), events);
 }

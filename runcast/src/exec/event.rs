@@ -112,7 +112,7 @@ impl EventMaker {
 
     /// A line that the child has written to the events pipe. What is wrong with it is told in the
     /// run's log, and nowhere else.
-    pub(super) fn from_child(&self, line: &[u8], read_at: Timestamp) -> FromChild {
+    pub(super) fn child_line(&self, line: &[u8], read_at: Timestamp) -> FromChild {
         let line = self.secrets.redact(line);
         let prepared = match parse_event(&line, read_at) {
             Ok(prepared) => prepared,
@@ -222,7 +222,7 @@ mod tests {
             (r#"{"type":"my.event","data":{"variation":"c"}}"#, "b"),
             (r#"{"type":"my.event","variation":"a"}"#, "a"),
         ] {
-            let FromChild::Event(event) = maker.from_child(line.as_bytes(), time) else {
+            let FromChild::Event(event) = maker.child_line(line.as_bytes(), time) else {
                 panic!("{line}")
             };
             assert_eq!(value(&event)["variation"], variation);
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_wrong_line_becomes_a_warning_that_names_the_problem() {
-        let FromChild::Event(event) = maker(None).from_child(b"{\"type\":1}", Timestamp::default())
+        let FromChild::Event(event) = maker(None).child_line(b"{\"type\":1}", Timestamp::default())
         else {
             panic!("an end")
         };
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn an_end_from_the_child_keeps_its_type_and_data_and_gets_the_exit_code() {
         let line = br#"{"type":"run.failed","data":{"error":"why","exit_code":99}}"#;
-        let FromChild::End(end) = maker(Some("v")).from_child(line, Timestamp::default()) else {
+        let FromChild::End(end) = maker(Some("v")).child_line(line, Timestamp::default()) else {
             panic!("no end")
         };
         let event = value(&maker(Some("v")).ended(&Ending::Exited { code: 3 }, Some(&end)));

@@ -91,7 +91,7 @@ impl Recorder {
 
     fn child_line(&mut self, line: Line, time: Timestamp) {
         match line {
-            Line::Whole(line) => match self.maker.from_child(&line, time) {
+            Line::Whole(line) => match self.maker.child_line(&line, time) {
                 FromChild::Event(event) => self.ready.push(event),
                 FromChild::End(end) => self.end_from_child = Some(end),
             },

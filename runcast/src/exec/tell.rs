@@ -4,17 +4,19 @@ use std::io::{self, Write as _};
 
 use runcast_client::publish::{Notice, NoticeFn};
 
-use super::terminal::line_end;
+use super::terminal::is_raw;
 use crate::report::printable;
 
 /// Says something on stderr, on one line, in one write.
 pub(crate) fn tell(text: &str) {
-    let line = format!("runcast: {}{}", printable(text), line_end());
+    let end = if is_raw() { "\r\n" } else { "\n" };
+    let line = format!("runcast: {}{end}", printable(text));
     // With stderr closed there is nobody to tell.
     drop(io::stderr().write_all(line.as_bytes()));
 }
 
-/// Says what the publisher notices; with `is_quiet` only what loses events.
+/// Says what the publisher notices; with `is_quiet`, and while the child may be drawing on the whole
+/// terminal, only what loses events.
 pub(crate) fn notice_teller(is_quiet: bool) -> NoticeFn {
     Box::new(move |notice| {
         let (text, is_problem) = match notice {
@@ -34,7 +36,7 @@ pub(crate) fn notice_teller(is_quiet: bool) -> NoticeFn {
                 true,
             ),
         };
-        if is_problem || !is_quiet {
+        if is_problem || !(is_quiet || is_raw()) {
             tell(&text);
         }
     })

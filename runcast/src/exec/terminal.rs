@@ -20,9 +20,9 @@ const DEFAULT_SIZE: Winsize = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws
 /// Whether the outer terminal is raw: lines then need a carriage return of their own.
 static IS_RAW: AtomicBool = AtomicBool::new(false);
 
-/// What ends a line on stderr.
-pub(super) fn line_end() -> &'static str {
-    if IS_RAW.load(Ordering::Relaxed) { "\r\n" } else { "\n" }
+/// Whether the child has the outer terminal to itself, perhaps its whole screen.
+pub(super) fn is_raw() -> bool {
+    IS_RAW.load(Ordering::Relaxed)
 }
 
 /// The terminal that the child gets.
@@ -89,8 +89,8 @@ impl RawTerminal {
 
 impl Drop for RawTerminal {
     fn drop(&mut self) {
-        // What the child has printed comes out before the terminal changes.
-        let _gone = tcsetattr(io::stdin(), OptionalActions::Drain, &self.before);
+        // Not after draining: a terminal that takes no output must not hold us.
+        let _gone = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
         IS_RAW.store(false, Ordering::Relaxed);
     }
 }

@@ -1,5 +1,7 @@
-#![allow(dead_code, unreachable_pub, reason = "shared by test programs that each use a part")]
 //! `runcast exec` as a child process, talked to over its pipes, and what a server has of its run.
+
+#![allow(dead_code, unreachable_pub, reason = "shared by test programs that each use a part")]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read, Write};

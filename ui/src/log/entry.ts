@@ -163,6 +163,10 @@ export function matchingEntries(event: RunEvent, needle: string): Entry[] {
   const builder = new EntryBuilder();
   builder.add(event);
   const folded = foldAscii(needle);
+  for (const entry of builder.entries) {
+    // A piece of a message on its own is one line; its spans would not be true any more.
+    if (entry.spans.length === 0) entry.text = entry.text.trim().replace(/\n+/g, " \u21b5 ");
+  }
   const found = builder.entries.filter((entry) => foldAscii(entry.text).includes(folded));
   return found.length === 0 ? builder.entries.slice(0, 1) : found;
 }

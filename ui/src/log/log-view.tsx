@@ -20,7 +20,6 @@ export function LogView({ session }: { session: RunSession }) {
   const probe = useRef<HTMLDivElement>(null);
   const viewport = useRef<Viewport>();
   const [drawn, setDrawn] = useState<readonly Drawn[]>([]);
-  const [opened, setOpened] = useState<ReadonlySet<number>>(new Set());
   const [target, setTarget] = useState(() => offsetOf(location.hash));
   const place = useRef<Scroll>();
   const followedTo = useRef(0);
@@ -67,20 +66,11 @@ export function LogView({ session }: { session: RunSession }) {
       view.show(session.pages, place.current);
       place.current = undefined;
     }
-    setOpened(new Set());
   }, [search, session]);
 
-  const toggle = useCallback((entry: Entry) => {
-    setOpened((before) => {
-      const after = new Set(before);
-      const isOpen = after.delete(entry.offset);
-      if (!isOpen) after.add(entry.offset);
-      viewport.current?.open(entry.offset, isOpen ? 0 : LOADING_LINES);
-      return after;
-    });
-  }, []);
-  const onLines = useCallback((offset: number, lines: number) => {
-    viewport.current?.open(offset, lines);
+  const onClose = useCallback((entry: Entry) => viewport.current?.open(entry, 0), []);
+  const onLines = useCallback((entry: Entry, lines: number) => {
+    viewport.current?.open(entry, lines);
   }, []);
   const load = useCallback(session.whole.bind(session), [session]);
   const onShow = useCallback(
@@ -99,7 +89,9 @@ export function LogView({ session }: { session: RunSession }) {
     if (!row || isSelecting) return;
     const at = Array.prototype.indexOf.call(row.parentElement?.children ?? [], row);
     const item = drawn[at];
-    if (item?.kind === "line" && item.entry.kind !== "note") toggle(item.entry);
+    if (item?.kind === "line" && item.entry.kind !== "note") {
+      viewport.current?.open(item.entry, item.isOpen ? 0 : LOADING_LINES);
+    }
   };
 
   const isFollowing = viewport.current?.isFollowing ?? true;
@@ -136,7 +128,7 @@ export function LogView({ session }: { session: RunSession }) {
                       entry={entry}
                       load={load}
                       onLines={onLines}
-                      onClose={toggle}
+                      onClose={onClose}
                       onShow={search ? onShow : undefined}
                     />
                   </div>
@@ -150,7 +142,7 @@ export function LogView({ session }: { session: RunSession }) {
                   from={item.from}
                   to={item.to}
                   isFirst={item.isFirst}
-                  isOpen={opened.has(entry.offset)}
+                  isOpen={item.isOpen}
                   isTarget={target !== undefined && entry.offset <= target && target <= entry.last}
                   needle={search?.needle ?? ""}
                 />
@@ -158,12 +150,14 @@ export function LogView({ session }: { session: RunSession }) {
             })}
           </div>
         </div>
+        <div class="jump-place">
+          {!isFollowing && !search && (
+            <button type="button" class="jump" onClick={() => viewport.current?.toNewest()}>
+              Jump to newest{fresh > 0 && ` (${count(fresh)} new)`}
+            </button>
+          )}
+        </div>
       </div>
-      {!isFollowing && !search && (
-        <button type="button" class="jump" onClick={() => viewport.current?.toNewest()}>
-          Jump to newest{fresh > 0 && ` (${count(fresh)} new)`}
-        </button>
-      )}
     </div>
   );
 }

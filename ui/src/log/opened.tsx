@@ -20,7 +20,7 @@ interface OpenedProps {
   readonly entry: Entry;
   readonly load: (first: number, last: number, signal: AbortSignal) => Promise<unknown[]>;
   /** How many lines the panel takes, once that is known. */
-  readonly onLines: (offset: number, lines: number) => void;
+  readonly onLines: (entry: Entry, lines: number) => void;
   readonly onClose: (entry: Entry) => void;
   /** Leaves the search and goes to the event, if there is a search. */
   readonly onShow: ((offset: number) => void) | undefined;
@@ -37,7 +37,7 @@ export function Opened({ entry, load, onLines, onClose, onShow }: OpenedProps) {
       (events) => {
         const json = events.map((event) => JSON.stringify(event, null, 2)).join("\n");
         setState({ kind: "ready", json });
-        onLines(offset, FRAME_LINES + Math.min(JSON_LINES_MAX, json.split("\n").length));
+        onLines(entry, FRAME_LINES + Math.min(JSON_LINES_MAX, json.split("\n").length));
       },
       () => {
         if (!abort.signal.aborted) setState({ kind: "failed" });

@@ -39,8 +39,8 @@ export interface Blocks {
   want(from: number, to: number): void;
   /** Brings the heights of changed blocks up to date; once a frame, not once an event. */
   refresh(): void;
-  /** The lines that an opened event adds below the entry that begins with it. */
-  open(offset: number, lines: number): void;
+  /** An entry is opened and takes so many more lines, or is closed with 0. */
+  open(entry: Entry, lines: number): void;
   /** Which block has an event. */
   blockOf(offset: number): number;
 }
@@ -75,7 +75,7 @@ export class Pages implements Blocks {
   #last = 0;
   #tick = 0;
   #wanted: readonly [number, number] = [0, -1];
-  #opened = new Map<number, number>();
+  #opened = new Map<string, number>();
   #notes = new Map<number, string>();
   #knownEvents = 0;
   #knownLines = 0;
@@ -159,10 +159,10 @@ export class Pages implements Blocks {
     this.#estimateAll();
   }
 
-  open(offset: number, lines: number): void {
-    if (lines === 0) this.#opened.delete(offset);
-    else this.#opened.set(offset, lines);
-    const page = this.#pages.get(pageOf(offset));
+  open(entry: Entry, lines: number): void {
+    if (lines === 0) this.#opened.delete(entry.key);
+    else this.#opened.set(entry.key, lines);
+    const page = this.#pages.get(pageOf(entry.offset));
     if (page) page.isDirty = true;
   }
 
@@ -270,15 +270,13 @@ export class Pages implements Blocks {
 export function layOut(
   entries: readonly Entry[],
   columns: number,
-  opened: ReadonlyMap<number, number>,
+  opened: ReadonlyMap<string, number>,
 ): number[] {
   const starts = [0];
   let line = 0;
-  for (const [at, entry] of entries.entries()) {
+  for (const entry of entries) {
     line += linesOf(entry, columns).length - 1;
-    if (opened.size > 0 && entry.offset !== entries[at + 1]?.offset) {
-      line += opened.get(entry.offset) ?? 0;
-    }
+    if (opened.size > 0) line += opened.get(entry.key) ?? 0;
     starts.push(line);
   }
   return starts;

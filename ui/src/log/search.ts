@@ -58,7 +58,7 @@ export class Search implements Blocks {
   #blocks: Found[] = [];
   #chars = 0;
   #columns = 80;
-  #opened = new Map<number, number>();
+  #opened = new Map<string, number>();
   #allowed = AHEAD_EVENTS;
   #last = 0;
   #resume: (() => void) | undefined;
@@ -140,10 +140,10 @@ export class Search implements Blocks {
     this.refresh();
   }
 
-  open(offset: number, lines: number): void {
-    if (lines === 0) this.#opened.delete(offset);
-    else this.#opened.set(offset, lines);
-    const block = this.#blocks[this.blockOf(offset)];
+  open(entry: Entry, lines: number): void {
+    if (lines === 0) this.#opened.delete(entry.key);
+    else this.#opened.set(entry.key, lines);
+    const block = this.#blocks.find((candidate) => candidate.entries.includes(entry));
     if (block) block.isDirty = true;
   }
 

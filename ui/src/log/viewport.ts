@@ -18,7 +18,7 @@ export type Drawn =
       readonly entry: Entry;
       readonly revision: number;
       readonly isFirst: boolean;
-      readonly isLast: boolean;
+      readonly isOpen: boolean;
       readonly from: number;
       readonly to: number;
     }
@@ -33,6 +33,8 @@ const OVERSCAN_LINES = 12;
 const AHEAD_BLOCKS = 1;
 /** The scrollbar is put right when nobody has scrolled for so long. */
 const IDLE_MS = 150;
+/** The scrollbar may be wrong by this share of its length before it is put right. */
+const DRIFT_SHARE = 500;
 /** Lines above an event that is shown by its address. */
 const CONTEXT_LINES = 3;
 
@@ -49,6 +51,7 @@ export class Viewport {
   #blocks: Blocks;
   #scroll: Scroll;
   #columns = 80;
+  #drawnColumns = 80;
   #scrolledAt = 0;
   /** Other blocks are shown, and the browser's position is still that of the ones before. */
   #isNew = false;
@@ -122,10 +125,10 @@ export class Viewport {
     this.request();
   }
 
-  /** Opens so many lines below an event, or closes them with 0. */
-  open(offset: number, lines: number): void {
+  /** Opens so many lines below an entry, or closes them with 0. */
+  open(entry: Entry, lines: number): void {
     this.#scroll.stay();
-    this.#blocks.open(offset, lines);
+    this.#blocks.open(entry, lines);
     this.request();
   }
 
@@ -172,8 +175,11 @@ export class Viewport {
     this.#isNew = false;
     const { isLive } = this.#blocks;
     if (!isLive) scroll.stay();
+    const top = this.#drawnColumns === this.#columns ? undefined : this.#topEntry();
     this.#blocks.setColumns(this.#columns);
     this.#blocks.refresh();
+    this.#drawnColumns = this.#columns;
+    if (top && !scroll.isFollowing) this.#revealEntry(top, 0);
     const fits = scroll.totalPx <= scroll.viewPx;
     if (isLive && fits && this.#reveal === undefined) scroll.follow();
     this.#want();
@@ -183,15 +189,29 @@ export class Viewport {
   }
 
   #revealNow(): void {
-    if (this.#reveal === undefined) return;
-    const at = this.#blocks.blockOf(this.#reveal);
-    const block = this.#blocks.block(at);
     const offset = this.#reveal;
-    const found = block?.entries.findIndex((entry) => entry.last >= offset) ?? -1;
-    if (!block || found === -1) return;
+    if (offset === undefined) return;
+    const block = this.#blocks.block(this.#blocks.blockOf(offset));
+    const found = block?.entries.find((entry) => entry.last >= offset);
+    if (!found) return;
     this.#reveal = undefined;
+    this.#revealEntry(found, CONTEXT_LINES);
+  }
+
+  /** The entry at the top of the view, to find it again when the width has changed. */
+  #topEntry(): Entry | undefined {
+    const { block: at, line } = this.#scroll.anchor;
+    const block = this.#blocks.block(at);
+    return block?.entries[entryAt(block.starts, Math.floor(line))];
+  }
+
+  #revealEntry(entry: Entry, linesAbove: number): void {
+    const at = this.#blocks.blockOf(entry.offset);
+    const block = this.#blocks.block(at);
+    const found = block?.entries.indexOf(entry) ?? -1;
+    if (!block || found === -1) return;
     const line = this.#blocks.index.startOf(at) + (block.starts[found] ?? 0);
-    this.#scroll.goTo((line - CONTEXT_LINES) * LINE_PX);
+    this.#scroll.goTo((line - linesAbove) * LINE_PX);
   }
 
   /** Brings the browser's scroll range and position in line with the model. */
@@ -208,9 +228,10 @@ export class Viewport {
     const room = height - scroll.viewPx;
     const isIdle = performance.now() - this.#scrolledAt >= IDLE_MS;
     const isNearEdge = now < 2 * scroll.viewPx || now > room - 2 * scroll.viewPx;
-    if (Math.abs(now - wanted) > 0.5 && (isIdle || isNearEdge || scroll.isFollowing)) {
-      scroller.scrollTop = wanted;
-    }
+    const isExact = isNearEdge || scroll.isFollowing;
+    // Setting the position ends a movement that the browser has begun: only where it is seen.
+    const allowed = isExact ? 0.5 : isIdle ? Math.max(scroll.viewPx, room / DRIFT_SHARE) : room;
+    if (Math.abs(now - wanted) > allowed) scroller.scrollTop = wanted;
     if (!isIdle) {
       clearTimeout(this.#idle);
       this.#idle = setTimeout(() => this.request(), IDLE_MS);
@@ -292,7 +313,7 @@ export class Viewport {
         entry,
         revision: entry.revision,
         isFirst: line === 0,
-        isLast: line === count - 1,
+        isOpen: height > count,
         from: starts[line] ?? 0,
         to: starts[line + 1] ?? 0,
       });

@@ -31,7 +31,7 @@ export type Subject =
   | { readonly kind: "refused"; readonly message: string };
 
 /** So many events may wait to be applied; then the connection is not read. */
-const QUEUE_MAX = 5_000;
+const QUEUE_MAX = 2_000;
 /** Applying events may take so much of a frame. */
 const APPLY_MS = 8;
 /** The clock is asked once in so many events. */
@@ -215,6 +215,8 @@ export class RunSession {
       if (at % APPLY_STEP === 0 && performance.now() > until) break;
     }
     this.#queue.splice(0, at);
+    // Also when no view asks for it: what is loaded stays bounded.
+    this.pages.refresh();
     if (this.#queue.length > 0) this.#frame.request();
     else if (!this.#drained) this.#saturatedSince = undefined;
     if (this.#queue.length < QUEUE_MAX / 2) {

@@ -174,7 +174,7 @@ impl World {
     fn restart(self) -> Self {
         let Self { server, spool, sender, notices, root, appended, .. } = self;
         drop((spool, sender));
-        let (found, _) = crate::spool::leftovers(root.path()).unwrap();
+        let found = crate::spool::leftovers(root.path()).unwrap().spools;
         let spool = Spool::take_over(&found[0].dir, LIMITS).unwrap().unwrap();
         let spool = Arc::new(spool);
         let sender = self::sender(&server, &spool, &notices);
