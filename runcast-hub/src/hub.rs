@@ -16,7 +16,8 @@ use runcast_log::{
 use crate::changes::{ChangedRuns, Changes};
 use crate::follower::Follower;
 use crate::resume::{Resume, resume};
-use crate::tail::{Tail, TailBudget};
+use crate::tail::{Tail, TailBudget, TailWaker};
+use crate::watch::{Position, Watch};
 
 /// The hub's bounds.
 #[derive(Debug, Clone)]
@@ -244,46 +245,82 @@ impl Hub {
     /// # Errors
     /// When the cursor is past the run's end, the run was deleted, or there are too many followers.
     pub async fn follow(&self, run: &RunId, cursor: Cursor) -> Result<Follower, FollowError> {
-        let seat = self.take_seat(run)?;
+        let place = self.admit()?;
+        let seat = self.take_seat(run);
+        let position = self.position(&seat, cursor).await?;
+        Ok(Follower::new(place, seat, position))
+    }
+
+    /// Takes one of the places for followers, for a reader that is not a [`Follower`].
+    ///
+    /// # Errors
+    /// When all are taken.
+    pub fn admit(&self) -> Result<FollowerPlace, FollowError> {
+        let max = self.config.followers_max;
+        let place = FollowerPlace(Arc::clone(&self.fanout));
+        if self.fanout.followers.fetch_add(1, Ordering::Relaxed) >= max {
+            return Err(FollowError::TooManyFollowers { max });
+        }
+        Ok(place)
+    }
+
+    /// Watches a run, which need not exist: `waker` is woken with `token` whenever it changes.
+    #[must_use]
+    pub fn watch(&self, run: &RunId, token: u64, waker: Arc<dyn TailWaker>) -> Watch {
+        let seat = self.take_seat(run);
+        seat.tail.add_waker(token, Arc::clone(&waker));
+        Watch { seat, token, waker }
+    }
+
+    /// Finds where a reader with this cursor begins, and brings the tail up to the log's end.
+    pub(crate) async fn position(
+        &self,
+        seat: &Seat,
+        cursor: Cursor,
+    ) -> Result<Position, FollowError> {
         loop {
             let deletions = seat.tail.deletions();
-            let Some(stat) = self.log.stat(run).await? else {
+            let Some(stat) = self.log.stat(&seat.run).await? else {
                 if cursor.after > Offset::START {
                     return Err(FollowError::OffsetInFuture { last: Offset::START });
                 }
-                let after = Offset::START;
-                return Ok(Follower::new(
-                    seat,
-                    deletions,
-                    Epoch::FIRST,
-                    Resume { gap: None, after },
-                ));
+                let resume = Resume { gap: None, after: Offset::START };
+                return Ok(Position { epoch: Epoch::FIRST, resume, deletions });
             };
             let resume = resume(cursor, &stat)?;
             if seat.tail.catch_up_with(&stat, deletions) {
-                return Ok(Follower::new(seat, deletions, stat.epoch, resume));
+                return Ok(Position { epoch: stat.epoch, resume, deletions });
             }
         }
     }
 
-    fn take_seat(&self, run: &RunId) -> Result<Seat, FollowError> {
-        let max = self.config.followers_max;
-        if self.fanout.followers.fetch_add(1, Ordering::Relaxed) >= max {
-            self.fanout.followers.fetch_sub(1, Ordering::Relaxed);
-            return Err(FollowError::TooManyFollowers { max });
-        }
+    fn take_seat(&self, run: &RunId) -> Seat {
         let mut shard = self.fanout.shard(run);
         let tail = Arc::clone(
             shard.entry(run.clone()).or_insert_with(|| Tail::new(Arc::clone(&self.fanout.budget))),
         );
         tail.followers.fetch_add(1, Ordering::Relaxed);
         drop(shard);
-        Ok(Seat { hub: self.clone(), run: run.clone(), tail })
+        Seat { hub: self.clone(), run: run.clone(), tail }
+    }
+}
+
+/// One of the places for followers, given back when it is dropped.
+pub struct FollowerPlace(Arc<Fanout>);
+
+impl Drop for FollowerPlace {
+    fn drop(&mut self) {
+        self.0.followers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for FollowerPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FollowerPlace")
     }
 }
 
 /// A place among a stream's followers. While it is held, the stream has a tail.
-#[derive(Debug)]
 pub(crate) struct Seat {
     pub(crate) hub: Hub,
     pub(crate) run: RunId,
@@ -292,9 +329,7 @@ pub(crate) struct Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let fanout = &self.hub.fanout;
-        fanout.followers.fetch_sub(1, Ordering::Relaxed);
-        let mut shard = fanout.shard(&self.run);
+        let mut shard = self.hub.fanout.shard(&self.run);
         if self.tail.followers.fetch_sub(1, Ordering::Relaxed) == 1 {
             shard.remove(&self.run);
         }

@@ -11,9 +11,12 @@ mod follower;
 mod hub;
 mod resume;
 mod tail;
+mod watch;
 
 pub use batch::{Format, Slice};
 pub use changes::Changes;
 pub use follower::{Delivery, Follower};
-pub use hub::{FollowError, Hub, HubBuilder, HubConfig};
+pub use hub::{FollowError, FollowerPlace, Hub, HubBuilder, HubConfig};
 pub use resume::{Gap, GapReason, Resume, resume};
+pub use tail::{Look, TailWaker};
+pub use watch::{Position, Watch};

@@ -231,3 +231,46 @@ proptest! {
         });
     }
 }
+
+#[derive(Default)]
+struct Woken(Mutex<Vec<u64>>);
+
+impl TailWaker for Woken {
+    fn wake(&self, token: u64) {
+        self.0.lock().unwrap().push(token);
+    }
+}
+
+#[tokio::test]
+async fn a_watch_is_woken_once_a_commit_and_looks_for_many_readers() {
+    let hub = hub_with(HubConfig { tail_bytes_max: 250, ..HubConfig::default() });
+    let woken = Arc::new(Woken::default());
+    let watch = hub.watch(&run("r"), 7, Arc::clone(&woken) as Arc<dyn TailWaker>);
+    let position = watch.position(Cursor::START).await.unwrap();
+    assert!(matches!(watch.look(Offset::new(1), position.deletions), crate::Look::NotYet));
+    hub.append(batch("r", 2, false)).await.unwrap();
+    hub.append(batch("r", 2, true)).await.unwrap();
+    assert_eq!(*woken.0.lock().unwrap(), [7, 7]);
+    assert!(matches!(watch.look(Offset::new(1), position.deletions), crate::Look::InLog));
+    let crate::Look::Events(slice) = watch.look(Offset::new(4), position.deletions) else {
+        panic!("the newest events are in the tail")
+    };
+    assert_eq!((slice.records().len(), slice.last().get()), (1, 4));
+    assert!(matches!(watch.look(Offset::new(5), position.deletions), crate::Look::End));
+    hub.delete(&run("r")).await.unwrap();
+    assert!(matches!(watch.look(Offset::new(5), position.deletions), crate::Look::Deleted));
+    drop(watch);
+    hub.append(batch("r", 1, false)).await.unwrap();
+    assert_eq!(woken.0.lock().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn places_are_shared_by_followers_and_other_readers() {
+    let hub = hub_with(HubConfig { followers_max: 1, ..HubConfig::default() });
+    let place = hub.admit().unwrap();
+    assert!(hub.follow(&run("a"), Cursor::START).await.is_err());
+    assert!(hub.admit().is_err());
+    drop(place);
+    assert!(hub.admit().is_ok());
+    assert_eq!(hub.followers(), 0);
+}
