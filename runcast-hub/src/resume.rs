@@ -95,10 +95,10 @@ mod tests {
         }
     }
 
-    fn at(
-        cursor: &str,
-        stat: &StreamStat,
-    ) -> Result<(u64, Option<(u64, u64, GapReason)>), FollowError> {
+    /// A gap's ends and its reason.
+    type Told = Option<(u64, u64, GapReason)>;
+
+    fn at(cursor: &str, stat: &StreamStat) -> Result<(u64, Told), FollowError> {
         let resumed = resume(cursor.parse().unwrap(), stat)?;
         let gap = resumed.gap.map(|gap| (gap.from.get(), gap.to.get(), gap.reason));
         Ok((resumed.after.get(), gap))

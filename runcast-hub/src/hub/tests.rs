@@ -243,7 +243,7 @@ impl TailWaker for Woken {
 
 #[tokio::test]
 async fn a_watch_is_woken_once_a_commit_and_looks_for_many_readers() {
-    let hub = hub_with(HubConfig { tail_bytes_max: 250, ..HubConfig::default() });
+    let hub = hub_with(HubConfig { tail_bytes_max: 150, ..HubConfig::default() });
     let woken = Arc::new(Woken::default());
     let watch = hub.watch(&run("r"), 7, Arc::clone(&woken) as Arc<dyn TailWaker>);
     let position = watch.position(Cursor::START).await.unwrap();
