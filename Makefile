@@ -29,7 +29,7 @@ check: tools ui ## Format, lint and types, in every language; the documents' pro
 	.venv/bin/ruff format --check examples scripts
 	scripts/check-architecture
 
-bench: ui ## Measure the server beside a floor; BENCH="--quick fanout" passes arguments
+bench: ui ## Measure the server beside a floor; BENCH="--quick fan-out" passes arguments
 	$(CARGO) build --release --locked -p runcast -p runcast-bench
 	$(CARGO) run --release --locked -p runcast-bench --bin runcast-bench -- $(BENCH)
 

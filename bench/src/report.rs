@@ -63,8 +63,8 @@ impl Measured {
     }
 
     fn ratio(&self, line: &Line) -> Option<f64> {
-        let floor = self.figure(Kind::Floor, line.figure).filter(|&floor| floor > 0.0)?;
-        Some(self.figure(Kind::Server, line.figure)? / floor)
+        let above_zero = |kind| self.figure(kind, line.figure).filter(|&value| value > 0.0);
+        Some(above_zero(Kind::Server)? / above_zero(Kind::Floor)?)
     }
 
     fn verdict(&self, line: &Line) -> Verdict {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use runcast_hub::Hub;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Semaphore, watch};
 
 use crate::accept::{Acceptor, Phase, PhaseWatch};
@@ -44,14 +44,25 @@ pub enum BindError {
     },
 }
 
-pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, BindError> {
+pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, BindError> {
     if !address.ip().is_loopback() {
         return Err(BindError::NotLoopback { address });
     }
-    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+    open_listener(address).map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => BindError::InUse { address },
         _ => BindError::Refused { address, source },
     })
+}
+
+fn open_listener(address: SocketAddr) -> io::Result<TcpListener> {
+    /// Connections that may wait to be accepted; the system holds it to its own limit. With fewer,
+    /// viewers that all come back at once would wait for seconds until they ask again.
+    const BACKLOG_MAX: u32 = 65_535;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // So that a server that was killed can be started again at once.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG_MAX)
 }
 
 /// A server that listens.
@@ -67,7 +78,7 @@ impl Server {
     /// # Errors
     /// When the address is not a loopback one, is in use, or the system refuses it.
     pub async fn bind(config: HttpConfig, hub: Hub) -> Result<Self, BindError> {
-        Ok(Self::on(listen(config.listen).await?, config, hub))
+        Ok(Self::on(listen(config.listen)?, config, hub))
     }
 
     pub(crate) fn on(listener: TcpListener, config: HttpConfig, hub: Hub) -> Self {

@@ -42,7 +42,7 @@ pub enum StartError {
 /// When the thread that opens the directory does.
 pub async fn start(config: ServerConfig) -> Result<Server, StartError> {
     raise_file_limit();
-    let listener = listen(config.http.listen).await?;
+    let listener = listen(config.http.listen)?;
     let builder = HubBuilder::new(config.hub);
     let (data_dir, log, observer) = (config.data_dir, config.log, builder.observer());
     let opened =

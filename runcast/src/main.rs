@@ -2,6 +2,8 @@
 //!
 //! Exit codes: 0 success, 1 failure, 2 wrong usage; `exec` and `tail` give those of the run.
 
+#![allow(rustdoc::bare_urls, reason = "what clap prints as help is no web page")]
+
 mod demo;
 mod exec;
 mod global;

@@ -98,7 +98,7 @@ async fn send(spool: &Leftover, wait: Duration) -> anyhow::Result<bool> {
     note(&format!(
         "{}: {} events delivered, {} left, {} lost",
         spool.run,
-        outcome.delivered.saturating_sub(spool.first),
+        spool.events.saturating_sub(outcome.undelivered),
         outcome.undelivered,
         outcome.lost
     ));

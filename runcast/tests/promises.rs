@@ -1,6 +1,8 @@
 //! The promises of the design, with the real binary: what is acknowledged is kept, once and in one
 //! order, for every follower, through twenty `kill -9` under load.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod server;
 
 use std::collections::HashMap;

@@ -1,5 +1,6 @@
 /** A real Chromium, and what the tests ask of a page. */
 
+import { readFile } from "node:fs/promises";
 import { type Browser, chromium, type Page } from "playwright-core";
 
 const FLAGS = [
@@ -102,4 +103,17 @@ export async function heapBytes(page: Page): Promise<number> {
   const { usedSize } = await session.send("Runtime.getHeapUsage");
   await session.detach();
   return usedSize;
+}
+
+/** What the page's process holds in all, beside files of the program: the largest of them. */
+export async function processBytes(browser: Browser): Promise<number> {
+  const session = await browser.newBrowserCDPSession();
+  const { processInfo } = await session.send("SystemInfo.getProcessInfo");
+  await session.detach();
+  const renderers = processInfo.filter((process) => process.type === "renderer");
+  const held = renderers.map(async ({ id }) => {
+    const status = await readFile(`/proc/${id}/status`, "utf8").catch(() => "");
+    return Number(/RssAnon:\s+(\d+)/.exec(status)?.[1] ?? 0) * 1024;
+  });
+  return Math.max(...(await Promise.all(held)));
 }

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use runcast_event::{Draft, Timestamp};
 use rustix::fs::FallocateFlags;
+use serde_json::{Value, json};
 
 use super::header::Header;
 use super::segment::{Segment, encode};
@@ -27,6 +29,8 @@ const RESERVE_FILE: &str = "reserve";
 const RESERVE_BYTES: u64 = 32 * 1024;
 /// How many of the last events come first when there is no room for all: a gap, and the run's end.
 const RESCUED_EVENTS: usize = 2;
+/// How the JSON of a gap begins.
+const GAP_HEAD: &[u8] = b"{\"type\":\"producer.gap\"";
 /// How the name of a spool that is still being made begins; such ones are nobody's business.
 pub(super) const UNFINISHED_PREFIX: &str = ".new-";
 
@@ -109,20 +113,13 @@ impl Disk {
         }
     }
 
-    /// Writes as many events as there is room for, the last ones first; answers how many.
+    /// Writes as many events as there is room for, and the last ones in any case where the room that
+    /// was kept for them is enough; answers how many.
     pub(super) fn rescue(&mut self, lines: &[Bytes], first: u64) -> usize {
-        self.failed = None;
-        let _makes_room = fs::remove_file(self.dir.join(RESERVE_FILE));
         if self.append(lines, first) {
             return lines.len();
         }
         let (middle, end) = lines.split_at(lines.len().saturating_sub(RESCUED_EVENTS));
-        // The numbers between stay a hole: the server will miss them, and a gap will count them.
-        let end_first = first + middle.len() as u64;
-        let mut encoded = Vec::new();
-        end.iter().for_each(|line| encode(line, &mut encoded));
-        let last = Segment::create(&self.dir, end_first)
-            .and_then(|mut last| last.append(&encoded, end.len() as u64).map(|()| last));
         let mut moved = 0;
         for part in middle.chunks(RESCUED_EVENTS) {
             if !self.append(part, first + moved as u64) {
@@ -130,9 +127,21 @@ impl Disk {
             }
             moved += part.len();
         }
+        let mut encoded = Vec::new();
+        let mut end_first = first + middle.len() as u64;
+        if moved < middle.len() {
+            // The other numbers stay a hole: the server will miss them, and the sender count them.
+            end_first -= 1;
+            encode(&dropped_gap(&middle[moved..]), &mut encoded);
+        }
+        end.iter().for_each(|line| encode(line, &mut encoded));
+        self.end_segment();
+        let _makes_room = fs::remove_file(self.dir.join(RESERVE_FILE));
+        let count = first + lines.len() as u64 - end_first;
+        let last = Segment::create(&self.dir, end_first)
+            .and_then(|mut last| last.append(&encoded, count).map(|()| last));
         if let Ok(last) = last {
             moved += end.len();
-            self.segments.retain(|segment| segment.count > 0);
             self.segments.push_back(last);
         }
         moved
@@ -144,16 +153,20 @@ impl Disk {
             last.is_open() && last.end() == first && last.bytes < self.segment_bytes_max
         });
         if !fits {
-            if let Some(last) = self.segments.back_mut() {
-                last.close();
-                if last.count == 0 {
-                    let _made_anew_if_needed = fs::remove_file(&last.path);
-                    self.segments.pop_back();
-                }
-            }
+            self.end_segment();
             self.segments.push_back(Segment::create(&self.dir, first)?);
         }
         Ok(self.segments.back_mut().expect("a segment that fits, or a new one"))
+    }
+
+    /// Nothing more goes to the newest segment; one without events goes away.
+    fn end_segment(&mut self) {
+        let Some(last) = self.segments.back_mut() else { return };
+        last.close();
+        if last.count == 0 {
+            let _empty_does_no_harm = fs::remove_file(&last.path);
+            self.segments.pop_back();
+        }
     }
 
     /// Removes the directory, which has no segments any more.
@@ -183,4 +196,22 @@ pub(super) fn try_lock(dir: &Path) -> io::Result<Option<File>> {
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),
     }
+}
+
+/// The event in place of the last of some that are dropped. It counts itself, and what gaps among
+/// them have counted.
+fn dropped_gap(dropped: &[Bytes]) -> Bytes {
+    let (mut events, mut bytes) = (1, 0);
+    for line in dropped {
+        bytes += line.len() as u64;
+        if line.starts_with(GAP_HEAD)
+            && let Ok(gap) = serde_json::from_slice::<Value>(line)
+        {
+            events += gap["data"]["lost_events"].as_u64().unwrap_or(0);
+            bytes += gap["data"]["lost_bytes"].as_u64().unwrap_or(0);
+        }
+    }
+    let reason = "the disk had no room for them when the run ended";
+    let data = json!({ "lost_events": events, "lost_bytes": bytes, "reason": reason });
+    Draft::new("producer.gap", data).at(Timestamp::now()).to_json().into()
 }

@@ -21,8 +21,6 @@ pub struct Leftover {
     pub url: String,
     /// When it was made.
     pub created_at: Timestamp,
-    /// The number of its first event: those before were delivered.
-    pub first: u64,
     /// How many events it has; some of them may be with the server already.
     pub events: u64,
     /// How many bytes they take.
@@ -76,7 +74,6 @@ fn look_at(dir: &Path) -> io::Result<Leftover> {
         run: header.run,
         url: header.url,
         created_at: header.created_at,
-        first: segments.first().map_or(0, |segment| segment.first),
         events: segments.iter().map(|segment| segment.count).sum(),
         bytes: segments.iter().map(|segment| segment.bytes).sum(),
         in_use,

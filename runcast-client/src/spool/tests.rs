@@ -237,13 +237,21 @@ fn with_no_room_left_the_last_events_go_to_the_disk_first_and_leave_a_hole() {
     // The next segment cannot be made, because something else has its name.
     spool.lock().disk.as_mut().unwrap().segments[0].close();
     fs::create_dir(dir.join(format!("events-{:020}", 3))).unwrap();
-    append(&spool, 3..20);
+    append(&spool, 3..10);
+    spool.append(
+        &[br#"{"type":"producer.gap","data":{"lost_events":7,"reason":"x"}}"#.as_slice().into()],
+        Timestamp::default(),
+    );
+    append(&spool, 11..20);
     assert_eq!(spool.lock().memory.len(), 17);
     assert_eq!(spool.close(), (Some(dir.clone()), 15));
     drop(spool);
 
     fs::remove_dir(dir.join(format!("events-{:020}", 3))).unwrap();
     let next = Arc::new(Spool::take_over(&dir, ROOMY).unwrap().unwrap());
-    let events: Vec<_> = [numbered(0..3), numbered(18..20)].concat();
-    assert_eq!(read_all(&next, 0), events);
+    let events = read_all(&next, 0);
+    assert_eq!(events[..3], numbered(0..3));
+    // Numbers 3 to 16 are a hole; 17 counts itself and what the gap at 10 has counted.
+    assert_eq!((events[3].0, &gap_of(&events[3].1)["lost_events"]), (17, &Value::from(8)));
+    assert_eq!(events[4..], numbered(18..20));
 }

@@ -67,7 +67,7 @@ export function RunsPage({ client }: { client: Client }) {
         {list.state.kind === "away" && (
           <div class="banner tone-bad" role="alert">
             <span>
-              {list.state.message} Trying again each second
+              {list.state.message.replace(/\.?$/, ".")} Trying again each second
               {list.runs.length > 0 && "; this is what was there before"}.
             </span>
             <button type="button" class="button" onClick={() => list.retry()}>
