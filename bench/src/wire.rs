@@ -4,6 +4,8 @@
 
 pub(crate) mod body;
 pub(crate) mod call;
+pub(crate) mod download;
 pub(crate) mod head;
+pub(crate) mod lines;
 pub(crate) mod socket;
 pub(crate) mod sse;
