@@ -5,6 +5,8 @@
 pub(crate) mod body;
 pub(crate) mod call;
 pub(crate) mod download;
+#[cfg(test)]
+mod fuzz;
 pub(crate) mod head;
 pub(crate) mod lines;
 pub(crate) mod socket;
