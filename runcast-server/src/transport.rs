@@ -6,3 +6,4 @@
 pub(crate) mod answer;
 pub(crate) mod page;
 pub(crate) mod sse;
+pub(crate) mod view;
