@@ -1,7 +1,9 @@
 //! The rows of the table: what is measured, and what it should be.
 
 mod append;
+mod coalesced;
 mod fan_out;
+mod filters;
 mod flow;
 mod idle;
 mod latency;
@@ -69,10 +71,12 @@ impl Line {
 pub(crate) const ROWS: &[Row] = &[
     fan_out::FAN_OUT,
     fan_out::MANY_RUNS,
+    filters::FILTERS,
     append::SINGLE,
     append::BATCH,
     replay::STREAM,
     replay::PAGES,
+    coalesced::COALESCED,
     idle::SHARED,
     idle::APART,
     latency::LATENCY,

@@ -20,7 +20,7 @@ const LINES: &[Line] = &[
 
 pub(super) const SHARED: Row = Row {
     name: "idle-shared",
-    about: "5,000 SSE viewers of one run",
+    about: "10,000 SSE viewers of one run",
     has_floor: true,
     lines: LINES,
     measure: |place, scale| idle(place, scale, 1),
@@ -28,10 +28,10 @@ pub(super) const SHARED: Row = Row {
 
 pub(super) const APART: Row = Row {
     name: "idle-apart",
-    about: "5,000 SSE viewers, each of its own run",
+    about: "10,000 SSE viewers, each of its own run",
     has_floor: true,
     lines: LINES,
-    measure: |place, scale| idle(place, scale, scale.crowd),
+    measure: |place, scale| idle(place, scale, scale.idle),
 };
 
 /// Viewers that come and go first, so that what a server allocates once is not counted.
@@ -56,7 +56,7 @@ fn idle(place: &Place, scale: &Scale, runs: usize) -> Result<Sample> {
     arrive(&mut warm_up, &progress)?;
     drop(warm_up);
 
-    let mut fleet = Fleet::new(subject.address(), viewers(scale.crowd))?;
+    let mut fleet = Fleet::new(subject.address(), viewers(scale.idle))?;
     // Each reads one stored event, so that it has been through the whole path.
     fleet.begin_after(|run| progress.acknowledged(run) - 1);
     let before = subject.memory()?;
@@ -67,7 +67,7 @@ fn idle(place: &Place, scale: &Scale, runs: usize) -> Result<Sample> {
     let live = live_event(&subject, &mut fleet, &round)?;
     let spent = window.close()?;
     let each = |after: Memory| {
-        (number(after.pss_kib) - number(before.pss_kib)) / number(scale.crowd as u64)
+        (number(after.pss_kib) - number(before.pss_kib)) / number(scale.idle as u64)
     };
     let faults = fleet.seen().faults;
     Ok(Sample { faults, spent, ..Sample::default() }

@@ -154,6 +154,13 @@ impl Fleet {
         }
     }
 
+    /// Adds a query to what each viewer asks for. For viewers that are not connected.
+    pub(crate) fn ask_with(&mut self, query_of: impl Fn(usize) -> String) {
+        for (at, viewer) in self.viewers.iter_mut().enumerate() {
+            viewer.path.push_str(&query_of(at));
+        }
+    }
+
     /// Sets the offset that each viewer shall reach.
     pub(crate) fn set_goals(&mut self, goal_of: impl Fn(usize) -> u64) {
         self.goals_set = Some(Stamp::now());
