@@ -4,6 +4,7 @@
 mod export;
 mod pages;
 mod sse;
+mod streams;
 
 use std::net::SocketAddrV4;
 
@@ -14,8 +15,20 @@ use super::view::View;
 use crate::wire::download::{Came, Download};
 
 /// All ways.
-pub(super) const ALL: [&dyn Transport; 4] =
-    [&sse::PLAIN, &sse::NAMED, &pages::Pages, &export::Export];
+pub(super) const ALL: [&dyn Transport; 5] =
+    [&sse::PLAIN, &sse::NAMED, &pages::Pages, &export::Export, &streams::Streams];
+
+/// Those with these names, all when there are none.
+pub(super) fn chosen(names: &[String]) -> Result<Vec<&'static dyn Transport>> {
+    for name in names {
+        let known: Vec<_> = ALL.iter().map(|transport| transport.name()).collect();
+        ensure!(known.contains(&name.as_str()), "there is no transport {name:?}, but {known:?}");
+    }
+    let wanted = |transport: &&&dyn Transport| {
+        names.is_empty() || names.iter().any(|name| name == transport.name())
+    };
+    Ok(ALL.iter().filter(wanted).copied().collect())
+}
 
 /// What a reader asks for.
 pub(super) struct Ask<'a> {
@@ -70,12 +83,14 @@ fn download(ask: &Ask<'_>, path: &str, headers: &str) -> Result<Option<Download>
     }
 }
 
-/// A session that has nothing to tell but the end.
-struct Ended;
+/// A session that has nothing to tell but the ends.
+struct Ended {
+    runs: usize,
+}
 
 impl Session for Ended {
     fn hear(&mut self, _: usize, tell: &mut dyn FnMut(usize, Told)) -> Result<Came> {
-        tell(0, Told::End(None));
+        (0..self.runs).for_each(|at| tell(at, Told::End(None)));
         Ok(Came::End)
     }
 }

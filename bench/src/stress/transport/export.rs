@@ -11,7 +11,7 @@ pub(super) struct Export;
 
 impl Transport for Export {
     fn name(&self) -> &'static str {
-        "NDJSON"
+        "lines"
     }
 
     fn open(&self, ask: &Ask<'_>) -> Result<Option<Box<dyn Session>>> {
