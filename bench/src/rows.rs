@@ -70,6 +70,7 @@ impl Line {
 /// All rows, in the order of the table.
 pub(crate) const ROWS: &[Row] = &[
     fan_out::FAN_OUT,
+    fan_out::FAN_OUT_WEBSOCKET,
     fan_out::MANY_RUNS,
     filters::FILTERS,
     append::SINGLE,
@@ -79,6 +80,7 @@ pub(crate) const ROWS: &[Row] = &[
     coalesced::COALESCED,
     idle::SHARED,
     idle::APART,
+    idle::WEBSOCKET,
     latency::LATENCY,
     room::ROOM,
     storm::STORM,

@@ -98,7 +98,7 @@ pub fn run(settings: &Settings) -> Result<Tried> {
     let server = settings.server.clone().unwrap_or_else(|| this.with_file_name("runcast"));
     ensure!(server.is_file(), "there is no server at {}", server.display());
     let data = settings.data.clone().unwrap_or_else(std::env::temp_dir);
-    let place = Place { server, floor: this, data, kind: Kind::Server };
+    let place = Place { server, floor: this, data, kind: Kind::Server, floor_websocket: false };
     let transports = transport::chosen(&settings.over)?;
     let begin = Instant::now();
     let time = Duration::from_secs(settings.seconds);

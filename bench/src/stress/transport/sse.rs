@@ -40,8 +40,10 @@ pub(super) fn follow(
     let Some(download) = download(ask, path, "Accept: text/event-stream\r\n")? else {
         return Ok(None);
     };
-    if download.status() == 204 {
-        return Ok(Some(Box::new(Ended { runs: ask.runs.len() })));
+    match download.status() {
+        200 => {}
+        204 => return Ok(Some(Box::new(Ended { runs: ask.runs.len() }))),
+        status => bail!("GET {path} was answered {status}"),
     }
     let (lines, frame) = (Lines::default(), Frame::default());
     Ok(Some(Box::new(Following { download, lines, frame, meaning })))
