@@ -4,6 +4,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 
 use super::description::{PageBody, ProblemBody};
+use super::follow::FollowRequest;
 use super::parameters::{Query, Representation, RunPath, cursor};
 use super::{Shared, follow, pages};
 use crate::problem::Problem;
@@ -41,18 +42,17 @@ pub(super) async fn read(
 ) -> Result<Response, Problem> {
     let representation = Representation::of(request.headers())?;
     let known: &[&str] = match representation {
-        Representation::Live => &["after", "named"],
+        Representation::Live => {
+            let request = FollowRequest::parse(run, request.uri(), request.headers())?;
+            return follow::live(&services, request).await;
+        }
         Representation::Page => &["after", "limit", "wait", "contains"],
         Representation::Lines => &["after"],
     };
     let query = Query::parse(request.uri().query(), known, &[])?;
     let cursor = cursor(request.headers(), &query)?;
     match representation {
-        Representation::Live => {
-            let is_named = query.switch("named")?.unwrap_or(false);
-            follow::live(&services, run, cursor, is_named).await
-        }
-        Representation::Page => pages::page(&services, run, cursor, &query).await,
         Representation::Lines => pages::lines(&services, run, cursor).await,
+        _ => pages::page(&services, run, cursor, &query).await,
     }
 }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::stream;
@@ -14,17 +14,33 @@ use runcast_log::{ReadLimit, StreamStat};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::Services;
+use super::parameters::{Query, cursor};
 use crate::accept::{Phase, PhaseWatch};
 use crate::problem::Problem;
 use crate::transport::sse;
 
+/// What a reader asks that wants to follow a run live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FollowRequest {
+    pub(crate) run: RunId,
+    /// None if it does not say: from the first event on.
+    pub(crate) cursor: Option<Cursor>,
+    pub(crate) format: Format,
+}
+
+impl FollowRequest {
+    pub(crate) fn parse(run: RunId, uri: &Uri, headers: &HeaderMap) -> Result<Self, Problem> {
+        let query = Query::parse(uri.query(), &["after", "named"], &[])?;
+        let cursor = cursor(headers, &query)?;
+        let is_named = query.switch("named")?.unwrap_or(false);
+        let format = if is_named { Format::SseNamed } else { Format::Sse };
+        Ok(Self { run, cursor, format })
+    }
+}
+
 /// Answers with the run's events from the cursor on, and those to come.
-pub(super) async fn live(
-    services: &Services,
-    run: RunId,
-    cursor: Option<Cursor>,
-    is_named: bool,
-) -> Result<Response, Problem> {
+pub(super) async fn live(services: &Services, request: FollowRequest) -> Result<Response, Problem> {
+    let FollowRequest { run, cursor, format } = request;
     if let Some(cursor) = cursor
         && let Some(stat) = services.hub.stat(&run).await?
         && has_seen_all(cursor, &stat)
@@ -35,7 +51,7 @@ pub(super) async fn live(
     let viewer = Viewer {
         hub: services.hub.clone(),
         follower,
-        format: if is_named { Format::SseNamed } else { Format::Sse },
+        format,
         terminal: None,
         heartbeat: heartbeat(services.heartbeat),
         phase: services.phase.clone(),
@@ -97,7 +113,10 @@ impl Viewer {
         let delivery = tokio::select! {
             biased;
             // Not the run's end: the viewer comes back and goes on.
-            () = self.phase.reached(Phase::Draining) => return None,
+            () = self.phase.reached(Phase::Draining) => {
+                self.next = Next::Nothing;
+                return Some(sse::retry(crate::plane::retry_ms()));
+            }
             delivery = self.follower.next() => delivery,
             _ = self.heartbeat.tick() => return Some(Bytes::from_static(sse::HEARTBEAT)),
         };

@@ -29,6 +29,23 @@ pub(crate) fn events(slice: &Slice, format: Format) -> Bytes {
     })
 }
 
+/// The frames of a page of the log.
+pub(crate) fn page(epoch: Epoch, records: &[Record], format: Format) -> Bytes {
+    /// What a frame has beside its payload: `id`, `data`, the offset, line ends; about.
+    const FRAME_BYTES: usize = 64;
+    let payloads: usize = records.iter().map(|record| record.payload.len()).sum();
+    let mut out = Vec::with_capacity(payloads + records.len() * FRAME_BYTES);
+    for record in records {
+        write_event(epoch, record, format, &mut out);
+    }
+    out.into()
+}
+
+/// Tells a reader after how many milliseconds to come back.
+pub(crate) fn retry(after_ms: u64) -> Bytes {
+    format!("retry: {after_ms}\n\n").into()
+}
+
 fn write_event(epoch: Epoch, record: &Record, format: Format, out: &mut Vec<u8>) {
     let payload = Payload::from_stored(record.payload.clone());
     let cursor = Cursor::new(epoch, record.offset);
