@@ -92,6 +92,8 @@ mod tests {
 
     use super::*;
     use crate::config::HttpConfig;
+    use crate::transport::sse::Shape;
+    use crate::transport::view::View;
 
     const LIVE: &str = "Host: localhost\r\nAccept: text/event-stream\r\n";
 
@@ -109,7 +111,8 @@ mod tests {
         };
         let cursor = Some("2.7".parse().unwrap());
         let run = RunId::new("r").unwrap();
-        assert_eq!(*request, FollowRequest { run, cursor, format: Format::SseNamed });
+        let shape = Shape { view: View::default(), format: Format::SseNamed };
+        assert_eq!(*request, FollowRequest { run, cursor, shape });
         assert_eq!(page, None);
     }
 

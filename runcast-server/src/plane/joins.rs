@@ -50,7 +50,7 @@ impl Shard {
             Ok(place) => viewer.take_place(place),
             Err(error) => return self.refuse(key, &arrival, error),
         }
-        let (membership, watch) = self.runs.join(&request.run, request.format, key.at);
+        let (membership, watch) = self.runs.join(&request.run, request.shape, key.at);
         viewer.membership = Some(membership);
         let cursor = request.cursor.unwrap_or_default();
         let mut position = Box::pin(async move { watch.position(cursor).await });
@@ -90,7 +90,7 @@ impl Shard {
         let Some(membership) = self.viewer(key).and_then(|viewer| viewer.membership) else {
             return false;
         };
-        matches!(self.runs.watch(membership).0.look(after.next(), at.deletions), Look::End)
+        matches!(self.runs.watch(membership).look(after.next(), at.deletions), Look::End)
     }
 
     fn begin(&mut self, key: ViewerKey, arrival: &Arrival, position: Position) {
@@ -107,6 +107,7 @@ impl Shard {
         viewer.stage = Stage::Flowing;
         viewer.epoch = position.epoch;
         viewer.next = position.resume.after.next();
+        viewer.told = viewer.next;
         viewer.deletions = position.deletions;
         viewer.say(opening);
         self.advance(key.at, &mut Waves::default());

@@ -7,12 +7,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use runcast_event::{Epoch, Offset, RunId};
-use runcast_hub::{Format, Gap, GapReason};
+use runcast_hub::{Gap, GapReason};
 use runcast_log::{Page, ReadError, ReadLimit};
 
 use super::viewer::ViewerKey;
 use super::wave::{Part, Then, Wave, terminal_type};
-use crate::transport::sse;
+use crate::transport::sse::{self, Shape};
 
 /// Pages that a shard has read at once.
 const PAGES_UNDER_WAY_MAX: usize = 64;
@@ -35,9 +35,8 @@ pub(super) enum Wanted {
 /// Readers with the same key get the same bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct PageKey {
-    /// Which run, among all that were ever in the shard.
-    pub(super) run: u64,
-    pub(super) format: Format,
+    /// Which group of a run's readers, among all that were ever in the shard.
+    pub(super) group: u64,
     pub(super) next: Offset,
     pub(super) deletions: u64,
     pub(super) wanted: Wanted,
@@ -58,22 +57,23 @@ impl PageKey {
     /// Makes what the readers get of a page.
     pub(super) fn wave(
         &self,
+        shape: &Shape,
         epoch: Epoch,
         page: Result<Page, ReadError>,
     ) -> Result<Wave, ReadError> {
-        let Self { format, next, deletions, wanted, .. } = *self;
+        let Self { next, deletions, wanted, .. } = *self;
         let mut wave = Wave { from: next, deletions, parts: Vec::new(), then: Then::More };
         match page {
             Ok(page) if wanted == Wanted::End => {
                 let record = page.records.first().ok_or(ReadError::NotFound)?;
                 // The stream is closed behind this event, whatever it is.
                 let event_type = terminal_type(record).unwrap_or_default();
-                wave.end(page.stat.epoch, next, &event_type);
+                wave.end(shape, page.stat.epoch, next, &event_type);
             }
             Ok(page) => {
                 if let Some(last) = page.records.last() {
                     let (epoch, next) = (page.stat.epoch, last.offset.next());
-                    let bytes = sse::page(epoch, &page.records, format);
+                    let bytes = sse::page(epoch, &page.records, shape);
                     wave.parts.push(Part { bytes, epoch, next });
                 }
             }
@@ -102,9 +102,15 @@ pub(super) enum Ask {
     Wait,
 }
 
+/// Who waits for a page, and the form in which they want it.
+struct Asked {
+    shape: Arc<Shape>,
+    readers: Vec<ViewerKey>,
+}
+
 #[derive(Default)]
 pub(super) struct Pages {
-    readers: HashMap<PageKey, Vec<ViewerKey>>,
+    asked: HashMap<PageKey, Asked>,
     /// Those that are not read yet, because too many are.
     queue: VecDeque<(PageKey, RunId)>,
     under_way: usize,
@@ -128,8 +134,14 @@ impl Pages {
         self.recent.clear();
     }
 
-    pub(super) fn ask(&mut self, key: PageKey, run: &RunId, reader: ViewerKey) -> Ask {
-        let readers = self.readers.entry(key).or_default();
+    pub(super) fn ask(
+        &mut self,
+        key: PageKey,
+        (run, shape): (&RunId, &Arc<Shape>),
+        reader: ViewerKey,
+    ) -> Ask {
+        let new = || Asked { shape: Arc::clone(shape), readers: Vec::new() };
+        let readers = &mut self.asked.entry(key).or_insert_with(new).readers;
         readers.push(reader);
         if readers.len() > 1 {
             return Ask::Wait;
@@ -142,10 +154,10 @@ impl Pages {
         Ask::Read
     }
 
-    /// Takes in that a page has come; gives its readers.
-    pub(super) fn came(&mut self, key: &PageKey) -> Vec<ViewerKey> {
+    /// Takes in that a page has come; gives its form and its readers.
+    pub(super) fn came(&mut self, key: &PageKey) -> Option<(Arc<Shape>, Vec<ViewerKey>)> {
         self.under_way -= 1;
-        self.readers.remove(key).unwrap_or_default()
+        self.asked.remove(key).map(|asked| (asked.shape, asked.readers))
     }
 
     /// A page to read now, because there is room again.

@@ -4,11 +4,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use runcast_event::RunId;
-use runcast_hub::{Format, Hub, Watch};
+use runcast_hub::{Hub, Watch};
 use slab::Slab;
 
 use super::inbox::Inbox;
 use super::wheel::Tick;
+use crate::transport::sse::Shape;
 
 /// How long a run is watched on without viewers: those who come back find its newest events in
 /// memory.
@@ -24,19 +25,45 @@ pub(super) struct Membership {
 
 /// Readers who get the same bytes.
 struct Group {
-    format: Format,
+    /// Which of all groups that were ever here it is.
+    serial: u64,
+    shape: Arc<Shape>,
     /// By their place in the shard.
     readers: Vec<usize>,
 }
 
 struct Run {
-    /// Which of all runs that were ever here it is.
-    serial: u64,
     watch: Arc<Watch>,
     groups: Vec<Group>,
+    by_shape: HashMap<Arc<Shape>, usize>,
+    /// Groups without readers.
+    free: Vec<usize>,
     readers: usize,
     /// Which of the moments at which a run was left was its last.
     left: u64,
+}
+
+impl Run {
+    /// The group of a shape, which is made, with this serial, if there is none.
+    fn group_of(&mut self, shape: Shape, serial: u64) -> usize {
+        if let Some(group) = self.by_shape.get(&shape) {
+            return *group;
+        }
+        let shape = Arc::new(shape);
+        let group = Group { serial, shape: Arc::clone(&shape), readers: Vec::new() };
+        let at = match self.free.pop() {
+            Some(at) => {
+                self.groups[at] = group;
+                at
+            }
+            None => {
+                self.groups.push(group);
+                self.groups.len() - 1
+            }
+        };
+        self.by_shape.insert(shape, at);
+        at
+    }
 }
 
 pub(super) struct Runs {
@@ -47,13 +74,14 @@ pub(super) struct Runs {
     /// Runs that were left, and when they are let go of if nobody came.
     empty: VecDeque<(Tick, usize, u64)>,
     left: u64,
-    added: u64,
+    /// Readers that there ever were.
+    joined: u64,
 }
 
 impl Runs {
     pub(super) fn new(hub: Hub, inbox: Arc<Inbox>) -> Self {
         let (runs, by_id, empty) = (Slab::new(), HashMap::new(), VecDeque::new());
-        Self { hub, inbox, runs, by_id, empty, left: 0, added: 0 }
+        Self { hub, inbox, runs, by_id, empty, left: 0, joined: 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -64,23 +92,18 @@ impl Runs {
     pub(super) fn join(
         &mut self,
         id: &RunId,
-        format: Format,
+        shape: Shape,
         viewer: usize,
     ) -> (Membership, Arc<Watch>) {
         let at = match self.by_id.get(id) {
             Some(at) => *at,
             None => self.add(id),
         };
+        self.joined += 1;
         let run = &mut self.runs[at];
         run.readers += 1;
-        let same = run.groups.iter().position(|group| group.format == format);
-        let free = || run.groups.iter().position(|group| group.readers.is_empty());
-        let group = same.or_else(free).unwrap_or(run.groups.len());
-        if group == run.groups.len() {
-            run.groups.push(Group { format, readers: Vec::new() });
-        }
-        let Group { format: of, readers } = &mut run.groups[group];
-        *of = format;
+        let group = run.group_of(shape, self.joined);
+        let readers = &mut run.groups[group].readers;
         readers.push(viewer);
         let membership = Membership { run: at, group, seat: readers.len() - 1 };
         (membership, Arc::clone(&run.watch))
@@ -90,9 +113,8 @@ impl Runs {
         let entry = self.runs.vacant_entry();
         let at = entry.key();
         let watch = self.hub.watch(id, at as u64, Arc::clone(&self.inbox) as _);
-        let (watch, groups) = (Arc::new(watch), Vec::new());
-        self.added += 1;
-        entry.insert(Run { serial: self.added, watch, groups, readers: 0, left: 0 });
+        let (groups, by_shape, free) = (Vec::new(), HashMap::new(), Vec::new());
+        entry.insert(Run { watch: Arc::new(watch), groups, by_shape, free, readers: 0, left: 0 });
         self.by_id.insert(id.clone(), at);
         at
     }
@@ -104,9 +126,13 @@ impl Runs {
         now: Tick,
     ) -> Option<(usize, Membership)> {
         let run = &mut self.runs[membership.run];
-        let readers = &mut run.groups[membership.group].readers;
+        let Group { shape, readers, .. } = &mut run.groups[membership.group];
         readers.swap_remove(membership.seat);
         let moved = readers.get(membership.seat).map(|viewer| (*viewer, membership));
+        if readers.is_empty() {
+            run.by_shape.remove(shape);
+            run.free.push(membership.group);
+        }
         run.readers -= 1;
         if run.readers == 0 {
             self.left += 1;
@@ -136,14 +162,17 @@ impl Runs {
         }
     }
 
-    pub(super) fn watch(&self, membership: Membership) -> (&Arc<Watch>, Format) {
-        let run = &self.runs[membership.run];
-        (&run.watch, run.groups[membership.group].format)
+    pub(super) fn watch(&self, of: Membership) -> &Arc<Watch> {
+        &self.runs[of.run].watch
     }
 
-    /// A number that no other run ever has in this shard.
-    pub(super) fn serial(&self, membership: Membership) -> u64 {
-        self.runs[membership.run].serial
+    pub(super) fn shape(&self, of: Membership) -> &Arc<Shape> {
+        &self.runs[of.run].groups[of.group].shape
+    }
+
+    /// A number that no other group of readers ever has in this shard.
+    pub(super) fn serial(&self, of: Membership) -> u64 {
+        self.runs[of.run].groups[of.group].serial
     }
 
     /// Groups of a run; none if it is not there any more.

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use mio::event::Event;
-use runcast_event::RunId;
+use runcast_event::{Cursor, Offset, RunId};
 use runcast_hub::Look;
 use runcast_log::{Page, ReadError};
 
@@ -83,9 +83,9 @@ impl Shard {
         if viewer.is_full || viewer.stage != Stage::Flowing {
             return;
         }
-        let (watch, format) = self.runs.watch(membership);
+        let (watch, shape) = (self.runs.watch(membership), self.runs.shape(membership));
         let (epoch, next, deletions) = (viewer.epoch, viewer.next, viewer.deletions);
-        let look = || Wave::look(watch, format, (epoch, next, deletions));
+        let look = || Wave::look(watch, shape, (epoch, next, deletions));
         let wave = waves.at((next, deletions), look);
         self.offer(at, &wave.parts, wave.then);
     }
@@ -122,17 +122,16 @@ impl Shard {
         let Some(reader) = self.key_of(at) else { return };
         let Some(viewer) = self.viewers.get_mut(at) else { return };
         let Some(membership) = viewer.membership else { return };
-        let (watch, format) = self.runs.watch(membership);
         let (next, deletions) = (viewer.next, viewer.deletions);
-        let run = self.runs.serial(membership);
-        let key = PageKey { run, format, next, deletions, wanted };
+        let group = self.runs.serial(membership);
+        let key = PageKey { group, next, deletions, wanted };
         viewer.stage = Stage::Reading;
         if let Some(wave) = self.pages.recent(&key) {
             self.serve_page(reader, &wave);
             return;
         }
-        let run = watch.run().clone();
-        if self.pages.ask(key, &run, reader) == Ask::Read {
+        let run = self.runs.watch(membership).run().clone();
+        if self.pages.ask(key, (&run, self.runs.shape(membership)), reader) == Ask::Read {
             self.read(key, run);
         }
     }
@@ -152,11 +151,11 @@ impl Shard {
     }
 
     fn on_page(&mut self, key: PageKey, page: Result<Page, ReadError>) {
-        let readers = self.pages.came(&key);
+        let Some((shape, readers)) = self.pages.came(&key) else { return };
         let epoch = readers.iter().find_map(|reader| self.viewer(*reader).map(|v| v.epoch));
         // Without an epoch there is no reader any more.
         let Some(epoch) = epoch else { return };
-        match key.wave(epoch, page) {
+        match key.wave(&shape, epoch, page) {
             Ok(wave) => {
                 let wave = Arc::new(wave);
                 if !wave.parts.is_empty() {
@@ -182,8 +181,7 @@ impl Shard {
         viewer.stage = Stage::Flowing;
         let (next, deletions, membership) = (viewer.next, viewer.deletions, viewer.membership);
         let Some(membership) = membership else { return };
-        let (watch, _) = self.runs.watch(membership);
-        if matches!(watch.look(next, deletions), Look::Deleted) {
+        if matches!(self.runs.watch(membership).look(next, deletions), Look::Deleted) {
             self.agenda.push_back(reader.at);
         } else {
             self.offer(reader.at, &wave.parts, wave.then);
@@ -198,8 +196,9 @@ impl Shard {
             match stage {
                 Stage::Placing | Stage::Lingering => self.let_go(at),
                 Stage::Flowing | Stage::Reading => {
+                    let passed = self.passed(at).unwrap_or_default();
                     let viewer = &mut self.viewers[at];
-                    viewer.say(sse::retry(retry_ms()));
+                    viewer.say([passed, sse::retry(retry_ms())].concat().into());
                     viewer.stage = Stage::Ending;
                     if !viewer.is_full {
                         self.offer(at, &[], Then::Close);
@@ -248,7 +247,7 @@ impl Shard {
             Stage::Placing | Stage::Reading => false,
         };
         if is_waiting && quiet >= self.clock.stalled {
-            let run = viewer.membership.map(|of| self.runs.watch(of).0.run().clone());
+            let run = viewer.membership.map(|of| self.runs.watch(of).run().clone());
             let run = run.as_ref().map_or("", RunId::as_str);
             tracing::info!(run, next = %viewer.next, "a viewer took nothing for too long and is let go");
             self.counts.stalled.fetch_add(1, Ordering::Relaxed);
@@ -256,13 +255,29 @@ impl Shard {
             return;
         }
         if viewer.stage == Stage::Flowing && !is_waiting && quiet >= self.clock.heartbeat {
-            let bytes = Bytes::from_static(sse::HEARTBEAT);
-            let part = Part { bytes, epoch: viewer.epoch, next: viewer.next };
+            let (epoch, next) = (viewer.epoch, viewer.next);
+            let part = Part { bytes: self.heartbeat(at), epoch, next };
             self.offer(at, &[part], Then::Wait);
         }
         let Some(viewer) = self.viewers.get_mut(at) else { return };
         let limit = if viewer.is_full { self.clock.stalled } else { self.clock.heartbeat };
         let due = viewer.took_at.plus(limit).min(now.plus(self.clock.heartbeat));
         viewer.due = self.wheel.insert(at, due.min(now.plus(self.clock.stalled)));
+    }
+
+    /// Says that the stream is open, and up to where, if the viewer cannot know that.
+    fn heartbeat(&mut self, at: usize) -> Bytes {
+        self.passed(at).unwrap_or(Bytes::from_static(sse::HEARTBEAT))
+    }
+
+    /// Moves the reader behind what it has passed over since it was told so last.
+    fn passed(&mut self, at: usize) -> Option<Bytes> {
+        let viewer = self.viewers.get_mut(at)?;
+        if self.runs.shape(viewer.membership?).view.is_plain() || viewer.told == viewer.next {
+            return None;
+        }
+        viewer.told = viewer.next;
+        let last = Offset::new(viewer.next.get().saturating_sub(1));
+        Some(sse::passed(Cursor::new(viewer.epoch, last)))
     }
 }

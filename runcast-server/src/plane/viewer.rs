@@ -77,6 +77,8 @@ pub(super) struct Viewer {
     pub(super) epoch: Epoch,
     /// The next event that it gets; what is pending comes before.
     pub(super) next: Offset,
+    /// The `next` up to which it was told that it has passed over events.
+    pub(super) told: Offset,
     /// The incarnation of the run that it follows.
     pub(super) deletions: u64,
     /// When its socket took something last.
@@ -104,6 +106,7 @@ impl Viewer {
             membership: None,
             epoch: Epoch::FIRST,
             next: Offset::START,
+            told: Offset::START,
             deletions: 0,
             took_at: now,
             due: now,

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use runcast_event::{Epoch, Offset, Payload};
-use runcast_hub::{Format, Look, Watch};
+use runcast_event::{Cursor, Epoch, Offset, Payload};
+use runcast_hub::{Look, Watch};
 use runcast_log::Record;
 
-use crate::transport::sse;
+use crate::transport::sse::{self, Shape};
 
 /// Bytes in a wave, unless one part alone has more.
 const WAVE_BYTES_MAX: usize = 256 * 1024;
-/// Parts in a wave.
-const WAVE_PARTS_MAX: usize = 63;
+/// Batches in a wave: as many as go in one write, with what is pending before them and the end
+/// behind them.
+const WAVE_SLICES_MAX: usize = 62;
 
 /// Shared bytes, and where their reader stands behind them.
 #[derive(Debug, Clone)]
@@ -52,43 +53,73 @@ impl Wave {
     /// Looks what there is in memory from the event at `from` on.
     pub(super) fn look(
         watch: &Watch,
-        format: Format,
+        shape: &Shape,
         (epoch, from, deletions): (Epoch, Offset, u64),
     ) -> Self {
         let mut wave = Self { from, deletions, parts: Vec::new(), then: Then::More };
+        let is_plain = shape.view.is_plain();
         let (mut epoch, mut next, mut bytes) = (epoch, from, 0);
         let mut terminal = None;
-        while bytes < WAVE_BYTES_MAX && wave.parts.len() < WAVE_PARTS_MAX {
+        let mut chosen_of = Vec::new();
+        let mut slices = 0;
+        while bytes < WAVE_BYTES_MAX && slices < WAVE_SLICES_MAX {
             match watch.look(next, deletions) {
+                // A part has one epoch.
+                Look::Events(slice) if slices > 0 && slice.epoch() != epoch => break,
                 Look::Events(slice) => {
+                    slices += 1;
                     (epoch, next) = (slice.epoch(), slice.last().next());
                     terminal = slice.records().last().and_then(terminal_type);
-                    let part = Part { bytes: sse::events(&slice, format), epoch, next };
-                    bytes += part.bytes.len();
-                    wave.parts.push(part);
+                    bytes +=
+                        slice.records().iter().map(|record| record.payload.len()).sum::<usize>();
+                    if is_plain {
+                        let bytes = sse::events(&slice, shape);
+                        wave.parts.push(Part { bytes, epoch, next });
+                    } else {
+                        chosen_of.extend_from_slice(slice.records());
+                    }
                     continue;
                 }
                 Look::NotYet => wave.then = Then::Wait,
                 Look::InLog => wave.then = Then::Read,
-                Look::End => match terminal {
-                    Some(event_type) => wave.end(epoch, next, &event_type),
-                    None => wave.then = Then::ReadEnd,
-                },
+                Look::End if terminal.is_some() => wave.then = Then::Close,
+                Look::End => wave.then = Then::ReadEnd,
                 Look::Deleted => {
+                    wave.flush(shape, &mut chosen_of, epoch, next);
                     let bytes = Bytes::from_static(sse::DELETED);
                     wave.parts.push(Part { bytes, epoch, next });
                     wave.then = Then::Close;
+                    return wave;
                 }
             }
             break;
         }
+        wave.flush(shape, &mut chosen_of, epoch, next);
+        if let (Then::Close, Some(event_type)) = (wave.then, terminal) {
+            wave.end(shape, epoch, next, &event_type);
+        }
         wave
     }
 
+    /// Adds what a reader who chooses gets of these records. It is made of all of them together, so
+    /// that deltas merge over the borders of batches.
+    fn flush(&mut self, shape: &Shape, records: &mut Vec<Record>, epoch: Epoch, next: Offset) {
+        if !records.is_empty() {
+            let bytes = sse::page(epoch, records, shape);
+            self.parts.push(Part { bytes, epoch, next });
+            records.clear();
+        }
+    }
+
     /// Adds that the run has ended.
-    pub(super) fn end(&mut self, epoch: Epoch, next: Offset, event_type: &str) {
+    pub(super) fn end(&mut self, shape: &Shape, epoch: Epoch, next: Offset, event_type: &str) {
         let last = Offset::new(next.get().saturating_sub(1));
-        self.parts.push(Part { bytes: sse::end(last, event_type), epoch, next });
+        let mut bytes = sse::end(last, event_type);
+        if !shape.view.is_plain() {
+            // It may not have got the last event; so it comes back to the tail, and to a 204.
+            bytes = [sse::passed(Cursor::new(epoch, last)), bytes].concat().into();
+        }
+        self.parts.push(Part { bytes, epoch, next });
         self.then = Then::Close;
     }
 
