@@ -33,6 +33,9 @@ mod pages;
 mod parameters;
 mod runs;
 
+pub(crate) use follow::FollowRequest;
+pub(crate) use parameters::Representation;
+
 /// What every call works with.
 pub(crate) struct Services {
     pub(crate) hub: Hub,

@@ -26,6 +26,10 @@ impl FrontDoor {
         Self { guard: Arc::new(guard), router }
     }
 
+    pub(crate) fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
     async fn answer(self, request: Request<Incoming>) -> Response {
         let request = request.map(Body::new);
         let page = match self.guard.admit(&request) {
