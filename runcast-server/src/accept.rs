@@ -14,8 +14,11 @@ use crate::config::Limits;
 use crate::front::FrontDoor;
 
 mod connection;
+mod handover;
 mod head;
 mod socket;
+
+pub(crate) use handover::Handover;
 
 /// How long to wait after the system refused a connection, which it does for want of files.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);

@@ -14,6 +14,7 @@ mod guard;
 mod problem;
 mod projection;
 mod server;
+mod socket;
 mod start;
 mod transport;
 mod ui;

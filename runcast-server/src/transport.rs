@@ -7,3 +7,4 @@ pub(crate) mod answer;
 pub(crate) mod page;
 pub(crate) mod sse;
 pub(crate) mod view;
+pub(crate) mod websocket;

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use super::head::{self, HEADERS_MAX, HeadError};
 use super::socket::Socket;
-use super::{Acceptor, Phase};
+use super::{Acceptor, Handover, Phase};
 use crate::problem::{Code, Problem};
 
 /// After how much silence a peer is asked whether it is still there.
@@ -45,7 +45,11 @@ pub(super) async fn serve(acceptor: &Acceptor, stream: TcpStream) {
     };
     match first_head {
         Ok(Ok(bytes)) => {
-            speak_http(acceptor, Arc::clone(&stream), bytes.freeze()).await;
+            let handover = Handover::default();
+            speak_http(acceptor, Arc::clone(&stream), bytes.freeze(), &handover).await;
+            if let Some(next) = handover.take() {
+                next.await;
+            }
         }
         Ok(Err(HeadError::Gone)) => return,
         Ok(Err(HeadError::Malformed(error))) => refuse(&stream, &not_http(error)),
@@ -92,7 +96,12 @@ fn refuse(stream: &TcpStream, problem: &Problem) {
     let _ = stream.try_write(&problem.to_raw_response());
 }
 
-async fn speak_http(acceptor: &Acceptor, stream: Arc<TcpStream>, read_before: bytes::Bytes) {
+async fn speak_http(
+    acceptor: &Acceptor,
+    stream: Arc<TcpStream>,
+    read_before: bytes::Bytes,
+    handover: &Handover,
+) {
     let limits = &acceptor.limits;
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -109,7 +118,8 @@ async fn speak_http(acceptor: &Acceptor, stream: Arc<TcpStream>, read_before: by
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX));
     let io = TokioIo::new(Socket::new(stream, read_before, limits.write_stall_timeout));
-    let connection = builder.serve_connection(io, acceptor.front.clone());
+    let front = acceptor.front.clone().for_connection(handover.clone());
+    let connection = builder.serve_connection_with_upgrades(io, front);
     tokio::pin!(connection);
     let mut phase = acceptor.phase.clone();
     let ended = tokio::select! {
