@@ -13,9 +13,11 @@ pub enum Format {
     Sse,
     /// Server-sent events named by their type.
     SseNamed,
+    /// WebSocket messages.
+    WebSocket,
 }
 
-const FORMATS: usize = 2;
+const FORMATS: usize = 3;
 
 /// Consecutive events of one stream; at least one.
 #[derive(Debug)]

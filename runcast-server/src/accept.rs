@@ -15,9 +15,12 @@ use crate::front::FrontDoor;
 use crate::plane::Plane;
 
 mod connection;
+mod handover;
 mod head;
 mod socket;
 mod split;
+
+pub(crate) use handover::Handover;
 
 /// How long to wait after the system refused a connection, which it does for want of files.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);

@@ -47,6 +47,10 @@ pub struct Limits {
     pub body_idle_timeout: Duration,
     /// How long a client may take nothing while there is something to send to it.
     pub write_stall_timeout: Duration,
+    /// How long a WebSocket client may leave pings unanswered. They are sent with the heartbeat.
+    pub pong_timeout: Duration,
+    /// Over how long clients spread that are told to come back because the server stops.
+    pub reconnect_spread: Duration,
     /// Events looked at for one `contains=` request.
     pub scan_events_max: usize,
     /// How long a request for run states waits until they are as new as the log.
@@ -77,6 +81,8 @@ impl Default for Limits {
             body_timeout: Duration::from_secs(120),
             body_idle_timeout: Duration::from_secs(30),
             write_stall_timeout: Duration::from_secs(30),
+            pong_timeout: Duration::from_secs(30),
+            reconnect_spread: Duration::from_secs(5),
             scan_events_max: 100_000,
             state_wait: Duration::from_secs(5),
         }

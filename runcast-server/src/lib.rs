@@ -16,6 +16,7 @@ mod plane;
 mod problem;
 mod projection;
 mod server;
+mod socket;
 mod start;
 mod transport;
 mod ui;

@@ -8,3 +8,4 @@ pub(crate) mod head;
 pub(crate) mod page;
 pub(crate) mod sse;
 pub(crate) mod view;
+pub(crate) mod websocket;

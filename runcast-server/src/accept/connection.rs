@@ -14,7 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::head::{self, HEADERS_MAX, HeadError};
 use super::socket::Socket;
 use super::split::{self, Way};
-use super::{Acceptor, Phase};
+use super::{Acceptor, Handover, Phase};
 use crate::plane::Newcomer;
 use crate::problem::{Code, Problem};
 
@@ -72,7 +72,11 @@ pub(super) async fn serve(acceptor: &Acceptor, stream: TcpStream, seat: OwnedSem
             if matches!(way, Way::Http2) {
                 Box::pin(speak_http2(acceptor, socket)).await;
             } else {
-                Box::pin(speak_http1(acceptor, socket)).await;
+                let handover = Handover::default();
+                Box::pin(speak_http1(acceptor, socket, &handover)).await;
+                if let Some(next) = handover.take() {
+                    next.await;
+                }
             }
             close(acceptor, &stream).await;
         }
@@ -142,7 +146,7 @@ macro_rules! serve_to_end {
     }};
 }
 
-async fn speak_http1(acceptor: &Acceptor, socket: Socket) {
+async fn speak_http1(acceptor: &Acceptor, socket: Socket, handover: &Handover) {
     let limits = &acceptor.limits;
     let mut builder = http1::Builder::new();
     builder
@@ -150,7 +154,8 @@ async fn speak_http1(acceptor: &Acceptor, socket: Socket) {
         .header_read_timeout(limits.idle_timeout)
         .max_headers(HEADERS_MAX)
         .max_buf_size(limits.head_bytes_max.max(MIN_BUFFER_BYTES));
-    let connection = builder.serve_connection(TokioIo::new(socket), acceptor.front.clone());
+    let front = acceptor.front.clone().for_connection(handover.clone());
+    let connection = builder.serve_connection(TokioIo::new(socket), front).with_upgrades();
     serve_to_end!(acceptor, connection);
 }
 

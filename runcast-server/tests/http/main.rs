@@ -13,3 +13,4 @@ mod pages;
 mod runs;
 mod stops;
 mod views;
+mod websocket;
