@@ -23,6 +23,7 @@ use crate::api::FollowRequest;
 mod counts;
 mod inbox;
 mod joins;
+mod outbox;
 mod pages;
 mod runs;
 mod shard;

@@ -13,10 +13,11 @@ use runcast_hub::Look;
 use runcast_log::{Page, ReadError};
 
 use super::inbox::Message;
+use super::outbox::{Progress, Taken};
 use super::pages::{Ask, PageKey, Wanted};
 use super::retry_ms;
 use super::shard::Shard;
-use super::viewer::{Progress, Stage, ViewerKey};
+use super::viewer::{Stage, Viewer, ViewerKey};
 use super::wave::{Part, Then, Wave, Waves};
 use crate::transport::sse;
 
@@ -53,13 +54,18 @@ impl Shard {
             self.let_go(at);
             return;
         }
-        if event.is_writable() && viewer.is_full {
-            viewer.is_full = false;
-            match viewer.stage {
-                Stage::Flowing => self.advance(at, &mut Waves::default()),
-                Stage::Ending => self.offer(at, &[], Then::Close),
-                Stage::Placing | Stage::Reading | Stage::Lingering | Stage::Gone => {}
-            }
+        if event.is_writable() {
+            self.on_room(at);
+        }
+    }
+
+    /// Goes on with a viewer whose socket was full and may take more now.
+    fn on_room(&mut self, at: usize) {
+        let Some(viewer) = self.viewers.get(at).filter(|viewer| viewer.is_full) else { return };
+        match viewer.stage {
+            Stage::Flowing => self.flow(at, &mut Waves::default()),
+            Stage::Ending => self.offer(at, &[], Then::Close),
+            Stage::Placing | Stage::Reading | Stage::Lingering | Stage::Gone => {}
         }
     }
 
@@ -78,13 +84,17 @@ impl Shard {
 
     /// Gives a viewer what there is for it in memory, or has it read from the log.
     pub(super) fn advance(&mut self, at: usize, waves: &mut Waves) {
+        let can_take = |viewer: &Viewer| !viewer.is_full && viewer.stage == Stage::Flowing;
+        if self.viewers.get(at).is_some_and(can_take) {
+            self.flow(at, waves);
+        }
+    }
+
+    fn flow(&mut self, at: usize, waves: &mut Waves) {
         let Some(viewer) = self.viewers.get(at) else { return };
         let Some(membership) = viewer.membership else { return };
-        if viewer.is_full || viewer.stage != Stage::Flowing {
-            return;
-        }
         let (watch, shape) = (self.runs.watch(membership), self.runs.shape(membership));
-        let (epoch, next, deletions) = (viewer.epoch, viewer.next, viewer.deletions);
+        let (epoch, next, deletions) = (viewer.outbox.epoch, viewer.outbox.next, viewer.deletions);
         let look = || Wave::look(watch, shape, (epoch, next, deletions));
         let wave = waves.at((next, deletions), look);
         self.offer(at, &wave.parts, wave.then);
@@ -95,9 +105,9 @@ impl Shard {
         let now = self.wheel.now();
         let Some(viewer) = self.viewers.get_mut(at) else { return };
         let progress = match viewer.send(parts, now) {
-            Ok((progress, bytes)) => {
+            Ok(Taken { progress, bytes, parts }) => {
                 self.tally.bytes += bytes as u64;
-                self.tally.deliveries += parts.len() as u64;
+                self.tally.deliveries += parts as u64;
                 progress
             }
             Err(error) => {
@@ -122,7 +132,7 @@ impl Shard {
         let Some(reader) = self.key_of(at) else { return };
         let Some(viewer) = self.viewers.get_mut(at) else { return };
         let Some(membership) = viewer.membership else { return };
-        let (next, deletions) = (viewer.next, viewer.deletions);
+        let (next, deletions) = (viewer.outbox.next, viewer.deletions);
         let group = self.runs.serial(membership);
         let key = PageKey { group, next, deletions, wanted };
         viewer.stage = Stage::Reading;
@@ -152,7 +162,7 @@ impl Shard {
 
     fn on_page(&mut self, key: PageKey, page: Result<Page, ReadError>) {
         let Some((shape, readers)) = self.pages.came(&key) else { return };
-        let epoch = readers.iter().find_map(|reader| self.viewer(*reader).map(|v| v.epoch));
+        let epoch = readers.iter().find_map(|reader| self.viewer(*reader).map(|v| v.outbox.epoch));
         // Without an epoch there is no reader any more.
         let Some(epoch) = epoch else { return };
         match key.wave(&shape, epoch, page) {
@@ -179,7 +189,8 @@ impl Shard {
             return;
         };
         viewer.stage = Stage::Flowing;
-        let (next, deletions, membership) = (viewer.next, viewer.deletions, viewer.membership);
+        let (next, deletions, membership) =
+            (viewer.outbox.next, viewer.deletions, viewer.membership);
         let Some(membership) = membership else { return };
         if matches!(self.runs.watch(membership).look(next, deletions), Look::Deleted) {
             self.agenda.push_back(reader.at);
@@ -232,10 +243,12 @@ impl Shard {
     /// Looks after a viewer whose time has come.
     pub(super) fn look_after(&mut self, at: usize) {
         let now = self.wheel.now();
-        let Some(viewer) = self.viewers.get(at) else { return };
-        if viewer.due != now {
+        if self.viewers.get(at).is_none_or(|viewer| viewer.due != now) {
             return;
         }
+        // Not every socket that has room again says so: not when it was the system that had none.
+        self.on_room(at);
+        let Some(viewer) = self.viewers.get(at) else { return };
         let quiet = now.since(viewer.took_at);
         let is_waiting = match viewer.stage {
             Stage::Gone => return,
@@ -249,13 +262,13 @@ impl Shard {
         if is_waiting && quiet >= self.clock.stalled {
             let run = viewer.membership.map(|of| self.runs.watch(of).run().clone());
             let run = run.as_ref().map_or("", RunId::as_str);
-            tracing::info!(run, next = %viewer.next, "a viewer took nothing for too long and is let go");
+            tracing::info!(run, next = %viewer.outbox.next, "a viewer took nothing for too long and is let go");
             self.counts.stalled.fetch_add(1, Ordering::Relaxed);
             self.let_go(at);
             return;
         }
         if viewer.stage == Stage::Flowing && !is_waiting && quiet >= self.clock.heartbeat {
-            let (epoch, next) = (viewer.epoch, viewer.next);
+            let (epoch, next) = (viewer.outbox.epoch, viewer.outbox.next);
             let part = Part { bytes: self.heartbeat(at), epoch, next };
             self.offer(at, &[part], Then::Wait);
         }
@@ -273,11 +286,12 @@ impl Shard {
     /// Moves the reader behind what it has passed over since it was told so last.
     fn passed(&mut self, at: usize) -> Option<Bytes> {
         let viewer = self.viewers.get_mut(at)?;
-        if self.runs.shape(viewer.membership?).view.is_plain() || viewer.told == viewer.next {
+        if self.runs.shape(viewer.membership?).view.is_plain() || viewer.told == viewer.outbox.next
+        {
             return None;
         }
-        viewer.told = viewer.next;
-        let last = Offset::new(viewer.next.get().saturating_sub(1));
-        Some(sse::passed(Cursor::new(viewer.epoch, last)))
+        viewer.told = viewer.outbox.next;
+        let last = Offset::new(viewer.outbox.next.get().saturating_sub(1));
+        Some(sse::passed(Cursor::new(viewer.outbox.epoch, last)))
     }
 }

@@ -10,6 +10,7 @@ mod follows;
 mod guards;
 mod http2;
 mod pages;
+mod plane;
 mod runs;
 mod stops;
 mod views;
