@@ -46,7 +46,8 @@ pub(super) async fn serve(acceptor: &Acceptor, stream: TcpStream) {
     match first_head {
         Ok(Ok(bytes)) => {
             let handover = Handover::default();
-            speak_http(acceptor, Arc::clone(&stream), bytes.freeze(), &handover).await;
+            // In a box, so that what HTTP needs is given back when the connection goes on without.
+            Box::pin(speak_http(acceptor, Arc::clone(&stream), bytes.freeze(), &handover)).await;
             if let Some(next) = handover.take() {
                 next.await;
             }
