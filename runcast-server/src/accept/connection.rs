@@ -73,6 +73,7 @@ pub(super) async fn serve(acceptor: &Acceptor, stream: TcpStream, seat: OwnedSem
                 Box::pin(speak_http2(acceptor, socket)).await;
             } else {
                 let handover = Handover::default();
+                // In a box, so that what HTTP needs is given back when the connection goes on without.
                 Box::pin(speak_http1(acceptor, socket, &handover)).await;
                 if let Some(next) = handover.take() {
                     next.await;
