@@ -28,10 +28,12 @@ mod description;
 mod events;
 mod follow;
 mod intake;
+mod live;
 mod operation;
 mod pages;
 mod parameters;
 mod runs;
+mod streams;
 
 /// What every call works with.
 pub(crate) struct Services {
@@ -50,6 +52,7 @@ fn calls() -> OpenApiRouter<Shared> {
         .routes(routes!(create::create, runs::list))
         .routes(routes!(runs::show, runs::delete))
         .routes(routes!(append::append, events::read))
+        .routes(routes!(streams::follow))
         .routes(routes!(operation::healthz))
         .routes(routes!(operation::readyz))
         .routes(routes!(operation::openapi))

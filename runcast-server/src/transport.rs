@@ -4,5 +4,6 @@
 //! what to send.
 
 pub(crate) mod answer;
+pub(crate) mod many;
 pub(crate) mod page;
 pub(crate) mod sse;

@@ -12,3 +12,4 @@ mod http2;
 mod pages;
 mod runs;
 mod stops;
+mod streams;
