@@ -26,6 +26,7 @@ mod body;
 mod create;
 mod description;
 mod events;
+mod feed;
 mod follow;
 mod intake;
 mod live;
@@ -34,6 +35,8 @@ mod pages;
 mod parameters;
 mod runs;
 mod streams;
+
+pub(crate) use parameters::Query;
 
 /// What every call works with.
 pub(crate) struct Services {
@@ -53,6 +56,7 @@ fn calls() -> OpenApiRouter<Shared> {
         .routes(routes!(runs::show, runs::delete))
         .routes(routes!(append::append, events::read))
         .routes(routes!(streams::follow))
+        .routes(routes!(feed::read))
         .routes(routes!(operation::healthz))
         .routes(routes!(operation::readyz))
         .routes(routes!(operation::openapi))

@@ -9,6 +9,7 @@
 mod accept;
 mod api;
 mod config;
+mod feed;
 mod front;
 mod guard;
 mod problem;

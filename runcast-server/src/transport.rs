@@ -4,6 +4,7 @@
 //! what to send.
 
 pub(crate) mod answer;
+pub(crate) mod feed;
 pub(crate) mod many;
 pub(crate) mod page;
 pub(crate) mod sse;

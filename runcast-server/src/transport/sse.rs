@@ -29,7 +29,7 @@ pub(crate) fn events(slice: &Slice, format: Format) -> Bytes {
     })
 }
 
-fn write_event(epoch: Epoch, record: &Record, format: Format, out: &mut Vec<u8>) {
+pub(super) fn write_event(epoch: Epoch, record: &Record, format: Format, out: &mut Vec<u8>) {
     let payload = Payload::from_stored(record.payload.clone());
     let cursor = Cursor::new(epoch, record.offset);
     writeln!(out, "id: {cursor}").expect("a Vec takes every write");

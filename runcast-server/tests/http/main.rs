@@ -6,6 +6,7 @@ mod appends;
 mod client;
 mod connections;
 mod faults;
+mod feed;
 mod follows;
 mod guards;
 mod http2;
