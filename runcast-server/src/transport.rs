@@ -8,3 +8,4 @@ pub(crate) mod feed;
 pub(crate) mod many;
 pub(crate) mod page;
 pub(crate) mod sse;
+pub(crate) mod view;

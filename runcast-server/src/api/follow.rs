@@ -17,12 +17,14 @@ use super::Services;
 use crate::accept::{Phase, PhaseWatch};
 use crate::problem::Problem;
 use crate::transport::sse;
+use crate::transport::view::View;
 
 /// Answers with the run's events from the cursor on, and those to come.
 pub(super) async fn live(
     services: &Services,
     run: RunId,
     cursor: Option<Cursor>,
+    view: View,
     is_named: bool,
 ) -> Result<Response, Problem> {
     if let Some(cursor) = cursor
@@ -34,7 +36,9 @@ pub(super) async fn live(
     let follower = services.hub.follow(&run, cursor.unwrap_or_default()).await?;
     let viewer = Viewer {
         hub: services.hub.clone(),
+        told: follower.cursor(),
         follower,
+        view,
         format: if is_named { Format::SseNamed } else { Format::Sse },
         terminal: None,
         heartbeat: heartbeat(services.heartbeat),
@@ -69,6 +73,9 @@ fn heartbeat(period: Duration) -> Interval {
 struct Viewer {
     hub: Hub,
     follower: Follower,
+    /// The cursor that the reader has been told.
+    told: Cursor,
+    view: View,
     format: Format,
     /// The type of the event that ended the run, once it was sent.
     terminal: Option<String>,
@@ -94,30 +101,58 @@ impl Viewer {
             Next::Events => {}
             Next::Nothing => return None,
         }
-        let delivery = tokio::select! {
-            biased;
-            // Not the run's end: the viewer comes back and goes on.
-            () = self.phase.reached(Phase::Draining) => return None,
-            delivery = self.follower.next() => delivery,
-            _ = self.heartbeat.tick() => return Some(Bytes::from_static(sse::HEARTBEAT)),
-        };
-        match delivery {
-            Delivery::Events(slice) => Some(self.events(&slice)),
-            Delivery::Gap(gap) => Some(sse::gap(&gap)),
-            Delivery::End { last } => {
-                self.next = Next::Nothing;
-                let event_type = self.terminal_type(last).await?;
-                Some(sse::end(last, &event_type))
-            }
-            Delivery::Deleted => {
-                self.next = Next::Nothing;
-                Some(Bytes::from_static(sse::DELETED))
-            }
-            Delivery::Failed { reason } => {
-                tracing::error!(run = %self.follower.run(), %reason, "a follower cannot be served");
-                None
-            }
+        loop {
+            let delivery = tokio::select! {
+                biased;
+                // Not the run's end: the viewer comes back and goes on.
+                () = self.phase.reached(Phase::Draining) => return None,
+                delivery = self.follower.next() => delivery,
+                _ = self.heartbeat.tick() => return Some(self.heartbeat_frame()),
+            };
+            return match delivery {
+                Delivery::Events(slice) => {
+                    let frames = self.events(&slice);
+                    if frames.is_empty() {
+                        continue;
+                    }
+                    Some(frames)
+                }
+                Delivery::Gap(gap) => Some(sse::gap(&gap)),
+                Delivery::End { last } => {
+                    self.next = Next::Nothing;
+                    let event_type = self.terminal_type(last).await?;
+                    Some(self.end_frame(last, &event_type))
+                }
+                Delivery::Deleted => {
+                    self.next = Next::Nothing;
+                    Some(Bytes::from_static(sse::DELETED))
+                }
+                Delivery::Failed { reason } => {
+                    tracing::error!(run = %self.follower.run(), %reason, "a follower cannot be served");
+                    None
+                }
+            };
         }
+    }
+
+    /// Says that the run has ended, and moves the reader to the tail, so that it comes back to a 204.
+    fn end_frame(&self, last: Offset, event_type: &str) -> Bytes {
+        let end = sse::end(last, event_type);
+        let cursor = self.follower.cursor();
+        if cursor == self.told {
+            return end;
+        }
+        [sse::passed(cursor), end].concat().into()
+    }
+
+    /// Says that the stream is open, and up to where, if the reader cannot know that.
+    fn heartbeat_frame(&mut self) -> Bytes {
+        let cursor = self.follower.cursor();
+        if cursor == self.told {
+            return Bytes::from_static(sse::HEARTBEAT);
+        }
+        self.told = cursor;
+        sse::passed(cursor)
     }
 
     fn events(&mut self, slice: &Slice) -> Bytes {
@@ -128,7 +163,11 @@ impl Viewer {
                 self.terminal = Some(event_type.to_owned());
             }
         }
-        sse::events(slice, self.format)
+        let frames = sse::events(slice, &self.view, self.format);
+        if self.view.is_plain() {
+            self.told = self.follower.cursor();
+        }
+        frames
     }
 
     /// The type of the run's last event, which is read again if this viewer did not get it.

@@ -6,7 +6,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream;
-use runcast_event::{Cursor, RunId};
+use runcast_event::{Cursor, FILTER_FIELDS, RunId};
 use runcast_log::{ReadError, StreamStat};
 
 use super::description::ProblemBody;
@@ -48,13 +48,16 @@ pub(super) async fn follow(
     State(services): State<Shared>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let query = Query::parse(request.uri().query(), &["after", "named"], &["run"])?;
+    let repeatable = [&["run"][..], &FILTER_FIELDS].concat();
+    let known = ["after", "named", "coalesce"];
+    let query = Query::parse(request.uri().query(), &known, &repeatable)?;
+    let view = query.view()?;
     let is_named = query.switch("named")?.unwrap_or(false);
     let cursors = cursors(&query, request.headers())?;
     if all_seen(&services, &cursors).await? {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let viewer = Viewer::open(&services, cursors, is_named).await?;
+    let viewer = Viewer::open(&services, cursors, view, is_named).await?;
     Ok(live::answer(stream::unfold(viewer, |mut viewer| async move {
         let frame = viewer.next_frame().await?;
         Some((frame, viewer))

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use runcast_event::{EventFilter, Head, Payload};
+use runcast_event::{EventFilter, Head, Merged, Payload};
+use runcast_log::Record;
 use runcast_run::Status;
 use serde::Deserialize;
 
@@ -72,7 +73,16 @@ impl FeedFilter {
         self.workflows.is_empty() && self.tags.is_empty() && self.statuses.is_empty()
     }
 
-    pub(crate) fn passes(&self, payload: &Payload) -> bool {
+    /// Those of the entries that are wanted.
+    pub(crate) fn choose(&self, records: &[Record]) -> Vec<Merged> {
+        let entry = |record: &Record| {
+            let payload = Payload::from_stored(record.payload.clone());
+            Merged { offset: record.offset, count: 1, payload }
+        };
+        records.iter().map(entry).filter(|entry| self.passes(&entry.payload)).collect()
+    }
+
+    fn passes(&self, payload: &Payload) -> bool {
         if !self.types.matches(&Head::of(payload)) {
             return false;
         }

@@ -1,30 +1,22 @@
 //! Server-sent events of the feed.
 
 use bytes::Bytes;
-use runcast_event::{Cursor, Payload};
+use runcast_event::Merged;
 use runcast_hub::{Format, Slice};
 
-use super::sse::{self, write_event};
+use super::sse::write_event;
+use super::view::View;
 
-/// The frames of the entries that are wanted; empty if none is.
-pub(crate) fn wanted_entries(
-    slice: &Slice,
-    format: Format,
-    is_wanted: impl Fn(&Payload) -> bool,
-) -> Bytes {
-    let mut out = Vec::new();
-    for record in slice.records() {
-        if is_wanted(&Payload::from_stored(record.payload.clone())) {
-            write_event(slice.epoch(), record, format, &mut out);
-        }
-    }
-    out.into()
+/// The frames of all entries, made once for all readers of the same format.
+pub(crate) fn entries(slice: &Slice, format: Format) -> Bytes {
+    super::sse::events(slice, &View::default(), format)
 }
 
-/// Says that the connection is open; behind entries that were not wanted, also how far it is.
-pub(crate) fn heartbeat(moved_to: Option<Cursor>) -> Bytes {
-    match moved_to {
-        None => Bytes::from_static(sse::HEARTBEAT),
-        Some(cursor) => format!(":\nid: {cursor}\n\n").into(),
+/// The frames of these entries of the slice.
+pub(crate) fn chosen_entries(slice: &Slice, chosen: &[Merged], format: Format) -> Bytes {
+    let mut out = Vec::new();
+    for entry in chosen {
+        write_event(slice.epoch(), entry, format, &mut out);
     }
+    out.into()
 }

@@ -6,7 +6,7 @@
 use std::io::Write as _;
 
 use bytes::Bytes;
-use runcast_event::{Cursor, Epoch, Offset, Payload, RunId};
+use runcast_event::{Cursor, Epoch, Merged, Offset, RunId};
 use runcast_hub::Gap;
 
 use super::page::write_gap;
@@ -51,33 +51,31 @@ impl Id {
 pub(crate) fn write_event(
     id: &Id,
     run: &RunId,
-    (epoch, offset): (Epoch, Offset),
-    payload: &Payload,
+    epoch: Epoch,
+    event: &Merged,
     is_named: bool,
     out: &mut Vec<u8>,
 ) {
-    id.write(run, Cursor::new(epoch, offset), out);
+    id.write(run, Cursor::new(epoch, event.offset), out);
     if is_named {
         out.extend_from_slice(b"event: ");
-        out.extend_from_slice(payload.event_type().as_bytes());
+        out.extend_from_slice(event.payload.event_type().as_bytes());
         out.push(b'\n');
     }
     // An id's characters need no escape.
     write!(out, "data: {{\"run\":\"{run}\",").expect(VEC);
     let brace = out.len();
-    payload.write_json(offset, out);
+    event.write_json(out);
     out.remove(brace);
     out.extend_from_slice(b"\n\n");
 }
 
-/// Says that the connection is open, and how far its runs are.
-pub(crate) fn heartbeat<'a>(cursors: impl IntoIterator<Item = (&'a RunId, Cursor)>) -> Bytes {
+/// Moves the reader's cursors past events that it did not choose, and says that the connection is
+/// open.
+pub(crate) fn passed<'a>(cursors: impl IntoIterator<Item = (&'a RunId, Cursor)>) -> Bytes {
     let seen = cursors.into_iter().filter(|(_, cursor)| cursor.after > Offset::START);
     let id: Vec<_> = seen.map(|(run, cursor)| format!("{run}:{cursor}")).collect();
-    if id.is_empty() {
-        return Bytes::from_static(super::sse::HEARTBEAT);
-    }
-    format!(":\nid: {}\n\n", id.join(",")).into()
+    format!("id: {}\n\n", id.join(",")).into()
 }
 
 /// Says which events of a run the reader cannot have.
@@ -138,13 +136,13 @@ mod tests {
         let json = r#"{"type":"my.event","data":"x\n\nid: 1\n\n"}"#;
         let payload = parse_event(json.as_bytes(), Timestamp::from_micros(0)).unwrap().payload;
         let mut out = Vec::new();
-        let place = (Epoch::FIRST, Offset::new(7));
-        write_event(&id, &runs[1], place, &payload, true, &mut out);
-        let expected = "id: a:3,x:1:7,c:2.9\nevent: my.event\ndata: {\"run\":\"x:1\",\"offset\":7,\
+        let event = Merged { offset: Offset::new(7), count: 2, payload };
+        write_event(&id, &runs[1], Epoch::FIRST, &event, true, &mut out);
+        let expected = "id: a:3,x:1:7,c:2.9\nevent: my.event\ndata: {\"run\":\"x:1\",\"offset\":7,\"merged\":2,\
              \"type\":\"my.event\",\"time\":\"1970-01-01T00:00:00.000000Z\",\
              \"data\":\"x\\n\\nid: 1\\n\\n\"}\n\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
-        assert_eq!(heartbeat(runs.iter().zip(cursors)), ":\nid: a:3,c:2.9\n\n");
+        assert_eq!(passed(runs.iter().zip(cursors)), "id: a:3,c:2.9\n\n");
     }
 
     #[test]

@@ -173,12 +173,12 @@ async fn a_reader_gets_the_runs_that_it_chose() {
     let reply = server.send("GET", "/v1/feed?status=completed", &[LINES], b"").await;
     assert_eq!(reply.json_lines().len(), 1);
     let mut follower = server.follow("/v1/feed?workflow=w").await;
-    let wire = follower.until("\n\n:\nid: 4\n\n").await;
+    let wire = follower.until("\n\nid: 4\n\n").await;
     let ids: Vec<_> = frames(&wire).into_iter().map(|(id, _, _)| id).collect();
     assert_eq!(ids, ["1", "3"]);
     follower.until(":\n\n").await;
     append(&server, "b2", "run.started", r#"{"workflow":"v"}"#).await;
-    follower.until(":\nid: 5\n\n").await;
+    follower.until("id: 5\n\n").await;
 }
 
 #[tokio::test]

@@ -14,3 +14,4 @@ mod pages;
 mod runs;
 mod stops;
 mod streams;
+mod views;

@@ -134,13 +134,41 @@ data: {"offset":1,"run":"b","type":"run.completed"}
 }
 
 #[tokio::test]
-async fn heartbeats_carry_the_cursors() {
-    let beat = Duration::from_millis(20);
+async fn a_choice_moves_the_cursors_past_what_it_leaves_out() {
+    let beat = Duration::from_millis(50);
     let server =
         TestServer::start_with(|config| config.heartbeat = beat, HubConfig::default()).await;
-    server.post("/v1/runs/a/events", ONE).await;
-    let mut follower = server.follow("/v1/streams?run=a&run=b&after=a:1").await;
-    follower.until("\n\n:\nid: a:1\n\n:\nid: a:1\n\n").await;
+    server.post("/v1/runs/a/events", &format!("[{ONE},{ONE},{END}]")).await;
+    server.post("/v1/runs/b/events", &format!("[{ONE},{ONE}]")).await;
+    let target = "/v1/streams?run=a&run=b&run=c&after=c:0&type=run.*&type=output&step=x";
+    let mut follower = server.follow(target).await;
+    let mut wire = String::new();
+    while !wire.contains("id: a:3,b:2\n\n") || !wire.contains("event: end") {
+        wire.push_str(&String::from_utf8(follower.part().await.unwrap()).unwrap());
+    }
+    assert_eq!(frames(&wire).len(), 1, "the end of a, and no event: {wire}");
+    server.post("/v1/runs/b/events", END).await;
+    server.post("/v1/runs/c/events", END).await;
+    let wire = String::from_utf8(follower.rest().await).unwrap();
+    assert!(wire.contains("id: a:3,b:3,c:1\n\n"), "{wire}");
+    let headers = [LIVE, ("Last-Event-ID", "a:3,b:3,c:1")];
+    assert_eq!(server.send("GET", target, &headers, b"").await.status, 204);
+}
+
+#[tokio::test]
+async fn deltas_of_each_run_are_merged() {
+    let server = TestServer::start().await;
+    for run in ["a", "b"] {
+        let many = format!("[{},{END}]", vec![ONE; 100].join(","));
+        server.post(&format!("/v1/runs/{run}/events"), &many).await;
+    }
+    let mut follower = server.follow("/v1/streams?run=a&run=b&coalesce=1").await;
+    let wire = frames(&String::from_utf8(follower.rest().await).unwrap());
+    let merged: Vec<_> = wire.iter().filter(|frame| frame.2["merged"] == 100).collect();
+    assert_eq!(merged.len(), 2);
+    assert_eq!(merged[0].2["data"]["text"], "x".repeat(100));
+    assert_eq!((merged[0].0.as_str(), merged[1].0.as_str()), ("a:100", "a:101,b:100"));
+    assert_eq!(wire.len(), 2 + 2 + 3);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
-use runcast_event::{Cursor, Payload, RunId};
+use runcast_event::{Cursor, RunId};
 use runcast_hub::{Delivery, Follower, Format, Slice};
 use tokio::time::Interval;
 
@@ -20,14 +20,15 @@ pub(super) async fn follow(
     filter: FeedFilter,
     is_named: bool,
 ) -> Result<Response, Problem> {
+    let follower = services.hub.follow(&RunId::feed(), cursor).await?;
     let viewer = Viewer {
-        follower: services.hub.follow(&RunId::feed(), cursor).await?,
+        told: follower.cursor(),
+        follower,
         filter,
         format: if is_named { Format::SseNamed } else { Format::Sse },
         heartbeat: live::heartbeat(services.heartbeat),
         phase: services.phase.clone(),
         is_open: false,
-        told: cursor,
     };
     Ok(live::answer(stream::unfold(viewer, |mut viewer| async move {
         let frame = viewer.next_frame().await?;
@@ -79,22 +80,22 @@ impl Viewer {
         let cursor = Cursor::new(slice.epoch(), slice.last());
         if self.filter.is_open() {
             self.told = cursor;
-            return sse::events(slice, self.format);
+            return feed::entries(slice, self.format);
         }
-        let passes = |payload: &Payload| self.filter.passes(payload);
-        let newest = slice.records().last().map(|record| record.payload.clone());
-        let frames = feed::wanted_entries(slice, self.format, passes);
-        if newest.is_some_and(|newest| passes(&Payload::from_stored(newest))) {
-            self.told = cursor;
+        let chosen = self.filter.choose(slice.records());
+        if let Some(newest) = chosen.last() {
+            self.told = Cursor::new(slice.epoch(), newest.offset);
         }
-        frames
+        feed::chosen_entries(slice, &chosen, self.format)
     }
 
-    /// A heartbeat, with the cursor if it moved past entries that were not wanted.
+    /// Says that the stream is open, and up to where, if the reader cannot know that.
     fn beat(&mut self) -> Bytes {
         let cursor = self.follower.cursor();
-        let has_moved = cursor != self.told;
+        if cursor == self.told {
+            return Bytes::from_static(sse::HEARTBEAT);
+        }
         self.told = cursor;
-        feed::heartbeat(has_moved.then_some(cursor))
+        sse::passed(cursor)
     }
 }

@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
-use runcast_event::{Cursor, Epoch, Offset, Payload, RunId, limits};
+use runcast_event::{Cursor, Epoch, Offset, RunId, limits};
 use runcast_hub::{Delivery, Gap, Hub, resume};
 use runcast_log::{ReadError, ReadLimit, StreamStat};
 use tokio::time::Instant;
@@ -51,20 +51,18 @@ pub(super) async fn page(
         let mut is_full = false;
         while !is_full && scanned < scan_max {
             let records = reader.step().await?;
-            if records.is_empty() {
-                break;
-            }
-            for record in records {
-                let is_wanted = filter.passes(&Payload::from_stored(record.payload.clone()));
-                scanned += 1;
-                reader.after = record.offset;
-                if is_wanted {
-                    page.push(&record);
-                }
+            let Some(newest) = records.last() else { break };
+            scanned += records.len();
+            for entry in filter.choose(&records) {
+                page.push(&entry);
+                reader.after = entry.offset;
                 is_full = page.events() == limit || page.bytes() >= PAGE_BYTES_MAX;
                 if is_full {
                     break;
                 }
+            }
+            if !is_full {
+                reader.after = newest.offset;
             }
             // A long search lets others have the thread between its steps.
             tokio::task::yield_now().await;
@@ -163,11 +161,10 @@ impl Export {
             return Ok(Some(out.into()));
         }
         let reader = Reader { hub: &self.hub, after: self.after, last: self.last };
-        let mut records = reader.step().await?;
+        let records = reader.step().await?;
         let Some(newest) = records.last() else { return Ok(None) };
         self.after = newest.offset;
-        records.retain(|record| self.filter.passes(&Payload::from_stored(record.payload.clone())));
-        write_lines(&records, &mut out);
+        write_lines(&self.filter.choose(&records), &mut out);
         Ok(Some(out.into()))
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use runcast_event::{Cursor, Offset, Payload, RunId};
+use runcast_event::{Cursor, Merged, Offset, Payload, RunId};
 use runcast_hub::{Delivery, FollowError, Follower, Hub, Slice};
 use runcast_log::{ReadError, ReadLimit};
 use tokio::time::Interval;
@@ -16,6 +16,7 @@ use crate::api::{Services, live};
 use crate::problem::Problem;
 use crate::transport::many::{self, Ended, Id};
 use crate::transport::sse;
+use crate::transport::view::View;
 
 /// A part of a run's events ends behind this many bytes: the ids of many runs take room.
 const PART_BYTES_MAX: usize = 64 * 1024;
@@ -29,7 +30,10 @@ pub(super) struct Viewer {
     runs: Vec<Viewed>,
     /// Those that have not ended. A run whose turn is over waits behind all that are ready.
     readings: FuturesUnordered<Reading>,
+    view: View,
     is_named: bool,
+    /// Whether a cursor has moved past events that were not chosen, which the reader cannot know.
+    has_passed: bool,
     /// What is sent before anything else.
     frames: VecDeque<Bytes>,
     /// Events that were delivered and are not all sent yet.
@@ -47,8 +51,9 @@ struct Viewed {
 
 struct Part {
     at: usize,
-    slice: Slice,
-    from: usize,
+    events: std::vec::IntoIter<Merged>,
+    /// Behind all of them, and those that were not chosen.
+    end: Cursor,
 }
 
 impl Viewer {
@@ -56,13 +61,16 @@ impl Viewer {
     pub(super) async fn open(
         services: &Services,
         cursors: Vec<(RunId, Cursor)>,
+        view: View,
         is_named: bool,
     ) -> Result<Self, Problem> {
         let mut viewer = Self {
             hub: services.hub.clone(),
             runs: Vec::with_capacity(cursors.len()),
             readings: FuturesUnordered::new(),
+            view,
             is_named,
+            has_passed: false,
             frames: VecDeque::from([Bytes::from_static(sse::OPENING)]),
             part: None,
             heartbeat: live::heartbeat(services.heartbeat),
@@ -120,7 +128,7 @@ impl Viewer {
                 Some((at, follower, delivery)) = self.readings.next() => {
                     self.take(at, follower, delivery).await?;
                 }
-                _ = self.heartbeat.tick() => return Some(many::heartbeat(self.cursors())),
+                _ = self.heartbeat.tick() => return Some(self.beat()),
             }
         }
     }
@@ -129,7 +137,7 @@ impl Viewer {
     async fn take(&mut self, at: usize, follower: Follower, delivery: Delivery) -> Option<()> {
         match delivery {
             Delivery::Events(slice) => {
-                self.part = Some(Part { at, slice, from: 0 });
+                self.choose(at, &slice);
                 self.read_on(at, follower);
             }
             Delivery::Gap(gap) => {
@@ -138,6 +146,11 @@ impl Viewer {
             }
             Delivery::End { last } => {
                 let event_type = type_of(&self.hub, follower.run(), last).await?;
+                if self.has_passed {
+                    // So that a reader that comes back is known to have it all.
+                    let passed = self.beat();
+                    self.frames.push_back(passed);
+                }
                 let frame = self.end(at, Ended::Run { last, event_type });
                 self.frames.push_back(frame);
             }
@@ -158,25 +171,42 @@ impl Viewer {
         many::end(&viewed.run, viewed.ended.insert(ended))
     }
 
+    /// Says that the connection is open, and how far its runs are, if the reader cannot know that.
+    fn beat(&mut self) -> Bytes {
+        if std::mem::take(&mut self.has_passed) {
+            return many::passed(self.cursors());
+        }
+        Bytes::from_static(sse::HEARTBEAT)
+    }
+
+    fn choose(&mut self, at: usize, slice: &Slice) {
+        let end = Cursor::new(slice.epoch(), slice.last());
+        let events = self.view.of(slice.records());
+        self.has_passed |= events.last().is_none_or(|newest| newest.offset < end.after);
+        if events.is_empty() {
+            self.runs[at].cursor = end;
+        } else {
+            self.part = Some(Part { at, events: events.into_iter(), end });
+        }
+    }
+
     /// Writes events up to a bound, and keeps the rest.
-    fn send(&mut self, part: Part) -> Bytes {
-        let Part { at, slice, from } = part;
+    fn send(&mut self, mut part: Part) -> Bytes {
+        let Part { at, end, .. } = part;
         let id = Id::around(self.cursors(), at);
         let viewed = &mut self.runs[at];
         let mut out = Vec::new();
-        let mut sent = from;
-        for record in &slice.records()[from..] {
-            let payload = Payload::from_stored(record.payload.clone());
-            let place = (slice.epoch(), record.offset);
-            many::write_event(&id, &viewed.run, place, &payload, self.is_named, &mut out);
-            viewed.cursor = Cursor::new(slice.epoch(), record.offset);
-            sent += 1;
+        for event in part.events.by_ref() {
+            many::write_event(&id, &viewed.run, end.epoch, &event, self.is_named, &mut out);
+            viewed.cursor = Cursor::new(end.epoch, event.offset);
             if out.len() >= PART_BYTES_MAX {
                 break;
             }
         }
-        if sent < slice.records().len() {
-            self.part = Some(Part { at, slice, from: sent });
+        if part.events.len() > 0 {
+            self.part = Some(part);
+        } else {
+            viewed.cursor = end;
         }
         out.into()
     }
