@@ -9,7 +9,7 @@ BENCH ?=
 STRESS ?= --seconds 600
 FUZZ ?= 60
 
-.PHONY: help run test check bench stress fuzz build ui tools browser
+.PHONY: help run test check bench stress fuzz build install ui tools browser
 
 help: ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ fuzz: ## Try everything that reads bytes with hostile ones, FUZZ=60 seconds each
 
 build: ui ## Build the binary with the web UI in it: target/debug/runcast
 	$(CARGO) build --locked -p runcast
+
+install: ui ## Build the release binary and put it into Cargo's bin folder
+	$(CARGO) install --locked --path runcast
 
 ui: node_modules/.package-lock.json ## Build the web UI
 	npm run build

@@ -9,8 +9,8 @@ mod memory;
 mod stream;
 
 pub use contract::{
-    Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Log, LogHealth, Page,
-    ProducerStamp, ReadError, ReadLimit, Record, StreamStat,
+    Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Log, LogHealth,
+    NewEvents, Page, ProducerStamp, ReadError, ReadLimit, Record, StreamStat,
 };
 pub use embedded::disk;
 pub use embedded::{

@@ -166,7 +166,8 @@ impl Index {
 
     pub(crate) fn list(&self, after: Option<&RunId>, limit: usize) -> Vec<(RunId, StreamStat)> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let names = self.names.range::<RunId, _>((start, Bound::Unbounded)).take(limit);
+        let names = self.names.range::<RunId, _>((start, Bound::Unbounded));
+        let names = names.filter(|run| !run.is_feed()).take(limit);
         let stats = names.filter_map(|run| {
             let entry = self.entries.get(run)?;
             Some((run.clone(), entry.stream.stat()))
