@@ -7,7 +7,7 @@ use runcast_event::{Epoch, Offset};
 use runcast_log::Record;
 
 /// A wire form that followers share. The hub keeps the bytes and does not know what is in them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
     /// Server-sent events without names.
     Sse,

@@ -36,6 +36,9 @@ mod socket;
 
 pub(crate) use append::Target;
 
+pub(crate) use follow::FollowRequest;
+pub(crate) use parameters::Representation;
+
 /// What every call works with.
 pub(crate) struct Services {
     pub(crate) hub: Hub,

@@ -20,6 +20,8 @@ pub struct HttpConfig {
     pub allowed_hosts: Vec<String>,
     /// After how much silence a follower gets a comment, so that proxies keep the connection.
     pub heartbeat: Duration,
+    /// Threads that serve those who follow runs.
+    pub plane_shards: usize,
     /// How long connections may take to finish when the server stops.
     pub drain: Duration,
     /// Everything that is bounded.
@@ -62,6 +64,7 @@ impl Default for HttpConfig {
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
             heartbeat: Duration::from_secs(15),
+            plane_shards: std::thread::available_parallelism().map_or(1, usize::from),
             drain: Duration::from_secs(5),
             limits: Limits::default(),
         }
@@ -77,7 +80,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(120),
             body_idle_timeout: Duration::from_secs(30),
-            write_stall_timeout: Duration::from_secs(60),
+            write_stall_timeout: Duration::from_secs(30),
             pong_timeout: Duration::from_secs(30),
             reconnect_spread: Duration::from_secs(5),
             scan_events_max: 100_000,

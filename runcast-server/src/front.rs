@@ -33,6 +33,10 @@ impl FrontDoor {
         Self { handover, ..self }
     }
 
+    pub(crate) fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
     async fn answer(self, request: Request<Incoming>) -> Response {
         let mut request = request.map(Body::new);
         let page = match self.guard.admit(&request) {

@@ -144,6 +144,10 @@ impl Problem {
         self.0.code
     }
 
+    pub(crate) fn status(&self) -> StatusCode {
+        self.0.code.status()
+    }
+
     pub(crate) fn parameter(name: &str, detail: impl std::fmt::Display) -> Self {
         Self::new(Code::InvalidParameter, format!("{name} {detail}")).with("parameter", name)
     }
