@@ -34,9 +34,12 @@ mod operation;
 mod pages;
 mod parameters;
 mod runs;
+mod socket;
 mod streams;
 
-pub(crate) use parameters::Query;
+pub(crate) use append::Target;
+pub(crate) use follow::FollowRequest;
+pub(crate) use parameters::{Query, Representation};
 
 /// What every call works with.
 pub(crate) struct Services {
@@ -55,6 +58,7 @@ fn calls() -> OpenApiRouter<Shared> {
         .routes(routes!(create::create, runs::list))
         .routes(routes!(runs::show, runs::delete))
         .routes(routes!(append::append, events::read))
+        .routes(routes!(socket::open))
         .routes(routes!(streams::follow))
         .routes(routes!(feed::read))
         .routes(routes!(operation::healthz))

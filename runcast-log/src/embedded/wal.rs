@@ -63,6 +63,8 @@
 //! group proves it. Where later groups exist and do not prove it, durability was relaxed and the
 //! machine crashed: they are cut off too, and a new epoch begins.
 
+#[cfg(test)]
+mod fuzz;
 pub(crate) mod group;
 pub(crate) mod header;
 pub(crate) mod record;

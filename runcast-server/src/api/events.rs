@@ -5,6 +5,7 @@ use axum::response::Response;
 use runcast_event::FILTER_FIELDS;
 
 use super::description::{PageBody, ProblemBody};
+use super::follow::FollowRequest;
 use super::parameters::{Query, Representation, RunPath, cursor};
 use super::{Shared, follow, pages};
 use crate::problem::Problem;
@@ -49,7 +50,10 @@ pub(super) async fn read(
 ) -> Result<Response, Problem> {
     let representation = Representation::of(request.headers())?;
     let known: &[&str] = match representation {
-        Representation::Live => &["after", "coalesce", "named"],
+        Representation::Live => {
+            let request = FollowRequest::parse(run, request.uri(), request.headers())?;
+            return follow::live(&services, request).await;
+        }
         Representation::Page => &["after", "coalesce", "limit", "wait", "contains"],
         Representation::Lines => &["after", "coalesce"],
     };
@@ -57,11 +61,7 @@ pub(super) async fn read(
     let view = query.view()?;
     let cursor = cursor(request.headers(), &query)?;
     match representation {
-        Representation::Live => {
-            let is_named = query.switch("named")?.unwrap_or(false);
-            follow::live(&services, run, cursor, view, is_named).await
-        }
-        Representation::Page => pages::page(&services, run, cursor, view, &query).await,
         Representation::Lines => pages::lines(&services, run, cursor, view).await,
+        _ => pages::page(&services, run, cursor, view, &query).await,
     }
 }

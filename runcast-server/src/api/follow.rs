@@ -4,29 +4,45 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::stream;
-use runcast_event::{Cursor, Offset, Payload, RunId};
+use runcast_event::{Cursor, FILTER_FIELDS, Offset, Payload, RunId};
 use runcast_hub::{Delivery, Follower, Format, Hub, Slice};
 use runcast_log::{ReadLimit, StreamStat};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::Services;
+use super::parameters::{Query, cursor};
 use crate::accept::{Phase, PhaseWatch};
 use crate::problem::Problem;
-use crate::transport::sse;
-use crate::transport::view::View;
+use crate::transport::sse::{self, Shape};
+
+/// What a reader asks that wants to follow a run live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FollowRequest {
+    pub(crate) run: RunId,
+    /// None if it does not say: from the first event on.
+    pub(crate) cursor: Option<Cursor>,
+    pub(crate) shape: Shape,
+}
+
+impl FollowRequest {
+    pub(crate) fn parse(run: RunId, uri: &Uri, headers: &HeaderMap) -> Result<Self, Problem> {
+        let known = ["after", "coalesce", "named"];
+        let query = Query::parse(uri.query(), &known, &FILTER_FIELDS)?;
+        let view = query.view()?;
+        let cursor = cursor(headers, &query)?;
+        let is_named = query.switch("named")?.unwrap_or(false);
+        let format = if is_named { Format::SseNamed } else { Format::Sse };
+        Ok(Self { run, cursor, shape: Shape { view, format } })
+    }
+}
 
 /// Answers with the run's events from the cursor on, and those to come.
-pub(super) async fn live(
-    services: &Services,
-    run: RunId,
-    cursor: Option<Cursor>,
-    view: View,
-    is_named: bool,
-) -> Result<Response, Problem> {
+pub(super) async fn live(services: &Services, request: FollowRequest) -> Result<Response, Problem> {
+    let FollowRequest { run, cursor, shape } = request;
     if let Some(cursor) = cursor
         && let Some(stat) = services.hub.stat(&run).await?
         && has_seen_all(cursor, &stat)
@@ -38,8 +54,7 @@ pub(super) async fn live(
         hub: services.hub.clone(),
         told: follower.cursor(),
         follower,
-        view,
-        format: if is_named { Format::SseNamed } else { Format::Sse },
+        shape,
         terminal: None,
         heartbeat: heartbeat(services.heartbeat),
         phase: services.phase.clone(),
@@ -75,8 +90,7 @@ struct Viewer {
     follower: Follower,
     /// The cursor that the reader has been told.
     told: Cursor,
-    view: View,
-    format: Format,
+    shape: Shape,
     /// The type of the event that ended the run, once it was sent.
     terminal: Option<String>,
     heartbeat: Interval,
@@ -105,7 +119,10 @@ impl Viewer {
             let delivery = tokio::select! {
                 biased;
                 // Not the run's end: the viewer comes back and goes on.
-                () = self.phase.reached(Phase::Draining) => return None,
+                () = self.phase.reached(Phase::Draining) => {
+                    self.next = Next::Nothing;
+                    return Some(sse::retry(crate::plane::retry_ms()));
+                }
                 delivery = self.follower.next() => delivery,
                 _ = self.heartbeat.tick() => return Some(self.heartbeat_frame()),
             };
@@ -163,8 +180,8 @@ impl Viewer {
                 self.terminal = Some(event_type.to_owned());
             }
         }
-        let frames = sse::events(slice, &self.view, self.format);
-        if self.view.is_plain() {
+        let frames = sse::events(slice, &self.shape);
+        if self.shape.view.is_plain() {
             self.told = self.follower.cursor();
         }
         frames

@@ -4,12 +4,13 @@ use bytes::Bytes;
 use runcast_event::Merged;
 use runcast_hub::{Format, Slice};
 
+use super::sse::Shape;
 use super::sse::write_event;
 use super::view::View;
 
 /// The frames of all entries, made once for all readers of the same format.
 pub(crate) fn entries(slice: &Slice, format: Format) -> Bytes {
-    super::sse::events(slice, &View::default(), format)
+    super::sse::events(slice, &Shape { view: View::default(), format })
 }
 
 /// The frames of these entries of the slice.

@@ -8,6 +8,7 @@ use std::io::Write as _;
 use bytes::Bytes;
 use runcast_event::{Cursor, Epoch, Merged, Offset, Payload};
 use runcast_hub::{Format, Gap, Slice};
+use runcast_log::Record;
 
 use super::page::write_gap;
 use super::view::View;
@@ -20,23 +21,52 @@ pub(crate) const HEARTBEAT: &[u8] = b":\n\n";
 /// Says that the run was deleted.
 pub(crate) const DELETED: &[u8] = b"event: deleted\ndata: {}\n\n";
 
+/// What decides a reader's bytes: readers of one shape get the same of the same events.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Shape {
+    pub(crate) view: View,
+    pub(crate) format: Format,
+}
+
 /// The frames of events, made once for all readers of the same format. Empty when a reader of this
-/// view gets none of them.
-pub(crate) fn events(slice: &Slice, view: &View, format: Format) -> Bytes {
-    if view.is_plain() {
-        return slice.encoded(format, |epoch, records, out| {
-            for record in records {
-                let payload = Payload::from_stored(record.payload.clone());
-                let event = Merged { offset: record.offset, count: 1, payload };
-                write_event(epoch, &event, format, out);
-            }
-        });
+/// shape gets none of them.
+pub(crate) fn events(slice: &Slice, shape: &Shape) -> Bytes {
+    if !shape.view.is_plain() {
+        return page(slice.epoch(), slice.records(), shape);
     }
-    let mut out = Vec::new();
-    for event in view.of(slice.records()) {
-        write_event(slice.epoch(), &event, format, &mut out);
+    slice.encoded(shape.format, |epoch, records, out| {
+        write_plain(epoch, records, shape.format, out);
+    })
+}
+
+/// The frames of events that follow on each other in one stream.
+pub(crate) fn page(epoch: Epoch, records: &[Record], shape: &Shape) -> Bytes {
+    /// What a frame has beside its payload: `id`, `data`, the offset, line ends; about.
+    const FRAME_BYTES: usize = 64;
+    if !shape.view.is_plain() {
+        let mut out = Vec::new();
+        for event in shape.view.of(records) {
+            write_event(epoch, &event, shape.format, &mut out);
+        }
+        return out.into();
     }
+    let payloads: usize = records.iter().map(|record| record.payload.len()).sum();
+    let mut out = Vec::with_capacity(payloads + records.len() * FRAME_BYTES);
+    write_plain(epoch, records, shape.format, &mut out);
     out.into()
+}
+
+fn write_plain(epoch: Epoch, records: &[Record], format: Format, out: &mut Vec<u8>) {
+    for record in records {
+        let payload = Payload::from_stored(record.payload.clone());
+        let event = Merged { offset: record.offset, count: 1, payload };
+        write_event(epoch, &event, format, out);
+    }
+}
+
+/// Tells a reader after how many milliseconds to come back.
+pub(crate) fn retry(after_ms: u64) -> Bytes {
+    format!("retry: {after_ms}\n\n").into()
 }
 
 /// Moves a reader's cursor past events that it did not choose, and says that the stream is open. A
