@@ -7,7 +7,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::Limits;
@@ -21,6 +22,19 @@ mod split;
 
 /// How long to wait after the system refused a connection, which it does for want of files.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// After how much silence a peer is asked whether it is still there.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+/// How long it has for each answer.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Sets a listener up; its connections take over what it is set to.
+pub(crate) fn prepare(listener: &TcpSocket) -> io::Result<()> {
+    listener.set_nodelay(true)?;
+    let keepalive =
+        TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_INTERVAL);
+    SockRef::from(listener).set_tcp_keepalive(&keepalive)
+}
 
 /// What the server is about to do, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,5 +100,22 @@ impl Acceptor {
         let seat = seats.acquire_owned().await.expect("the seats are never closed");
         let (stream, _) = listener.accept().await?;
         Ok((stream, seat))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_takes_over_what_its_listener_is_set_to() {
+        let socket = TcpSocket::new_v4().unwrap();
+        prepare(&socket).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(8).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        assert!(stream.nodelay().unwrap());
+        assert!(SockRef::from(&stream).keepalive().unwrap());
     }
 }

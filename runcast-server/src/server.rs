@@ -9,7 +9,7 @@ use runcast_hub::Hub;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Semaphore, watch};
 
-use crate::accept::{Acceptor, Phase, PhaseWatch};
+use crate::accept::{self, Acceptor, Phase, PhaseWatch};
 use crate::api::{self, Services};
 use crate::config::HttpConfig;
 use crate::front::FrontDoor;
@@ -62,6 +62,7 @@ fn open_listener(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // So that a server that was killed can be started again at once.
     socket.set_reuseaddr(true)?;
+    accept::prepare(&socket)?;
     socket.bind(address)?;
     socket.listen(BACKLOG_MAX)
 }

@@ -7,21 +7,17 @@ use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::head::{self, HEADERS_MAX, HeadError};
 use super::socket::Socket;
 use super::split::{self, Way};
-use super::{Acceptor, Phase};
+use super::{Acceptor, KEEPALIVE_AFTER, Phase};
 use crate::plane::Newcomer;
 use crate::problem::{Code, Problem};
 
-/// After how much silence a peer is asked whether it is still there.
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
-/// How long it has for each answer.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// How long an HTTP/2 peer may take to answer a ping.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Requests at once on one HTTP/2 connection.
@@ -33,10 +29,6 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 pub(super) async fn serve(acceptor: &Acceptor, stream: TcpStream, seat: OwnedSemaphorePermit) {
-    if let Err(error) = prepare(&stream) {
-        tracing::debug!(%error, "a connection was gone at once");
-        return;
-    }
     let mut phase = acceptor.phase.clone();
     let limits = &acceptor.limits;
     let first_head =
@@ -77,13 +69,6 @@ pub(super) async fn serve(acceptor: &Acceptor, stream: TcpStream, seat: OwnedSem
             close(acceptor, &stream).await;
         }
     }
-}
-
-fn prepare(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let keepalive =
-        TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_INTERVAL);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
 fn head_too_slow(timeout: Duration) -> Problem {

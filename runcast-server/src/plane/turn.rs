@@ -49,8 +49,8 @@ impl Shard {
     pub(super) fn on_socket(&mut self, event: &Event) {
         let at = event.token().0;
         let Some(viewer) = self.viewers.get_mut(at) else { return };
-        let may_read = event.is_readable() || event.is_read_closed() || event.is_error();
-        if may_read && !viewer.discard() {
+        let is_gone = event.is_read_closed() || event.is_error();
+        if is_gone || (event.is_readable() && !viewer.discard()) {
             self.let_go(at);
             return;
         }
