@@ -87,6 +87,9 @@ fn check_plain(head: &[u8], headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use runcast_hub::Format;
 

@@ -22,4 +22,6 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 const CONTROL_BYTES_MAX: usize = 125;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;
