@@ -134,6 +134,7 @@ impl Follower {
         match self.seat.tail.look(next, self.deletions) {
             Look::Events(slice) => Some(Delivery::Events(self.advance(slice))),
             Look::InLog => {
+                self.seat.falls_behind(next);
                 self.reading = Reading::CatchingUp { next };
                 None
             }
@@ -163,7 +164,7 @@ impl Follower {
                 None
             }
             Ok(page) => {
-                let batch = Batch::new(page.stat.epoch, page.records);
+                let batch = Batch::read(page.stat.epoch, page.records);
                 let slice = Slice::from_offset(batch, next);
                 Some(Delivery::Events(self.advance(slice)))
             }

@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use runcast_event::{Cursor, Epoch, Offset, RunId};
 use runcast_log::{
-    Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Log, LogHealth, Page,
-    ReadError, ReadLimit, StreamStat,
+    Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Log, LogHealth,
+    LogStats, Page, ReadError, ReadLimit, StreamStat,
 };
 
 use crate::changes::{ChangedRuns, Changes};
 use crate::follower::Follower;
 use crate::resume::{Resume, resume};
+use crate::stats::{AppendBegun, Counts, HubStats};
 use crate::tail::{Tail, TailBudget, TailWaker};
 use crate::watch::{Position, Watch};
 
@@ -78,6 +79,7 @@ struct Fanout {
     budget: Arc<TailBudget>,
     followers: AtomicUsize,
     changes: RwLock<Vec<std::sync::Weak<ChangedRuns>>>,
+    counts: Counts,
 }
 
 impl Fanout {
@@ -128,6 +130,7 @@ impl HubBuilder {
             }),
             followers: AtomicUsize::new(0),
             changes: RwLock::default(),
+            counts: Counts::default(),
         });
         Self { config, fanout }
     }
@@ -169,7 +172,10 @@ impl Hub {
     /// # Errors
     /// As [`Log::append`].
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        self.log.append(append).await
+        let begun = AppendBegun::now(&append);
+        let answer = self.log.append(append).await;
+        self.fanout.counts.appended(&begun, &answer);
+        answer
     }
 
     /// Reads a page; see [`Log::read`].
@@ -222,6 +228,25 @@ impl Hub {
     /// Ends the log; see [`Log::shut_down`].
     pub async fn shut_down(&self) {
         self.log.shut_down().await;
+    }
+
+    /// How large the log is and how it has been doing; see [`Log::measure`].
+    #[must_use]
+    pub fn measure_log(&self) -> LogStats {
+        self.log.measure()
+    }
+
+    /// What there is now, and what has been done since the start.
+    #[must_use]
+    pub fn measure(&self) -> HubStats {
+        let fanout = &*self.fanout;
+        let tails = |shard: &Shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len();
+        HubStats {
+            followers: self.followers() as u64,
+            tails: fanout.shards.iter().map(tails).sum::<usize>() as u64,
+            tails_bytes: fanout.budget.total_bytes.load(Ordering::Relaxed) as u64,
+            ..fanout.counts.stats()
+        }
     }
 
     /// Followers at this moment.
@@ -325,6 +350,13 @@ pub(crate) struct Seat {
     pub(crate) hub: Hub,
     pub(crate) run: RunId,
     pub(crate) tail: Arc<Tail>,
+}
+
+impl Seat {
+    /// Counts that a reader who wants the event at `next` begins to read the log.
+    pub(crate) fn falls_behind(&self, next: Offset) {
+        self.hub.fanout.counts.falls_behind(self.tail.behind(next));
+    }
 }
 
 impl Drop for Seat {

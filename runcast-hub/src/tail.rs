@@ -82,6 +82,11 @@ impl Tail {
         self.state().deletions
     }
 
+    /// How many events the event at `next` and those behind it are.
+    pub(crate) fn behind(&self, next: Offset) -> u64 {
+        (self.state().last.get() + 1).saturating_sub(next.get())
+    }
+
     /// Takes in how the log stood after the tail was made. False when the stream was deleted since
     /// `deletions` was read, so that `stat` may be of another incarnation.
     pub(crate) fn catch_up_with(&self, stat: &StreamStat, deletions: u64) -> bool {
@@ -99,7 +104,7 @@ impl Tail {
     /// Takes in a commit: the stream's next events.
     pub(crate) fn push(&self, records: Vec<Record>, stat: &StreamStat) {
         let budget = &self.budget;
-        let batch = Batch::new(stat.epoch, records);
+        let batch = Batch::committed(stat.epoch, records);
         let mut state = self.state();
         state.last = batch.last();
         state.closed = stat.closed;

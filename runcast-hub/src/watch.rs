@@ -54,6 +54,12 @@ impl Watch {
     pub fn look(&self, next: Offset, deletions: u64) -> Look {
         self.seat.tail.look(next, deletions)
     }
+
+    /// Counts that a reader who wants the event at `next` begins to read the log: once for each
+    /// time, not for each page.
+    pub fn falls_behind(&self, next: Offset) {
+        self.seat.falls_behind(next);
+    }
 }
 
 impl Drop for Watch {

@@ -10,6 +10,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use runcast_event::{Epoch, Offset, ProducerId, RunId};
 
+use crate::stats::LogStats;
+
 /// Keeps streams. Shared by everything that reads or appends.
 #[async_trait]
 pub trait Log: Send + Sync + 'static {
@@ -46,6 +48,11 @@ pub trait Log: Send + Sync + 'static {
 
     /// Whether appends are accepted now.
     fn health(&self) -> LogHealth;
+
+    /// How large it is and how it has been doing. Cheap enough to be asked every second.
+    fn measure(&self) -> LogStats {
+        LogStats::default()
+    }
 
     /// Finishes what is under way, makes it durable and lets go of the data. Later appends are
     /// answered [`AppendError::Unavailable`].

@@ -15,6 +15,7 @@ use crate::contract::{
     Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Log, LogHealth, Page,
     ReadError, ReadLimit, Record, StreamStat,
 };
+use crate::stats::LogStats;
 use crate::stream::{self, Phase, Placement, Plan, Rules, Stream};
 
 /// The most producers that a stream remembers.
@@ -166,6 +167,17 @@ impl Log for MemoryLog {
             Some(_) => LogHealth::Healthy,
             None => LogHealth::Failed { reason: SHUT_DOWN.to_owned() },
         }
+    }
+
+    fn measure(&self) -> LogStats {
+        let streams = self.streams();
+        let alive = streams.values().filter(|kept| kept.stream.phase != Phase::Deleted);
+        let (mut count, mut events) = (0, 0);
+        for kept in alive {
+            count += 1;
+            events += kept.events.len() as u64;
+        }
+        LogStats { streams: count, events, ..LogStats::default() }
     }
 
     async fn shut_down(&self) {

@@ -274,3 +274,57 @@ async fn places_are_shared_by_followers_and_other_readers() {
     assert!(hub.admit().is_ok());
     assert_eq!(hub.followers(), 0);
 }
+
+#[tokio::test]
+async fn what_is_appended_is_counted_and_what_is_refused_is_not() {
+    let hub = hub_with(HubConfig::default());
+    let stamp = runcast_log::ProducerStamp {
+        id: runcast_event::ProducerId::new("p").unwrap(),
+        epoch: 0,
+        sequence: 0,
+    };
+    let stamped = Append { producer: Some(stamp), ..batch("r", 3, false) };
+    hub.append(stamped.clone()).await.unwrap();
+    hub.append(Append { close: true, ..stamped }).await.unwrap();
+    hub.append(batch("r", 1, true)).await.unwrap();
+    hub.append(batch("r", 1, false)).await.unwrap_err();
+    let stats = hub.measure();
+    assert_eq!((stats.append_batches, stats.append_events, stats.append_duplicates), (3, 4, 3));
+    assert_eq!(stats.append_bytes, 7 * "event 0".len() as u64);
+    assert_eq!(stats.append_ns.count(), 3);
+    assert_eq!((hub.measure_log().streams, hub.measure_log().events), (1, 4));
+}
+
+#[tokio::test]
+async fn a_catch_up_is_counted_once_with_how_far_it_has_to_go() {
+    let hub = hub_with(HubConfig { page_events_max: 2, ..HubConfig::default() });
+    hub.append(batch("r", 9, false)).await.unwrap();
+    let mut follower = hub.follow(&run("r"), Cursor::START).await.unwrap();
+    for _ in 0..5 {
+        assert_eq!(events(next(&mut follower).await).committed_at(), None);
+    }
+    hub.append(batch("r", 1, true)).await.unwrap();
+    assert!(events(next(&mut follower).await).committed_at().is_some());
+    let stats = hub.measure();
+    assert_eq!((stats.catch_up_events.count(), stats.catch_up_events.sum), (1, 9));
+    assert_eq!((stats.followers, stats.tails), (1, 1));
+    assert!(stats.tails_bytes > 0);
+    drop(follower);
+    assert_eq!(
+        (hub.measure().followers, hub.measure().tails, hub.measure().tails_bytes),
+        (0, 0, 0)
+    );
+}
+
+#[test]
+fn a_backlog_is_what_its_reader_has_not_taken() {
+    let hub = hub_with(HubConfig::default());
+    let changes = hub.changes();
+    let backlog = changes.backlog();
+    for name in ["a", "b", "a"] {
+        changes.0.add(&run(name));
+    }
+    assert_eq!(backlog.runs(), 2);
+    drop(changes);
+    assert_eq!(backlog.runs(), 0);
+}

@@ -7,12 +7,14 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use tokio::sync::watch;
 
 use crate::contract::{AppendError, CommitObserver, LogHealth};
+use crate::distribution::Distribution;
 use crate::embedded::directory;
 use crate::embedded::disk::{Disk, DiskFile};
 use crate::embedded::index::Index;
@@ -31,6 +33,31 @@ pub(crate) struct Shared {
     pub(crate) health: Mutex<LogHealth>,
     /// True once the writer has let go of the data.
     pub(crate) ended: watch::Sender<bool>,
+    pub(crate) counts: Counts,
+}
+
+/// What the writer counts as it goes.
+pub(crate) struct Counts {
+    /// Bytes of all files.
+    pub(crate) disk_bytes: AtomicU64,
+    /// Changes in each group.
+    pub(crate) group_changes: Distribution,
+    /// How long each sync took.
+    pub(crate) syncs: Distribution,
+}
+
+impl Counts {
+    pub(crate) fn new(disk_bytes: u64) -> Self {
+        Self {
+            disk_bytes: AtomicU64::new(disk_bytes),
+            group_changes: Distribution::of_counts(),
+            syncs: Distribution::of_times(),
+        }
+    }
+
+    fn grew(&self, bytes: u64) {
+        self.disk_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
 }
 
 impl Shared {
@@ -139,6 +166,7 @@ impl Writer {
         match self.write_group(pending.must_sync) {
             Ok(start) => {
                 self.publish(pending.touched, start);
+                self.shared.counts.group_changes.add(pending.changes.len() as u64, 1);
                 self.observer.committed(pending.changes);
                 pending.answers.into_iter().for_each(|answer| answer.give());
             }
@@ -186,6 +214,7 @@ impl Writer {
             self.tail.cut();
             return Err(error);
         }
+        self.shared.counts.grew(length);
         if self.refused != Refused::No {
             self.refused = Refused::No;
             self.shared.set_health(LogHealth::Healthy);
@@ -219,6 +248,7 @@ impl Writer {
                 self.tail.file = file;
                 self.tail.header = header;
                 self.tail.length = header::LENGTH as u64;
+                self.shared.counts.grew(header::LENGTH as u64);
                 Ok(())
             }
             Err(error) => Err(self.refuse("begin the file after", &error)),
@@ -230,7 +260,10 @@ impl Writer {
         if self.tail.unsynced_since.is_none() {
             return Ok(());
         }
-        match self.tail.file.sync() {
+        let began = Instant::now();
+        let synced = self.tail.file.sync();
+        self.shared.counts.syncs.add_time(began.elapsed());
+        match synced {
             Ok(()) => {
                 self.tail.unsynced_since = None;
                 self.tail.synced_group = self.tail.next_group - 1;
