@@ -12,10 +12,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::Limits;
 use crate::front::FrontDoor;
+use crate::metrics::Metrics;
 
 mod connection;
 mod head;
 mod socket;
+mod wire;
+
+pub(crate) use wire::{FollowedWire, Wire};
 
 /// How long to wait after the system refused a connection, which it does for want of files.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -48,6 +52,7 @@ pub(crate) struct Acceptor {
     pub(crate) limits: Limits,
     pub(crate) front: FrontDoor,
     pub(crate) phase: PhaseWatch,
+    pub(crate) metrics: Arc<Metrics>,
     /// One for each connection that there may be.
     pub(crate) seats: Arc<Semaphore>,
 }

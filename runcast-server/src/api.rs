@@ -17,6 +17,7 @@ use utoipa_axum::routes;
 
 use crate::accept::PhaseWatch;
 use crate::config::Limits;
+use crate::metrics::{Exposition, Metrics};
 use crate::problem::{Code, Problem};
 use crate::projection::Projection;
 use crate::ui;
@@ -37,6 +38,8 @@ mod runs;
 pub(crate) struct Services {
     pub(crate) hub: Hub,
     pub(crate) projection: Projection,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) exposition: Exposition,
     pub(crate) limits: Limits,
     pub(crate) heartbeat: Duration,
     pub(crate) phase: PhaseWatch,
@@ -52,6 +55,7 @@ fn calls() -> OpenApiRouter<Shared> {
         .routes(routes!(append::append, events::read))
         .routes(routes!(operation::healthz))
         .routes(routes!(operation::readyz))
+        .routes(routes!(operation::metrics))
         .routes(routes!(operation::openapi))
 }
 

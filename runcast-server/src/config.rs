@@ -43,7 +43,8 @@ pub struct Limits {
     /// How long the body of a request may stand still. Between the lines of an NDJSON request
     /// there is no limit: a producer may be silent.
     pub body_idle_timeout: Duration,
-    /// How long a client may take nothing while there is something to send to it.
+    /// How long a client may take nothing while there is something to send to it. Then it is
+    /// disconnected; a follower can resume.
     pub write_stall_timeout: Duration,
     /// Events looked at for one `contains=` request.
     pub scan_events_max: usize,
@@ -73,7 +74,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(120),
             body_idle_timeout: Duration::from_secs(30),
-            write_stall_timeout: Duration::from_secs(60),
+            write_stall_timeout: Duration::from_secs(30),
             scan_events_max: 100_000,
             state_wait: Duration::from_secs(5),
         }

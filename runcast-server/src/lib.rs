@@ -11,6 +11,7 @@ mod api;
 mod config;
 mod front;
 mod guard;
+mod metrics;
 mod problem;
 mod projection;
 mod server;

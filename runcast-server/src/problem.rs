@@ -25,11 +25,10 @@ macro_rules! codes {
 
         impl Code {
             /// Every code, in the order of the documentation.
-            #[cfg(test)]
-            const ALL: &[Self] = &[$(Self::$name,)*];
+            pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
 
             /// The code as it is written in an answer.
-            const fn as_str(self) -> &'static str {
+            pub(crate) const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
             }
 
@@ -132,7 +131,6 @@ impl Problem {
         self
     }
 
-    #[cfg(test)]
     pub(crate) fn code(&self) -> Code {
         self.0.code
     }

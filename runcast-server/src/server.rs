@@ -14,6 +14,7 @@ use crate::api::{self, Services};
 use crate::config::HttpConfig;
 use crate::front::FrontDoor;
 use crate::guard::Guard;
+use crate::metrics::{Exposition, Metrics};
 use crate::projection::Projection;
 
 /// Why a server cannot listen.
@@ -105,9 +106,13 @@ impl Server {
         let (sender, receiver) = watch::channel(Phase::Serving);
         let phase = PhaseWatch(receiver);
         let HttpConfig { heartbeat, drain, limits, .. } = self.config.clone();
+        let metrics = Metrics::new();
+        let projection = Projection::start(self.hub.clone(), limits.state_wait);
         let services = Services {
             hub: self.hub.clone(),
-            projection: Projection::start(self.hub.clone(), limits.state_wait),
+            exposition: Exposition::new(Arc::clone(&metrics), self.hub.clone(), projection.clone()),
+            metrics: Arc::clone(&metrics),
+            projection,
             limits: limits.clone(),
             heartbeat,
             phase: phase.clone(),
@@ -118,6 +123,7 @@ impl Server {
             front: FrontDoor::new(Guard::new(&self.config), api::router(services)),
             limits,
             phase,
+            metrics,
             seats: Arc::clone(&seats),
         });
         tracing::info!(address = %self.local_addr(), "listening");

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use super::head::{self, HEADERS_MAX, HeadError};
 use super::socket::Socket;
-use super::{Acceptor, Phase};
+use super::{Acceptor, Phase, Wire};
 use crate::problem::{Code, Problem};
 
 /// After how much silence a peer is asked whether it is still there.
@@ -108,8 +108,9 @@ async fn speak_http(acceptor: &Acceptor, stream: Arc<TcpStream>, read_before: by
         .keep_alive_timeout(PING_TIMEOUT)
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX));
-    let io = TokioIo::new(Socket::new(stream, read_before, limits.write_stall_timeout));
-    let connection = builder.serve_connection(io, acceptor.front.clone());
+    let wire = Wire::new(&acceptor.metrics);
+    let socket = Socket::new(stream, read_before, limits.write_stall_timeout, Arc::clone(&wire));
+    let connection = builder.serve_connection(TokioIo::new(socket), acceptor.front.on(wire));
     tokio::pin!(connection);
     let mut phase = acceptor.phase.clone();
     let ended = tokio::select! {

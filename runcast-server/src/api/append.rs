@@ -13,7 +13,7 @@ use super::body::{BodyReader, read_whole};
 use super::description::{AppendedBody, EventBody, ProblemBody};
 use super::intake;
 use super::parameters::{MediaType, Query, RunPath, header_text};
-use super::{Shared, json};
+use super::{Services, Shared, json};
 use crate::problem::{Place, Problem};
 use crate::transport::answer;
 
@@ -145,15 +145,24 @@ fn title_of(name: &HeaderName) -> &'static str {
 )]
 pub(super) async fn append(
     State(services): State<Shared>,
-    RunPath(run): RunPath,
+    run: Result<RunPath, Problem>,
     request: Request,
 ) -> Result<Response, Problem> {
+    services.metrics.append_requested();
+    let answer = match run {
+        Ok(RunPath(run)) => take(&services, run, request).await,
+        Err(problem) => Err(problem),
+    };
+    answer.inspect_err(|problem| services.metrics.append_refused(problem.code()))
+}
+
+async fn take(services: &Services, run: RunId, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let target = Target::parse(run, &parts)?;
     let media_type = MediaType::of(&parts.headers)?;
     if media_type == MediaType::Lines {
         let reader = BodyReader::new(body, services.limits.body_idle_timeout);
-        return intake::answer(&services, target, reader).await;
+        return intake::answer(services, target, reader).await;
     }
     let bytes = read_whole(&parts.headers, body, limits::BATCH_BYTES_MAX, &services.limits).await?;
     let refused = |error: BatchError| Problem::of_batch(&error, Place::Event);

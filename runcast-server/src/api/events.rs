@@ -39,18 +39,19 @@ pub(super) async fn read(
     RunPath(run): RunPath,
     request: Request,
 ) -> Result<Response, Problem> {
-    let representation = Representation::of(request.headers())?;
+    let (request, _) = request.into_parts();
+    let representation = Representation::of(&request.headers)?;
     let known: &[&str] = match representation {
         Representation::Live => &["after", "named"],
         Representation::Page => &["after", "limit", "wait", "contains"],
         Representation::Lines => &["after"],
     };
-    let query = Query::parse(request.uri().query(), known, &[])?;
-    let cursor = cursor(request.headers(), &query)?;
+    let query = Query::parse(request.uri.query(), known, &[])?;
+    let cursor = cursor(&request.headers, &query)?;
     match representation {
         Representation::Live => {
             let is_named = query.switch("named")?.unwrap_or(false);
-            follow::live(&services, run, cursor, is_named).await
+            follow::live(&services, run, cursor, is_named, &request).await
         }
         Representation::Page => pages::page(&services, run, cursor, &query).await,
         Representation::Lines => pages::lines(&services, run, cursor).await,

@@ -1,9 +1,11 @@
 //! Follows a run live, as server-sent events.
 
 use std::convert::Infallible;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
@@ -14,7 +16,8 @@ use runcast_log::{ReadLimit, StreamStat};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::Services;
-use crate::accept::{Phase, PhaseWatch};
+use crate::accept::{FollowedWire, Phase, PhaseWatch};
+use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::transport::sse;
 
@@ -24,6 +27,7 @@ pub(super) async fn live(
     run: RunId,
     cursor: Option<Cursor>,
     is_named: bool,
+    request: &Parts,
 ) -> Result<Response, Problem> {
     if let Some(cursor) = cursor
         && let Some(stat) = services.hub.stat(&run).await?
@@ -32,6 +36,10 @@ pub(super) async fn live(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let follower = services.hub.follow(&run, cursor.unwrap_or_default()).await?;
+    let wire = FollowedWire::begin(&services.metrics, request);
+    if cursor.is_some_and(|cursor| cursor.after > Offset::START) {
+        wire.traffic().resumed();
+    }
     let viewer = Viewer {
         hub: services.hub.clone(),
         follower,
@@ -40,6 +48,9 @@ pub(super) async fn live(
         heartbeat: heartbeat(services.heartbeat),
         phase: services.phase.clone(),
         next: Next::Opening,
+        metrics: Arc::clone(&services.metrics),
+        wire,
+        joined_at: Instant::now(),
     };
     let frames = stream::unfold(viewer, |mut viewer| async move {
         let frame = viewer.next_frame().await?;
@@ -75,6 +86,9 @@ struct Viewer {
     heartbeat: Interval,
     phase: PhaseWatch,
     next: Next,
+    metrics: Arc<Metrics>,
+    wire: FollowedWire,
+    joined_at: Instant,
 }
 
 enum Next {
@@ -103,7 +117,10 @@ impl Viewer {
         };
         match delivery {
             Delivery::Events(slice) => Some(self.events(&slice)),
-            Delivery::Gap(gap) => Some(sse::gap(&gap)),
+            Delivery::Gap(gap) => {
+                self.metrics.told_gap(gap.reason);
+                Some(sse::gap(&gap))
+            }
             Delivery::End { last } => {
                 self.next = Next::Nothing;
                 let event_type = self.terminal_type(last).await?;
@@ -128,6 +145,14 @@ impl Viewer {
                 self.terminal = Some(event_type.to_owned());
             }
         }
+        let count = slice.records().len() as u64;
+        self.wire.traffic().delivered(count, count);
+        // What was there before it joined is not late.
+        if let Some(committed_at) = slice.committed_at()
+            && committed_at >= self.joined_at
+        {
+            self.metrics.delivery_took(committed_at.elapsed(), 1);
+        }
         sse::events(slice, self.format)
     }
 
@@ -141,5 +166,15 @@ impl Viewer {
         let page = self.hub.read(self.follower.run(), before, limit).await.ok()?;
         let record = page.records.into_iter().next()?;
         Some(Payload::from_stored(record.payload).event_type().to_owned())
+    }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        if let Some(after) = self.wire.given_up_after() {
+            let (run, cursor, seconds) =
+                (self.follower.run(), self.follower.cursor(), after.as_secs_f64());
+            tracing::warn!(%run, %cursor, seconds, "a viewer took nothing and was disconnected");
+        }
     }
 }

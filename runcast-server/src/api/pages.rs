@@ -1,5 +1,6 @@
 //! Reads events in pages: one page, a page that waits, a search, or all pages one after the other.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 use super::parameters::Query;
 use super::{Services, json};
 use crate::accept::Phase;
+use crate::metrics::{Metrics, Transport};
 use crate::problem::{Code, Problem};
 use crate::transport::page::{PageWriter, write_gap_line, write_lines};
 
@@ -87,6 +89,8 @@ pub(super) async fn page(
             || !changed(services, &run, cursor, deadline).await?
         {
             let Collected { page, next, stat, .. } = found.ok_or_else(Problem::not_found)?;
+            services.metrics.of(Transport::Http).delivered(page.events() as u64, 1);
+            gap.iter().for_each(|gap| services.metrics.told_gap(gap.reason));
             return Ok(json(page.finish(next, &stat, gap.as_ref())));
         }
     }
@@ -199,6 +203,7 @@ pub(super) async fn lines(
         after: resumed.after,
         last: stat.last,
         gap: resumed.gap,
+        metrics: Arc::clone(&services.metrics),
     };
     let parts = stream::unfold(Some(export), |export| async move {
         let mut export = export?;
@@ -223,11 +228,13 @@ struct Export {
     after: Offset,
     last: Offset,
     gap: Option<Gap>,
+    metrics: Arc<Metrics>,
 }
 
 impl Export {
     async fn next_part(&mut self) -> Result<Option<Bytes>, Problem> {
         if let Some(gap) = self.gap.take() {
+            self.metrics.told_gap(gap.reason);
             let mut out = Vec::new();
             write_gap_line(&gap, &mut out);
             return Ok(Some(out.into()));
@@ -239,6 +246,7 @@ impl Export {
         page.records.retain(|record| record.offset <= self.last);
         let Some(newest) = page.records.last() else { return Ok(None) };
         self.after = newest.offset;
+        self.metrics.of(Transport::Http).delivered(page.records.len() as u64, 1);
         let mut out = Vec::with_capacity(STEP.bytes_max);
         write_lines(&page.records, &mut out);
         Ok(Some(out.into()))
