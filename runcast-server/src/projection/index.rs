@@ -151,10 +151,10 @@ impl Index {
     }
 
     pub(super) fn remove(&mut self, run: &RunId) {
-        if let Some(entry) = self.entries.remove(run) {
-            if self.order.remove(&place_of(&entry.state)) {
-                self.statuses[entry.state.status() as usize] -= 1;
-            }
+        if let Some(entry) = self.entries.remove(run)
+            && self.order.remove(&place_of(&entry.state))
+        {
+            self.statuses[entry.state.status() as usize] -= 1;
         }
     }
 

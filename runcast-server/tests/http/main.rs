@@ -9,6 +9,7 @@ mod faults;
 mod follows;
 mod guards;
 mod http2;
+mod metrics;
 mod pages;
 mod runs;
 mod stops;
