@@ -89,6 +89,8 @@ fn load(count: &AtomicU64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use runcast_run::Status;
+
     use super::*;
 
     #[test]
@@ -96,6 +98,7 @@ mod tests {
         assert!(Transport::ALL.iter().enumerate().all(|(at, value)| *value as usize == at));
         assert!(Eviction::ALL.iter().enumerate().all(|(at, value)| *value as usize == at));
         assert!(GAP_REASONS.iter().enumerate().all(|(at, value)| *value as usize == at));
+        assert!(Status::ALL.iter().enumerate().all(|(at, value)| *value as usize == at));
         assert!(Code::ALL.iter().enumerate().all(|(at, value)| *value as usize == at));
     }
 }
