@@ -7,7 +7,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 BENCH ?=
 
-.PHONY: help run test check bench build ui tools browser
+.PHONY: help run test check bench build install ui tools browser
 
 help: ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ bench: ui ## Measure the server beside a floor; BENCH="--quick fan-out" passes a
 
 build: ui ## Build the binary with the web UI in it: target/debug/runcast
 	$(CARGO) build --locked -p runcast
+
+install: ui ## Build the release binary and put it into Cargo's bin folder
+	$(CARGO) install --locked --path runcast
 
 ui: node_modules/.package-lock.json ## Build the web UI
 	npm run build

@@ -8,15 +8,17 @@ use runcast_event::{Epoch, Offset};
 use runcast_log::Record;
 
 /// A wire form that followers share. The hub keeps the bytes and does not know what is in them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
     /// Server-sent events without names.
     Sse,
     /// Server-sent events named by their type.
     SseNamed,
+    /// WebSocket messages.
+    WebSocket,
 }
 
-const FORMATS: usize = 2;
+const FORMATS: usize = 3;
 
 /// Consecutive events of one stream; at least one.
 #[derive(Debug)]

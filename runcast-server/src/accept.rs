@@ -1,7 +1,7 @@
 //! Takes connections and gives their requests to the front door.
 //!
 //! Owns the listener, how many connections there are, and how long a client may take to say what it
-//! wants and to take its answer. Never looks at what a request means.
+//! wants and to take its answer. Looks at a request only to find out who serves it.
 
 use std::io;
 use std::sync::Arc;
@@ -13,13 +13,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use crate::config::Limits;
 use crate::front::FrontDoor;
 use crate::metrics::Metrics;
+use crate::plane::Plane;
 
 mod connection;
+mod handover;
 mod head;
 mod socket;
+mod split;
 mod wire;
 
-pub(crate) use wire::{FollowedWire, Wire};
+pub(crate) use handover::Handover;
+pub(crate) use wire::{Carried, Wire};
 
 /// How long to wait after the system refused a connection, which it does for want of files.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -51,6 +55,8 @@ impl PhaseWatch {
 pub(crate) struct Acceptor {
     pub(crate) limits: Limits,
     pub(crate) front: FrontDoor,
+    /// Serves those who follow; without it, the HTTP library does.
+    pub(crate) plane: Option<Arc<Plane>>,
     pub(crate) phase: PhaseWatch,
     pub(crate) metrics: Arc<Metrics>,
     /// One for each connection that there may be.
@@ -69,10 +75,7 @@ impl Acceptor {
             match accepted {
                 Ok((stream, seat)) => {
                     let acceptor = Arc::clone(&self);
-                    tokio::spawn(async move {
-                        connection::serve(&acceptor, stream).await;
-                        drop(seat);
-                    });
+                    tokio::spawn(async move { connection::serve(&acceptor, stream, seat).await });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");

@@ -33,6 +33,12 @@ mod operation;
 mod pages;
 mod parameters;
 mod runs;
+mod socket;
+
+pub(crate) use append::Target;
+
+pub(crate) use follow::FollowRequest;
+pub(crate) use parameters::Representation;
 
 /// What every call works with.
 pub(crate) struct Services {
@@ -53,6 +59,7 @@ fn calls() -> OpenApiRouter<Shared> {
         .routes(routes!(create::create, runs::list))
         .routes(routes!(runs::show, runs::delete))
         .routes(routes!(append::append, events::read))
+        .routes(routes!(socket::open))
         .routes(routes!(operation::healthz))
         .routes(routes!(operation::readyz))
         .routes(routes!(operation::metrics))

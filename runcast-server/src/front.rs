@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderValue, Method, Request, header};
+use axum::http::{HeaderValue, Request, header};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use tower_service::Service as _;
 
-use crate::accept::Wire;
+use crate::accept::{Handover, Wire};
 use crate::guard::{Admission, Guard, allow_origin};
 
 /// Lets requests in, or not, and has them answered. Cheap to clone.
@@ -20,24 +20,35 @@ use crate::guard::{Admission, Guard, allow_origin};
 pub(crate) struct FrontDoor {
     guard: Arc<Guard>,
     router: Router,
+    handover: Handover,
+    wire: Option<Arc<Wire>>,
 }
 
 impl FrontDoor {
     pub(crate) fn new(guard: Guard, router: Router) -> Self {
-        Self { guard: Arc::new(guard), router }
+        Self { guard: Arc::new(guard), router, handover: Handover::default(), wire: None }
     }
 
-    /// The door for what comes on one connection.
-    pub(crate) fn on(&self, wire: Arc<Wire>) -> Door {
-        Door { front: self.clone(), wire }
+    /// The door of one connection, which may become something else than HTTP.
+    pub(crate) fn for_connection(self, handover: Handover, wire: Arc<Wire>) -> Self {
+        Self { handover, wire: Some(wire), ..self }
     }
 
-    async fn answer(self, request: Request<Body>) -> Response {
+    pub(crate) fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    async fn answer(self, request: Request<Incoming>) -> Response {
+        let mut request = request.map(Body::new);
         let page = match self.guard.admit(&request) {
             Err(problem) => return problem.into_response(),
             Ok(Admission::Preflight(response)) => return response,
             Ok(Admission::Pass(page)) => page,
         };
+        request.extensions_mut().insert(self.handover);
+        if let Some(wire) = self.wire {
+            wire.mark(&mut request);
+        }
         let mut router = self.router;
         let Ok(mut response) = router.call(request).await;
         let headers = response.headers_mut();
@@ -49,25 +60,13 @@ impl FrontDoor {
     }
 }
 
-/// The front door, for one connection.
-#[derive(Clone)]
-pub(crate) struct Door {
-    front: FrontDoor,
-    wire: Arc<Wire>,
-}
-
-impl hyper::service::Service<Request<Incoming>> for Door {
+impl hyper::service::Service<Request<Incoming>> for FrontDoor {
     type Response = Response;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let front = self.front.clone();
-        let mut request = request.map(Body::new);
-        // Only these can become follows, which say what became of their connection.
-        if request.method() == Method::GET {
-            Arc::clone(&self.wire).mark(&mut request);
-        }
-        Box::pin(async move { Ok(front.answer(request).await) })
+        let door = self.clone();
+        Box::pin(async move { Ok(door.answer(request).await) })
     }
 }

@@ -15,6 +15,7 @@ use crate::config::HttpConfig;
 use crate::front::FrontDoor;
 use crate::guard::Guard;
 use crate::metrics::{Exposition, Metrics};
+use crate::plane::{Plane, PlaneConfig};
 use crate::projection::Projection;
 
 /// Why a server cannot listen.
@@ -105,7 +106,7 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let (sender, receiver) = watch::channel(Phase::Serving);
         let phase = PhaseWatch(receiver);
-        let HttpConfig { heartbeat, drain, limits, .. } = self.config.clone();
+        let HttpConfig { heartbeat, drain, limits, plane_shards: shards, .. } = self.config.clone();
         let metrics = Metrics::new();
         let projection = Projection::start(self.hub.clone(), limits.state_wait);
         let services = Services {
@@ -119,7 +120,15 @@ impl Server {
         };
         let seats_max = limits.connections_max.min(Semaphore::MAX_PERMITS);
         let seats = Arc::new(Semaphore::new(seats_max));
+        let plane = PlaneConfig { shards, heartbeat, stalled: limits.write_stall_timeout };
+        let plane = Plane::start(&self.hub, &plane, &metrics).map(Arc::new);
+        let plane = plane
+            .inspect_err(
+                |error| tracing::warn!(%error, "the stream plane cannot start; follows cost more"),
+            )
+            .ok();
         let acceptor = Arc::new(Acceptor {
+            plane: plane.clone(),
             front: FrontDoor::new(Guard::new(&self.config), api::router(services)),
             limits,
             phase,
@@ -133,11 +142,15 @@ impl Server {
         sender.send_replace(Phase::Draining);
         // Its end closes the listener.
         let _ = accepting.await;
+        plane.iter().for_each(|plane| plane.drain());
         let every_seat = u32::try_from(seats_max).unwrap_or(u32::MAX);
         if tokio::time::timeout(drain, seats.acquire_many(every_seat)).await.is_err() {
             tracing::warn!("connections were cut off: they did not finish in time");
         }
         sender.send_replace(Phase::Stopped);
+        // The shards end at once, but a thread is only ended when it was waited for.
+        let _ =
+            tokio::task::spawn_blocking(move || plane.iter().for_each(|plane| plane.stop())).await;
         self.hub.shut_down().await;
     }
 }

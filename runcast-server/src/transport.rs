@@ -4,5 +4,8 @@
 //! what to send.
 
 pub(crate) mod answer;
+pub(crate) mod head;
 pub(crate) mod page;
 pub(crate) mod sse;
+pub(crate) mod view;
+pub(crate) mod websocket;

@@ -29,7 +29,7 @@ impl From<io::Error> for HeadError {
 /// Headers of a request, which is what the HTTP library takes.
 pub(super) const HEADERS_MAX: usize = 100;
 /// How a connection of HTTP/2 begins.
-const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
+pub(super) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
 /// How much of a head is expected at once.
 const READ_BYTES: usize = 4 * 1024;
 

@@ -1,36 +1,38 @@
-//! What becomes of one connection: known to its socket, which sees it happen, and to the follow on
-//! it, which can say whom it concerned.
+//! What becomes of one connection of the HTTP library: known to its socket, which sees it happen, and
+//! to the viewer on it, which can say whom it concerned.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use axum::http::request::Parts;
-use axum::http::{Request, Version};
+use axum::http::Request;
 
 use crate::metrics::{Connected, Eviction, Metrics, Traffic, Transport};
 
-/// One connection of the HTTP library.
+/// One connection.
 #[derive(Debug)]
 pub(crate) struct Wire {
     metrics: Arc<Metrics>,
-    counted: Connected,
-    /// Whether a follow has the connection to itself.
-    is_followed: AtomicBool,
+    /// What is on it counts as this; see [`Transport::ALL`].
+    carries: AtomicU8,
+    /// Whether it has many requests at once, of which none has it to itself.
+    is_shared: bool,
     /// It broke while there was something to send.
     is_broken: AtomicBool,
     /// For how long the client took nothing, if it was given up for that.
     given_up_after: OnceLock<Duration>,
+    _counted: Connected,
 }
 
 impl Wire {
-    pub(super) fn new(metrics: &Arc<Metrics>) -> Arc<Self> {
+    pub(super) fn new(metrics: &Arc<Metrics>, is_shared: bool) -> Arc<Self> {
         Arc::new(Self {
             metrics: Arc::clone(metrics),
-            counted: metrics.connect(Transport::Http),
-            is_followed: AtomicBool::new(false),
+            carries: AtomicU8::new(Transport::Http as u8),
+            is_shared,
             is_broken: AtomicBool::new(false),
             given_up_after: OnceLock::new(),
+            _counted: metrics.connect(Transport::Http),
         })
     }
 
@@ -39,11 +41,19 @@ impl Wire {
         request.extensions_mut().insert(self);
     }
 
+    /// The connection that a request came on.
+    pub(crate) fn of<B>(request: &Request<B>) -> Option<Arc<Self>> {
+        request.extensions().get::<Arc<Self>>().cloned()
+    }
+
     fn traffic(&self) -> &Traffic {
-        if self.is_followed.load(Ordering::Relaxed) {
-            self.metrics.of(Transport::Sse)
-        } else {
-            self.counted.traffic()
+        let carries = usize::from(self.carries.load(Ordering::Relaxed));
+        self.metrics.of(Transport::ALL[carries])
+    }
+
+    fn carry(&self, transport: Transport) {
+        if !self.is_shared {
+            self.carries.store(transport as u8, Ordering::Relaxed);
         }
     }
 
@@ -71,25 +81,23 @@ impl Wire {
     }
 }
 
-/// A follow as one of the server's connections, while it is held.
+/// A viewer on a connection of the HTTP library: it counts as one while this is held.
 #[derive(Debug)]
-pub(crate) struct FollowedWire {
+pub(crate) struct Carried {
     wire: Option<Arc<Wire>>,
     counted: Connected,
-    has_wire_to_itself: bool,
 }
 
-impl FollowedWire {
-    /// Counts the follow that a request asks for, as server-sent events.
-    pub(crate) fn begin(metrics: &Arc<Metrics>, request: &Parts) -> Self {
-        let wire = request.extensions.get::<Arc<Wire>>().cloned();
-        let has_wire_to_itself = request.version <= Version::HTTP_11;
-        if let Some(wire) = &wire
-            && has_wire_to_itself
-        {
-            wire.is_followed.store(true, Ordering::Relaxed);
+impl Carried {
+    pub(crate) fn begin(
+        metrics: &Arc<Metrics>,
+        wire: Option<Arc<Wire>>,
+        transport: Transport,
+    ) -> Self {
+        if let Some(wire) = &wire {
+            wire.carry(transport);
         }
-        Self { wire, counted: metrics.connect(Transport::Sse), has_wire_to_itself }
+        Self { wire, counted: metrics.connect(transport) }
     }
 
     /// Counts what goes over it.
@@ -103,12 +111,10 @@ impl FollowedWire {
     }
 }
 
-impl Drop for FollowedWire {
+impl Drop for Carried {
     fn drop(&mut self) {
-        if let Some(wire) = &self.wire
-            && self.has_wire_to_itself
-        {
-            wire.is_followed.store(false, Ordering::Relaxed);
+        if let Some(wire) = &self.wire {
+            wire.carry(Transport::Http);
         }
     }
 }

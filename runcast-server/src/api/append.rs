@@ -14,7 +14,7 @@ use super::description::{AppendedBody, EventBody, ProblemBody};
 use super::intake;
 use super::parameters::{MediaType, Query, RunPath, header_text};
 use super::{Services, Shared, json};
-use crate::problem::{Place, Problem};
+use crate::problem::{Code, Place, Problem};
 use crate::transport::answer;
 
 const PRODUCER_ID: HeaderName = HeaderName::from_static("producer-id");
@@ -23,11 +23,11 @@ const PRODUCER_SEQ: HeaderName = HeaderName::from_static("producer-seq");
 
 /// Where events go, and under which conditions.
 #[derive(Debug)]
-pub(super) struct Target {
-    pub(super) run: RunId,
-    pub(super) create: bool,
-    pub(super) expected_last: Option<Offset>,
-    pub(super) producer: Option<ProducerStamp>,
+pub(crate) struct Target {
+    pub(crate) run: RunId,
+    pub(crate) create: bool,
+    pub(crate) expected_last: Option<Offset>,
+    pub(crate) producer: Option<ProducerStamp>,
 }
 
 impl Target {
@@ -37,6 +37,16 @@ impl Target {
         let expected = query.number("expected_offset", 0..=Offset::MAX.get())?;
         let producer = producer(parts)?;
         Ok(Self { run, create, expected_last: expected.map(Offset::new), producer })
+    }
+
+    /// The batch that a JSON text is: one event, or an array of events.
+    pub(crate) fn append(&self, json: &[u8], now: Timestamp) -> Result<Append, Problem> {
+        let refused = |error: BatchError| Problem::of_batch(&error, Place::Event);
+        let events = parse_batch(json, now).map_err(refused)?;
+        if events.is_empty() {
+            return Err(Problem::new(Code::InvalidBody, "the array has no events"));
+        }
+        Ok(self.batch(events, Place::Event)?)
     }
 
     /// The batch that goes there next.
@@ -165,12 +175,6 @@ async fn take(services: &Services, run: RunId, request: Request) -> Result<Respo
         return intake::answer(services, target, reader).await;
     }
     let bytes = read_whole(&parts.headers, body, limits::BATCH_BYTES_MAX, &services.limits).await?;
-    let refused = |error: BatchError| Problem::of_batch(&error, Place::Event);
-    let events = parse_batch(&bytes, Timestamp::now()).map_err(refused)?;
-    if events.is_empty() {
-        let detail = "the array has no events";
-        return Err(Problem::new(crate::problem::Code::InvalidBody, detail));
-    }
-    let appended = services.hub.append(target.batch(events, Place::Event)?).await?;
+    let appended = services.hub.append(target.append(&bytes, Timestamp::now())?).await?;
     Ok(json(answer::appended(&target.run, &appended, None)))
 }

@@ -107,9 +107,14 @@ impl Sources {
     fn deliveries(&self, page: &mut Page<'_>) -> fmt::Result {
         let by = "transport";
         let events = self.of_transports(|totals| totals.events);
-        page.counters("runcast_delivered_events", "Events handed to readers", by, &events)?;
+        page.counters(
+            "runcast_delivered_events",
+            "Events that readers were taken past",
+            by,
+            &events,
+        )?;
         let frames = self.of_transports(|totals| totals.frames);
-        let help = "Frames, messages or pages that carried them";
+        let help = "Pieces of bytes that carried them";
         page.counters("runcast_delivered_frames", help, by, &frames)?;
         let bytes = self.of_transports(|totals| totals.bytes);
         page.counters("runcast_sent_bytes", "Bytes that sockets took", by, &bytes)?;

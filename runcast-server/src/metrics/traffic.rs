@@ -81,12 +81,23 @@ impl Default for Traffic {
 }
 
 impl Traffic {
+    /// A connection is open from now on.
+    pub(crate) fn opened(&self) {
+        add(&self.open, 1);
+        add(&self.opened, 1);
+    }
+
+    /// So many connections are open no more.
+    pub(crate) fn closed(&self, connections: u64) {
+        self.open.fetch_sub(connections, Ordering::Relaxed);
+    }
+
     /// A follow began with a cursor: a reader came back, or joined where it knew the run to be.
     pub(crate) fn resumed(&self) {
         add(&self.resumes, 1);
     }
 
-    /// Events were handed to connections, in so many frames.
+    /// Readers were taken past these events, with so many pieces of bytes handed to connections.
     pub(crate) fn delivered(&self, events: u64, frames: u64) {
         add(&self.events, events);
         add(&self.frames, frames);
@@ -152,9 +163,7 @@ pub(crate) struct Connected {
 
 impl Connected {
     pub(super) fn new(metrics: Arc<Metrics>, transport: Transport) -> Self {
-        let traffic = metrics.of(transport);
-        add(&traffic.open, 1);
-        add(&traffic.opened, 1);
+        metrics.of(transport).opened();
         Self { metrics, transport }
     }
 
@@ -166,6 +175,6 @@ impl Connected {
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        self.traffic().open.fetch_sub(1, Ordering::Relaxed);
+        self.traffic().closed(1);
     }
 }

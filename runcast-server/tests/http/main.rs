@@ -13,3 +13,5 @@ mod metrics;
 mod pages;
 mod runs;
 mod stops;
+mod views;
+mod websocket;

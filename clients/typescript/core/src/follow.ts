@@ -51,9 +51,24 @@ export type FollowState =
     }
   | { readonly phase: "ended"; readonly because: EndedBecause };
 
+/** Which events: any value of each field that is named. All by default. */
+export interface Choice {
+  /** Types, or with a `*` at the end the beginnings of types. */
+  readonly type?: readonly string[];
+  readonly channel?: readonly string[];
+  readonly variation?: readonly string[];
+  /** By name or number. */
+  readonly stage?: readonly string[];
+  readonly step?: readonly string[];
+  readonly agent?: readonly string[];
+  /** Adjacent deltas of one message, call or output stream as one event, at the newest offset. */
+  readonly coalesce?: boolean;
+}
+
 export interface FollowOptions {
   /** A cursor; by default from the first event. */
   readonly after?: string;
+  readonly choice?: Choice;
   readonly signal?: AbortSignal;
   readonly fetch?: typeof fetch;
   readonly onState?: (state: FollowState) => void;
@@ -81,6 +96,8 @@ export function follow(url: string | URL, options: FollowOptions = {}): Follow {
 export class Follow implements AsyncIterable<FollowItem> {
   readonly #url: string;
   readonly #options: FollowOptions;
+  /** As the rest of a query; empty when it is all events. */
+  readonly #choice: string;
   readonly #closing = new AbortController();
   #cursor: Cursor;
   #state: FollowState = { phase: "connecting" };
@@ -96,6 +113,7 @@ export class Follow implements AsyncIterable<FollowItem> {
     if (!cursor) throw new TypeError(`after: ${JSON.stringify(options.after)} is not a cursor`);
     this.#url = url.replace(/\/+$/, "");
     this.#options = options;
+    this.#choice = choiceQuery(options.choice);
     this.#cursor = cursor;
   }
 
@@ -179,7 +197,7 @@ export class Follow implements AsyncIterable<FollowItem> {
   async #open(signal: AbortSignal): Promise<ReadableStream<Uint8Array> | undefined> {
     const call = this.#options.fetch ?? fetch;
     this.#target = undefined;
-    const response = await call(`${this.#url}/events?after=${this.cursor}`, {
+    const response = await call(`${this.#url}/events?after=${this.cursor}${this.#choice}`, {
       headers: { Accept: "text/event-stream" },
       cache: "no-store",
       signal,
@@ -241,11 +259,16 @@ export class Follow implements AsyncIterable<FollowItem> {
   }
 
   #item(frame: SseFrame): FollowItem | undefined {
+    const { data, id } = frame;
+    if (data === undefined) {
+      this.#pass(id);
+      return undefined;
+    }
     switch (frame.event) {
       case "gap":
-        return this.#gap(frame);
+        return this.#gap(data);
       case "end": {
-        const end = object(frame.data);
+        const end = object(data);
         const offset = typeof end.offset === "number" ? end.offset : this.#cursor.offset;
         const type = typeof end.type === "string" ? end.type : null;
         if (offset > this.#cursor.offset) throw new ProtocolError("the end came before its event");
@@ -256,13 +279,20 @@ export class Follow implements AsyncIterable<FollowItem> {
         this.#end({ reason: "deleted" });
         return { kind: "deleted" };
       default:
-        return this.#event(frame);
+        return this.#event(data, id);
     }
   }
 
-  #event(frame: SseFrame): FollowItem | undefined {
-    const event = parseEvent(frame.data);
-    const at = parseCursor(frame.id);
+  /** Moves the cursor past events that were not chosen. */
+  #pass(id: string): void {
+    const at = parseCursor(id);
+    if (!at || at.epoch < this.#cursor.epoch) return;
+    if (at.epoch > this.#cursor.epoch || at.offset > this.#cursor.offset) this.#cursor = at;
+  }
+
+  #event(data: string, id: string): FollowItem | undefined {
+    const event = parseEvent(data);
+    const at = parseCursor(id);
     if (!event || !at || at.offset !== event.offset) {
       throw new ProtocolError(`what came after ${this.cursor} is not an event`);
     }
@@ -271,16 +301,17 @@ export class Follow implements AsyncIterable<FollowItem> {
       throw new ProtocolError(`epoch ${at.epoch} came after ${this.cursor}`);
     }
     if (at.offset <= this.#cursor.offset) return undefined;
-    if (at.offset !== this.#cursor.offset + 1) {
-      throw new ProtocolError(`${frame.id} came after ${this.cursor}: events are missing`);
+    // Only a reader of all events knows that one is missing.
+    if (this.#choice === "" && at.offset !== this.#cursor.offset + 1) {
+      throw new ProtocolError(`${id} came after ${this.cursor}: events are missing`);
     }
     this.#cursor = at;
     this.#lastType = event.type;
     return { kind: "event", event, epoch: at.epoch };
   }
 
-  #gap(frame: SseFrame): FollowItem {
-    const { from, to, reason, epoch } = object(frame.data);
+  #gap(data: string): FollowItem {
+    const { from, to, reason, epoch } = object(data);
     if (!isOffset(from) || !isOffset(to)) throw new ProtocolError("a gap has no ends");
     if (reason === "epoch_changed") {
       if (!isOffset(epoch) || from < 1) throw new ProtocolError("a gap has no epoch");
@@ -373,6 +404,17 @@ class Heartbeat {
       clearTimeout(timer);
     }
   }
+}
+
+function choiceQuery(choice: Choice = {}): string {
+  const { coalesce, ...fields } = choice;
+  const query = new URLSearchParams();
+  for (const [name, values] of Object.entries(fields)) {
+    for (const value of values ?? []) query.append(name, value);
+  }
+  if (coalesce) query.set("coalesce", "1");
+  const pairs = query.toString();
+  return pairs && `&${pairs}`;
 }
 
 function asFailure(error: unknown): Error {

@@ -16,6 +16,7 @@ export {
 export { type Cursor, formatCursor, parseCursor, START } from "./cursor.ts";
 export { isTerminal, parseEvent, type RunEvent } from "./event.ts";
 export {
+  type Choice,
   type EndedBecause,
   Follow,
   type FollowItem,
