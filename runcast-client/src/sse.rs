@@ -117,6 +117,9 @@ impl FrameReader {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

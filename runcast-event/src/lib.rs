@@ -13,6 +13,8 @@ mod coalesce;
 mod draft;
 mod error;
 mod filter;
+#[cfg(test)]
+mod fuzz;
 mod id;
 mod label;
 pub mod limits;

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::draft::{Envelope, text_of};
 use crate::error::{EventError, EventProblem};
+use crate::id::RunId;
 use crate::label::{Labels, Stage};
 use crate::offset::Offset;
 use crate::time::Timestamp;
@@ -27,6 +28,22 @@ impl Payload {
     pub fn from_stored(bytes: Bytes) -> Self {
         debug_assert!(bytes.starts_with(HEAD), "a payload begins with its type");
         Self(bytes)
+    }
+
+    /// An entry of the feed: an event of no run, that tells of one.
+    ///
+    /// The type is that of an event, the time is written as in one.
+    ///
+    /// # Panics
+    /// When the data is not plain JSON.
+    #[must_use]
+    pub fn feed_entry(event_type: &str, time: &str, run: &RunId, data: &impl Serialize) -> Self {
+        let data = serde_json::to_string(data).expect("the data of an entry is plain JSON");
+        // The characters of types, times and ids need no escape.
+        let entry = format!(
+            "{{\"type\":\"{event_type}\",\"time\":\"{time}\",\"run\":\"{run}\",\"data\":{data}}}"
+        );
+        Self(entry.into())
     }
 
     /// The bytes to store.

@@ -5,15 +5,17 @@ use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
+use bytes::Bytes;
 use runcast_event::{Cursor, Epoch, Offset, RunId};
 use runcast_log::{
     Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Log, LogHealth,
-    LogStats, Page, ReadError, ReadLimit, StreamStat,
+    LogStats, NewEvents, Page, ReadError, ReadLimit, StreamStat,
 };
 
 use crate::changes::{ChangedRuns, Changes};
+use crate::feed::FeedSource;
 use crate::follower::Follower;
 use crate::resume::{Resume, resume};
 use crate::stats::{AppendBegun, Counts, HubStats};
@@ -80,6 +82,9 @@ struct Fanout {
     followers: AtomicUsize,
     changes: RwLock<Vec<std::sync::Weak<ChangedRuns>>>,
     counts: Counts,
+    feed: OnceLock<Arc<dyn FeedSource>>,
+    /// Behind the newest entry of the feed of which all readers of changes have heard.
+    feed_cursor: Mutex<Cursor>,
 }
 
 impl Fanout {
@@ -91,14 +96,25 @@ impl Fanout {
     fn tail(&self, run: &RunId) -> Option<Arc<Tail>> {
         self.shard(run).get(run).cloned()
     }
+
+    fn set_feed_cursor(&self, cursor: Cursor) {
+        *self.feed_cursor.lock().unwrap_or_else(PoisonError::into_inner) = cursor;
+    }
 }
 
 impl CommitObserver for Fanout {
     fn committed(&self, changes: Vec<Committed>) {
         let readers = self.changes.read().unwrap_or_else(PoisonError::into_inner);
+        let mut feed_cursor = None;
         for change in changes {
             let (Committed::Appended { run, .. } | Committed::Deleted { run }) = &change;
-            readers.iter().filter_map(std::sync::Weak::upgrade).for_each(|r| r.add(run));
+            if let Committed::Appended { stat, .. } = &change
+                && run.is_feed()
+            {
+                feed_cursor = Some(Cursor::new(stat.epoch, stat.last));
+            } else {
+                readers.iter().filter_map(std::sync::Weak::upgrade).for_each(|r| r.add(run));
+            }
             let Some(tail) = self.tail(run) else { continue };
             match change {
                 Committed::Appended { records, stat, .. } => {
@@ -106,6 +122,26 @@ impl CommitObserver for Fanout {
                 }
                 Committed::Deleted { .. } => tail.delete(),
             }
+        }
+        if let Some(cursor) = feed_cursor {
+            self.set_feed_cursor(cursor);
+        }
+        if let Some(feed) = self.feed.get() {
+            feed.settle(true);
+        }
+    }
+
+    fn feed_entries(&self, events: NewEvents<'_>) -> Vec<Bytes> {
+        self.feed.get().map(|feed| feed.entries(events)).unwrap_or_default()
+    }
+
+    fn feed_deletion(&self, run: &RunId) -> Option<Bytes> {
+        self.feed.get()?.deletion(run)
+    }
+
+    fn discarded(&self) {
+        if let Some(feed) = self.feed.get() {
+            feed.settle(false);
         }
     }
 }
@@ -131,6 +167,8 @@ impl HubBuilder {
             followers: AtomicUsize::new(0),
             changes: RwLock::default(),
             counts: Counts::default(),
+            feed: OnceLock::new(),
+            feed_cursor: Mutex::default(),
         });
         Self { config, fanout }
     }
@@ -172,6 +210,11 @@ impl Hub {
     /// # Errors
     /// As [`Log::append`].
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        if let Some(feed) = self.fanout.feed.get()
+            && !feed.is_ready(&append.run, &append.events)
+        {
+            feed.make_ready(self, &append.run, false).await;
+        }
         let begun = AppendBegun::now(&append);
         let answer = self.log.append(append).await;
         self.fanout.counts.appended(&begun, &answer);
@@ -216,7 +259,29 @@ impl Hub {
     /// # Errors
     /// As [`Log::delete`].
     pub async fn delete(&self, run: &RunId) -> Result<bool, DeleteError> {
+        if let Some(feed) = self.fanout.feed.get() {
+            feed.make_ready(self, run, true).await;
+        }
         self.log.delete(run).await
+    }
+
+    /// Takes what makes the feed's entries from now on. A hub has one feed: the first.
+    ///
+    /// # Errors
+    /// When it cannot be read where the feed stands.
+    pub async fn begin_feed(&self, source: Arc<dyn FeedSource>) -> Result<(), ReadError> {
+        if self.fanout.feed.set(source).is_ok()
+            && let Some(stat) = self.log.stat(&RunId::feed()).await?
+        {
+            self.fanout.set_feed_cursor(Cursor::new(stat.epoch, stat.last));
+        }
+        Ok(())
+    }
+
+    /// Behind the newest entry of the feed: [`Self::changes`] has told of everything up to it.
+    #[must_use]
+    pub fn feed_cursor(&self) -> Cursor {
+        *self.fanout.feed_cursor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether appends are accepted now.

@@ -7,6 +7,7 @@
 
 mod batch;
 mod changes;
+mod feed;
 mod follower;
 mod hub;
 mod resume;
@@ -16,6 +17,7 @@ mod watch;
 
 pub use batch::{Format, Slice};
 pub use changes::{Backlog, Changes};
+pub use feed::FeedSource;
 pub use follower::{Delivery, Follower};
 pub use hub::{FollowError, FollowerPlace, Hub, HubBuilder, HubConfig};
 pub use resume::{Gap, GapReason, Resume, resume};

@@ -11,8 +11,8 @@ mod stats;
 mod stream;
 
 pub use contract::{
-    Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Log, LogHealth, Page,
-    ProducerStamp, ReadError, ReadLimit, Record, StreamStat,
+    Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Log, LogHealth,
+    NewEvents, Page, ProducerStamp, ReadError, ReadLimit, Record, StreamStat,
 };
 pub use distribution::{COUNT_BOUNDS, Distribution, Spread, TIME_BOUNDS_NS};
 pub use embedded::disk;

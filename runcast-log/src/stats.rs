@@ -9,9 +9,9 @@ pub struct LogStats {
     pub disk_bytes: u64,
     /// Its files.
     pub files: u64,
-    /// Streams that are not deleted.
+    /// Streams that are not deleted; the feed is not one of them.
     pub streams: u64,
-    /// Events that are kept.
+    /// Events that they keep.
     pub events: u64,
     /// What the index takes of the memory: an estimate.
     pub index_bytes: u64,

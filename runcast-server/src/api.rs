@@ -27,18 +27,20 @@ mod body;
 mod create;
 mod description;
 mod events;
+mod feed;
 mod follow;
 mod intake;
+mod live;
 mod operation;
 mod pages;
 mod parameters;
 mod runs;
 mod socket;
+mod streams;
 
 pub(crate) use append::Target;
-
 pub(crate) use follow::FollowRequest;
-pub(crate) use parameters::Representation;
+pub(crate) use parameters::{Query, Representation};
 
 /// What every call works with.
 pub(crate) struct Services {
@@ -60,6 +62,8 @@ fn calls() -> OpenApiRouter<Shared> {
         .routes(routes!(runs::show, runs::delete))
         .routes(routes!(append::append, events::read))
         .routes(routes!(socket::open))
+        .routes(routes!(streams::follow))
+        .routes(routes!(feed::read))
         .routes(routes!(operation::healthz))
         .routes(routes!(operation::readyz))
         .routes(routes!(operation::metrics))

@@ -10,6 +10,7 @@
 mod accept;
 mod api;
 mod config;
+mod feed;
 mod front;
 mod guard;
 mod metrics;

@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 mod counts;
 mod inbox;
 mod joins;
+mod outbox;
 mod pages;
 mod runs;
 mod shard;

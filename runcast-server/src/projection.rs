@@ -10,7 +10,7 @@ use std::time::Duration;
 use runcast_event::RunId;
 use runcast_hub::Hub;
 use runcast_log::StreamStat;
-use runcast_run::{Definition, RunSnapshot, Status};
+use runcast_run::{Definition, RunSnapshot, RunState, Status};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::problem::{Code, Problem};
@@ -59,6 +59,11 @@ impl Projection {
 
     fn index(&self) -> MutexGuard<'_, Index> {
         lock(&self.index)
+    }
+
+    /// The states as far as they are folded, without the task that folds them.
+    pub(crate) fn states(&self) -> States {
+        States(Arc::clone(&self.index))
     }
 
     /// The state of a run whose stream stands like this, or a newer one. None when the run was
@@ -130,6 +135,15 @@ impl Projection {
                 Err(Problem::new(Code::StateBehind, detail))
             }
         }
+    }
+}
+
+/// Run states as they are at the moment, which may be behind the log.
+pub(crate) struct States(Arc<Mutex<Index>>);
+
+impl States {
+    pub(crate) fn get(&self, run: &RunId) -> Option<RunState> {
+        lock(&self.0).state(run).cloned()
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::accept::{Acceptor, Phase, PhaseWatch};
 use crate::api::{self, Services};
 use crate::config::HttpConfig;
+use crate::feed::LifeCycle;
 use crate::front::FrontDoor;
 use crate::guard::Guard;
 use crate::metrics::{Exposition, Metrics};
@@ -109,6 +110,10 @@ impl Server {
         let HttpConfig { heartbeat, drain, limits, plane_shards: shards, .. } = self.config.clone();
         let metrics = Metrics::new();
         let projection = Projection::start(self.hub.clone(), limits.state_wait);
+        let feed = Arc::new(LifeCycle::new(projection.states()));
+        if let Err(error) = self.hub.begin_feed(feed).await {
+            tracing::error!(%error, "the feed cannot be read");
+        }
         let services = Services {
             hub: self.hub.clone(),
             exposition: Exposition::new(Arc::clone(&metrics), self.hub.clone(), projection.clone()),

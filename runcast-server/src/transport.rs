@@ -4,7 +4,9 @@
 //! what to send.
 
 pub(crate) mod answer;
+pub(crate) mod feed;
 pub(crate) mod head;
+pub(crate) mod many;
 pub(crate) mod page;
 pub(crate) mod sse;
 pub(crate) mod view;

@@ -197,11 +197,13 @@ impl Index {
         let fixed = self.entries.capacity() * entry_bytes
             + self.entries.len() * NAME_BYTES
             + self.names.len() * size_of::<RunId>() * TREE_FACTOR;
+        let feed = RunId::feed();
+        let of_feed = self.entries.get(&feed).map(Entry::sizes).unwrap_or_default();
         let extent_bytes = self.sizes.extents * size_of::<Extent>() as u64;
         LogStats {
             files: self.files.len() as u64,
-            streams: self.names.len() as u64,
-            events: self.sizes.events,
+            streams: (self.names.len() - usize::from(self.names.contains(&feed))) as u64,
+            events: self.sizes.events - of_feed.events,
             index_bytes: fixed as u64 + extent_bytes,
             ..LogStats::default()
         }
@@ -233,7 +235,8 @@ impl Index {
 
     pub(crate) fn list(&self, after: Option<&RunId>, limit: usize) -> Vec<(RunId, StreamStat)> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let names = self.names.range::<RunId, _>((start, Bound::Unbounded)).take(limit);
+        let names = self.names.range::<RunId, _>((start, Bound::Unbounded));
+        let names = names.filter(|run| !run.is_feed()).take(limit);
         let stats = names.filter_map(|run| {
             let entry = self.entries.get(run)?;
             Some((run.clone(), entry.stream.stat()))

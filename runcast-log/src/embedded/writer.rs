@@ -20,8 +20,9 @@ use crate::embedded::disk::{Disk, DiskFile};
 use crate::embedded::index::Index;
 use crate::embedded::lock::DirectoryLock;
 use crate::embedded::options::{Durability, EmbeddedOptions};
-use crate::embedded::pending::Pending;
+use crate::embedded::pending::{InGroup, Pending};
 use crate::embedded::queue::{Queue, Queued, Woken};
+use crate::embedded::wal::FORMAT_VERSION;
 use crate::embedded::wal::group::GroupBuffer;
 use crate::embedded::wal::header::{self, FileHeader};
 use crate::embedded::wal::record::Note;
@@ -140,7 +141,7 @@ impl Writer {
         if let Err(error) = self.note_opening() {
             let mut pending = Pending::default();
             self.decide(requests, &mut pending);
-            pending.answers.into_iter().for_each(|answer| answer.refuse(&error));
+            self.refuse_all(pending, &error);
         } else {
             let mut pending = Pending::default();
             self.buffer.clear();
@@ -153,8 +154,14 @@ impl Writer {
 
     fn decide(&mut self, requests: &mut Vec<Queued>, pending: &mut Pending) {
         let index = self.shared.index.read().unwrap_or_else(PoisonError::into_inner);
+        let mut group = InGroup {
+            index: &index,
+            producers_max: self.options.producers_max,
+            buffer: &mut self.buffer,
+            observer: self.observer.as_ref(),
+        };
         for queued in requests.drain(..) {
-            pending.add(queued.request, &index, self.options.producers_max, &mut self.buffer);
+            pending.add(queued.request, &mut group);
         }
     }
 
@@ -170,8 +177,13 @@ impl Writer {
                 self.observer.committed(pending.changes);
                 pending.answers.into_iter().for_each(|answer| answer.give());
             }
-            Err(error) => pending.answers.into_iter().for_each(|answer| answer.refuse(&error)),
+            Err(error) => self.refuse_all(pending, &error),
         }
+    }
+
+    fn refuse_all(&self, pending: Pending, error: &AppendError) {
+        self.observer.discarded();
+        pending.answers.into_iter().for_each(|answer| answer.refuse(error));
     }
 
     /// Shows a group to readers.
@@ -231,14 +243,18 @@ impl Writer {
             return Err(self.refuse("cut off a failed write in", &error));
         }
         self.tail.dirty = false;
-        let full = self.tail.length >= self.options.wal_bytes_max;
-        if !full || self.tail.length <= header::LENGTH as u64 {
+        let length = self.tail.length;
+        let is_full = length >= self.options.wal_bytes_max && length > header::LENGTH as u64;
+        // Its version promises what is in it to those that read no newer one.
+        let is_older = self.tail.header.version < FORMAT_VERSION;
+        if !is_full && !is_older {
             return Ok(());
         }
         self.sync()?;
         let header = FileHeader {
             number: self.tail.header.number + 1,
             first_group: self.tail.next_group,
+            version: FORMAT_VERSION,
             ..self.tail.header
         };
         match directory::create_file(self.disk.as_ref(), &self.directory, &header) {

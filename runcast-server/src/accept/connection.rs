@@ -78,6 +78,7 @@ pub(super) async fn serve(acceptor: &Acceptor, stream: TcpStream, seat: OwnedSem
             if is_http2 {
                 Box::pin(speak_http2(acceptor, socket, front)).await;
             } else {
+                // In a box, so that what HTTP needs is given back when the connection goes on without.
                 Box::pin(speak_http1(acceptor, socket, front)).await;
                 if let Some(next) = handover.take() {
                     next.await;

@@ -55,7 +55,7 @@ pub(super) async fn read(stream: &TcpStream, bytes_max: usize) -> Result<BytesMu
 
 /// Whether this is a request, or could become one. HTTP/2 is left to the HTTP library.
 fn check(bytes: &[u8]) -> Result<(), HeadError> {
-    if bytes.starts_with(HTTP2_PREFACE) {
+    if bytes.starts_with(HTTP2_PREFACE) || HTTP2_PREFACE.starts_with(bytes) {
         return Ok(());
     }
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
@@ -72,6 +72,9 @@ fn ends(bytes: &[u8], seen: usize) -> bool {
     let fresh = &bytes[seen.saturating_sub(2)..];
     memmem::find(fresh, b"\n\r\n").is_some() || memmem::find(fresh, b"\n\n").is_some()
 }
+
+#[cfg(test)]
+mod fuzz;
 
 #[cfg(test)]
 mod tests {

@@ -238,6 +238,9 @@ pub(crate) fn cursor(headers: &HeaderMap, query: &Query<'_>) -> Result<Option<Cu
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
 

@@ -106,9 +106,9 @@ impl Shard {
             return;
         };
         viewer.stage = Stage::Flowing;
-        viewer.epoch = position.epoch;
-        viewer.next = position.resume.after.next();
-        viewer.told = viewer.next;
+        viewer.outbox.epoch = position.epoch;
+        viewer.outbox.next = position.resume.after.next();
+        viewer.told = viewer.outbox.next;
         viewer.deletions = position.deletions;
         viewer.say(opening);
         self.advance(key.at, &mut Waves::default());

@@ -1,7 +1,7 @@
 //! One shard: a thread, its connections, and the loop that serves them.
 //!
-//! A turn is: what the sockets say, what others have left in the inbox, the runs that have changed,
-//! the readers who have more to read, the clock. What is done for one connection in a turn is
+//! A turn is: the clock, what the sockets say, what others have left in the inbox, the runs that have
+//! changed, the readers who have more to read. What is done for one connection in a turn is
 //! bounded, so that none waits for another.
 
 use std::collections::VecDeque;
@@ -133,6 +133,9 @@ impl Shard {
                 }
                 _ => {}
             }
+            // Before anything else: what happens in this turn happens now, not when the shard went to
+            // sleep.
+            self.on_clock();
             for event in &events {
                 if event.token() != INBOX {
                     self.on_socket(event);
@@ -149,7 +152,6 @@ impl Shard {
                 self.on_change(run);
             }
             self.go_on();
-            self.on_clock();
             self.sweep();
             self.counts.add(&mut self.tally);
         }

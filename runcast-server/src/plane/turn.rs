@@ -12,10 +12,11 @@ use runcast_hub::{GapReason, Look};
 use runcast_log::{Page, ReadError};
 
 use super::inbox::Message;
+use super::outbox::{Progress, Taken};
 use super::pages::{Ask, PageKey, Wanted};
 use super::retry_ms;
 use super::shard::Shard;
-use super::viewer::{Progress, Stage, ViewerKey};
+use super::viewer::{Stage, Viewer, ViewerKey};
 use super::wave::{Part, Then, Wave, Waves};
 use crate::transport::sse;
 
@@ -52,13 +53,18 @@ impl Shard {
             self.let_go(at);
             return;
         }
-        if event.is_writable() && viewer.is_full {
-            viewer.is_full = false;
-            match viewer.stage {
-                Stage::Flowing => self.advance(at, &mut Waves::default()),
-                Stage::Ending => self.offer(at, &[], Then::Close),
-                Stage::Placing | Stage::Reading | Stage::Lingering | Stage::Gone => {}
-            }
+        if event.is_writable() {
+            self.on_room(at);
+        }
+    }
+
+    /// Goes on with a viewer whose socket was full and may take more now.
+    fn on_room(&mut self, at: usize) {
+        let Some(viewer) = self.viewers.get(at).filter(|viewer| viewer.is_full) else { return };
+        match viewer.stage {
+            Stage::Flowing => self.flow(at, &mut Waves::default()),
+            Stage::Ending => self.offer(at, &[], Then::Close),
+            Stage::Placing | Stage::Reading | Stage::Lingering | Stage::Gone => {}
         }
     }
 
@@ -80,13 +86,17 @@ impl Shard {
 
     /// Gives a viewer what there is for it in memory, or has it read from the log.
     pub(super) fn advance(&mut self, at: usize, waves: &mut Waves) {
+        let can_take = |viewer: &Viewer| !viewer.is_full && viewer.stage == Stage::Flowing;
+        if self.viewers.get(at).is_some_and(can_take) {
+            self.flow(at, waves);
+        }
+    }
+
+    fn flow(&mut self, at: usize, waves: &mut Waves) {
         let Some(viewer) = self.viewers.get(at) else { return };
         let Some(membership) = viewer.membership else { return };
-        if viewer.is_full || viewer.stage != Stage::Flowing {
-            return;
-        }
         let (watch, shape) = (self.runs.watch(membership), self.runs.shape(membership));
-        let (epoch, next, deletions) = (viewer.epoch, viewer.next, viewer.deletions);
+        let (epoch, next, deletions) = (viewer.outbox.epoch, viewer.outbox.next, viewer.deletions);
         let look = || Wave::look(watch, shape, (epoch, next, deletions));
         let wave = waves.at((next, deletions), look);
         self.offer(at, &wave.parts, wave.then);
@@ -96,11 +106,11 @@ impl Shard {
     pub(super) fn offer(&mut self, at: usize, parts: &[Part], then: Then) {
         let now = self.wheel.now();
         let Some(viewer) = self.viewers.get_mut(at) else { return };
-        let before = viewer.next;
+        let before = viewer.outbox.next;
         let progress = match viewer.send(parts, now) {
-            Ok((progress, bytes)) => {
+            Ok(Taken { progress, bytes, parts }) => {
                 self.tally.bytes += bytes as u64;
-                self.tally.deliveries += parts.len() as u64;
+                self.tally.deliveries += parts as u64;
                 progress
             }
             Err(error) => {
@@ -110,7 +120,7 @@ impl Shard {
                 return;
             }
         };
-        self.tally.events += viewer.next.get().saturating_sub(before.get());
+        self.tally.events += viewer.outbox.next.get().saturating_sub(before.get());
         self.tally.stalls += u64::from(progress != Progress::Sent);
         match (progress, then) {
             (Progress::Sent, Then::Wait) => viewer.is_behind = false,
@@ -128,7 +138,7 @@ impl Shard {
         let Some(reader) = self.key_of(at) else { return };
         let Some(viewer) = self.viewers.get_mut(at) else { return };
         let Some(membership) = viewer.membership else { return };
-        let (next, deletions) = (viewer.next, viewer.deletions);
+        let (next, deletions) = (viewer.outbox.next, viewer.deletions);
         let group = self.runs.serial(membership);
         let key = PageKey { group, next, deletions, wanted };
         viewer.stage = Stage::Reading;
@@ -161,7 +171,7 @@ impl Shard {
 
     fn on_page(&mut self, key: PageKey, page: Result<Page, ReadError>) {
         let Some((shape, readers)) = self.pages.came(&key) else { return };
-        let epoch = readers.iter().find_map(|reader| self.viewer(*reader).map(|v| v.epoch));
+        let epoch = readers.iter().find_map(|reader| self.viewer(*reader).map(|v| v.outbox.epoch));
         if matches!(page, Err(ReadError::Trimmed { .. })) {
             self.counts.told_gap(GapReason::Trimmed, readers.len());
         }
@@ -191,7 +201,8 @@ impl Shard {
             return;
         };
         viewer.stage = Stage::Flowing;
-        let (next, deletions, membership) = (viewer.next, viewer.deletions, viewer.membership);
+        let (next, deletions, membership) =
+            (viewer.outbox.next, viewer.deletions, viewer.membership);
         let Some(membership) = membership else { return };
         if matches!(self.runs.watch(membership).look(next, deletions), Look::Deleted) {
             self.agenda.push_back(reader.at);
@@ -244,10 +255,12 @@ impl Shard {
     /// Looks after a viewer whose time has come.
     pub(super) fn look_after(&mut self, at: usize) {
         let now = self.wheel.now();
-        let Some(viewer) = self.viewers.get(at) else { return };
-        if viewer.due != now {
+        if self.viewers.get(at).is_none_or(|viewer| viewer.due != now) {
             return;
         }
+        // Not every socket that has room again says so: not when it was the system that had none.
+        self.on_room(at);
+        let Some(viewer) = self.viewers.get(at) else { return };
         let quiet = now.since(viewer.took_at);
         let is_waiting = match viewer.stage {
             Stage::Gone => return,
@@ -261,8 +274,8 @@ impl Shard {
         if is_waiting && quiet >= self.clock.stalled {
             let run = viewer.membership.map(|of| self.runs.watch(of).run().clone());
             let run = run.as_ref().map_or("", RunId::as_str);
-            let last = Offset::new(viewer.next.get().saturating_sub(1));
-            let cursor = Cursor::new(viewer.epoch, last);
+            let last = Offset::new(viewer.outbox.next.get().saturating_sub(1));
+            let cursor = Cursor::new(viewer.outbox.epoch, last);
             let seconds = self.clock.length(quiet).as_secs_f64();
             tracing::warn!(run, %cursor, seconds, "a viewer took nothing and was disconnected");
             self.counts.gave_up();
@@ -270,7 +283,7 @@ impl Shard {
             return;
         }
         if viewer.stage == Stage::Flowing && !is_waiting && quiet >= self.clock.heartbeat {
-            let (epoch, next) = (viewer.epoch, viewer.next);
+            let (epoch, next) = (viewer.outbox.epoch, viewer.outbox.next);
             let part = Part { bytes: self.heartbeat(at), epoch, next };
             self.offer(at, &[part], Then::Wait);
         }
@@ -288,11 +301,12 @@ impl Shard {
     /// Moves the reader behind what it has passed over since it was told so last.
     fn passed(&mut self, at: usize) -> Option<Bytes> {
         let viewer = self.viewers.get_mut(at)?;
-        if self.runs.shape(viewer.membership?).view.is_plain() || viewer.told == viewer.next {
+        if self.runs.shape(viewer.membership?).view.is_plain() || viewer.told == viewer.outbox.next
+        {
             return None;
         }
-        viewer.told = viewer.next;
-        let last = Offset::new(viewer.next.get().saturating_sub(1));
-        Some(sse::passed(Cursor::new(viewer.epoch, last)))
+        viewer.told = viewer.outbox.next;
+        let last = Offset::new(viewer.outbox.next.get().saturating_sub(1));
+        Some(sse::passed(Cursor::new(viewer.outbox.epoch, last)))
     }
 }

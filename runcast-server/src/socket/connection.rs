@@ -172,6 +172,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.deliver(&run, delivery).await;
         }
         self.flush().await?;
+        if !self.received.is_empty() && self.may_publish() {
+            // What came is not read again: nothing would wake this task for it.
+            return Ok(());
+        }
         let reads = self.received.is_empty();
         tokio::select! {
             biased;

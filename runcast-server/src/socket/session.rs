@@ -177,3 +177,112 @@ fn producer(value: &RawValue) -> Result<ProducerStamp, Problem> {
         sequence: number("sequence", "producer.sequence")?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn take(session: &mut Session, message: &str) -> Action {
+        session.take(message, Timestamp::default())
+    }
+
+    fn problem(action: Action) -> Problem {
+        match action {
+            Action::Refuse { problem, .. } => problem,
+            other => panic!("{other:?} is no refusal"),
+        }
+    }
+
+    #[test]
+    fn a_subscription_says_what_is_wanted() {
+        let message = r#"{"type":"subscribe","run":"r","after":"2.7","coalesce":true,
+            "filter":{"type":["step.*","log"],"stage":[4,"build"],"channel":"logs"}}"#;
+        let Action::Subscribe { id: None, run, cursor, view } =
+            take(&mut Session::default(), message)
+        else {
+            panic!("it was refused");
+        };
+        assert_eq!((run.as_str(), cursor), ("r", "2.7".parse().unwrap()));
+        let mut filter = EventFilter::default();
+        for (field, value) in [
+            ("channel", "logs"),
+            ("stage", "4"),
+            ("stage", "build"),
+            ("type", "step.*"),
+            ("type", "log"),
+        ] {
+            filter.allow(field, value).unwrap();
+        }
+        assert_eq!(view, View { filter, coalesce: true });
+    }
+
+    #[test]
+    fn a_run_can_be_subscribed_to_once_at_a_time() {
+        let mut session = Session::default();
+        let subscribe = r#"{"type":"subscribe","run":"r"}"#;
+        for again in [r#"{"type":"unsubscribe","run":"r"}"#, ""] {
+            assert!(matches!(take(&mut session, subscribe), Action::Subscribe { .. }));
+            assert_eq!(problem(take(&mut session, subscribe)).code(), Code::AlreadySubscribed);
+            match again {
+                "" => session.ended(&RunId::new("r").unwrap()),
+                unsubscribe => drop(take(&mut session, unsubscribe)),
+            }
+        }
+        assert!(matches!(take(&mut session, subscribe), Action::Subscribe { .. }));
+    }
+
+    #[test]
+    fn what_a_stranger_calls_a_field_comes_back_short() {
+        let name = "x".repeat(100_000);
+        let message = format!(r#"{{"type":"ping","{name}":1}}"#);
+        assert!(problem(take(&mut Session::default(), &message)).to_json().len() < 500);
+        let many: String = (0..100_000).map(|n| format!(r#","f{n}":1"#)).collect();
+        let message = format!(r#"{{"type":"ping"{many}}}"#);
+        assert_eq!(problem(take(&mut Session::default(), &message)).code(), Code::InvalidMessage);
+    }
+
+    /// Any JSON, with names and texts that messages have among it.
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        let word = prop::sample::select(vec![
+            "type",
+            "subscribe",
+            "publish",
+            "run",
+            "id",
+            "events",
+            "filter",
+            "after",
+            "producer",
+            "sequence",
+            "ping",
+            "stage",
+            "\u{0}\"\n",
+        ]);
+        let leaf = prop_oneof![
+            word.clone().prop_map(serde_json::Value::from),
+            any::<i64>().prop_map(serde_json::Value::from),
+            any::<bool>().prop_map(serde_json::Value::from),
+            Just(serde_json::Value::Null),
+        ];
+        leaf.prop_recursive(3, 32, 8, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(serde_json::Value::from),
+                prop::collection::btree_map(word.clone().prop_map(str::to_owned), inner, 0..8)
+                    .prop_map(|map| map.into_iter().collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_and_no_json_breaks_a_session(text in any::<String>(), json in json()) {
+            let mut session = Session::default();
+            let action = take(&mut session, &text);
+            let is_refused = matches!(action, Action::Close(_) | Action::Refuse { .. });
+            prop_assert!(is_refused);
+            take(&mut session, &json.to_string());
+        }
+    }
+}

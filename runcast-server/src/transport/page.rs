@@ -20,6 +20,11 @@ impl PageWriter {
         Self { out, events: 0 }
     }
 
+    /// A page of the feed, which is of no run.
+    pub(crate) fn of_feed(epoch: runcast_event::Epoch) -> Self {
+        Self { out: format!("{{\"epoch\":{epoch},\"events\":[").into_bytes(), events: 0 }
+    }
+
     pub(crate) fn events(&self) -> usize {
         self.events
     }

@@ -75,7 +75,7 @@ pub(crate) fn passed(cursor: Cursor) -> Bytes {
     format!("id: {cursor}\n\n").into()
 }
 
-fn write_event(epoch: Epoch, event: &Merged, format: Format, out: &mut Vec<u8>) {
+pub(super) fn write_event(epoch: Epoch, event: &Merged, format: Format, out: &mut Vec<u8>) {
     let cursor = Cursor::new(epoch, event.offset);
     writeln!(out, "id: {cursor}").expect("a Vec takes every write");
     if format == Format::SseNamed {

@@ -431,3 +431,29 @@ async fn a_viewer_that_reads_late_lags_on_the_log_and_gets_every_event_once() {
         assert_eq!(message["cursor"], last.to_string());
     }
 }
+
+#[tokio::test]
+async fn a_viewer_that_takes_nothing_is_cut_off_and_can_go_on() {
+    let server = TestServer::start_with(
+        |config| config.limits.write_stall_timeout = Duration::from_millis(100),
+        HubConfig::default(),
+    )
+    .await;
+    let mut stuck = Socket::open(&server).await;
+    stuck.subscribe("r", "0").await;
+    let events: Vec<_> =
+        (0..50).map(|n| json!({"type": "a.b", "data": [n, "x".repeat(50_000)]})).collect();
+    let batch = Value::from(events).to_string();
+    let mut offset = 0;
+    while server.hub.followers() > 0 {
+        if offset < 1_000 {
+            server.post("/v1/runs/r/events", &batch).await;
+            offset += 50;
+        }
+        tokio::task::yield_now().await;
+    }
+    let mut again = Socket::open(&server).await;
+    let after = (offset - 1).to_string();
+    assert_eq!(again.subscribe("r", &after).await["type"], "subscribed");
+    assert_eq!(again.message().await["cursor"], offset.to_string());
+}

@@ -56,7 +56,10 @@ describe("following a run", () => {
   it("gives the events that were chosen, and resumes behind those that were not", async () => {
     server.streams(
       stream([frame(1), frame(3), "id: 7\n\n"], "break"),
-      stream([frame(9, {}, 1, "run.completed"), special("end", { offset: 9, type: "run.completed" })]),
+      stream([
+        frame(9, {}, 1, "run.completed"),
+        special("end", { offset: 9, type: "run.completed" }),
+      ]),
     );
     const choice = { type: ["step.*", "log"], stage: ["a b"], coalesce: true };
     const { items, cursor } = await all({ choice });
