@@ -171,8 +171,13 @@ fn places(arguments: &Arguments) -> Result<Vec<Place>> {
         );
     }
     let data = arguments.data.clone().unwrap_or_else(std::env::temp_dir);
-    let place =
-        |kind| Place { server: server.clone(), floor: floor.clone(), data: data.clone(), kind };
+    let place = |kind| Place {
+        server: server.clone(),
+        floor: floor.clone(),
+        data: data.clone(),
+        kind,
+        floor_websocket: false,
+    };
     Ok(match arguments.only {
         Some(Only::Floor) => vec![place(Kind::Floor)],
         Some(Only::Server) => vec![place(Kind::Server)],

@@ -42,6 +42,9 @@ pub struct Settings {
     /// The server's program; `runcast` beside this program when not given.
     #[arg(long, value_name = "PROGRAM")]
     pub server: Option<PathBuf>,
+    /// A transport that readers use, all when none is named; may be repeated.
+    #[arg(long, value_name = "TRANSPORT")]
+    pub over: Vec<String>,
     /// Where data is written.
     #[arg(long, value_name = "DIRECTORY")]
     pub data: Option<PathBuf>,
@@ -95,7 +98,8 @@ pub fn run(settings: &Settings) -> Result<Tried> {
     let server = settings.server.clone().unwrap_or_else(|| this.with_file_name("runcast"));
     ensure!(server.is_file(), "there is no server at {}", server.display());
     let data = settings.data.clone().unwrap_or_else(std::env::temp_dir);
-    let place = Place { server, floor: this, data, kind: Kind::Server };
+    let place = Place { server, floor: this, data, kind: Kind::Server, floor_websocket: false };
+    let transports = transport::chosen(&settings.over)?;
     let begin = Instant::now();
     let time = Duration::from_secs(settings.seconds);
     let mut seed = settings.seed.unwrap_or_else(|| fastrand::u64(1..1 << 48));
@@ -107,7 +111,7 @@ pub fn run(settings: &Settings) -> Result<Tried> {
         }
         let flow = left.clamp(Duration::from_secs(1), ROUND_MAX);
         eprintln!("round {round}, seed {seed}, {} s", flow.as_secs());
-        let of_round = round::hold(&place, seed, flow)
+        let of_round = round::hold(&place, &transports, seed, flow)
             .with_context(|| format!("round {round}; again with --seed {seed}"))?;
         eprintln!("  {of_round}");
         tried = tried.plus(of_round);

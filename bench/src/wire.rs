@@ -11,3 +11,4 @@ pub(crate) mod head;
 pub(crate) mod lines;
 pub(crate) mod socket;
 pub(crate) mod sse;
+pub(crate) mod websocket;

@@ -10,6 +10,7 @@ fn readers_of_all_kinds_see_everything_once_and_in_order_through_kills() {
     let settings = Settings {
         seconds: 10,
         seed: None,
+        over: Vec::new(),
         server: Some(env!("CARGO_BIN_EXE_runcast").into()),
         data: Some(directory.path().to_owned()),
     };

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use fastrand::Rng;
 
 use super::passage::{Passage, Told};
-use super::transport::{ALL, Ask, Transport};
+use super::transport::{Ask, Transport};
 use super::view::View;
 use super::world::World;
 use crate::wire::download::Came;
@@ -57,9 +57,8 @@ struct Manners {
 }
 
 impl Follower {
-    pub(super) fn new(world: Arc<World>, number: usize) -> Self {
+    pub(super) fn new(world: Arc<World>, transport: &'static dyn Transport, number: usize) -> Self {
         let mut rng = world.chances(1_000 + number as u64);
-        let transport = ALL[number % ALL.len()];
         let view = View::any(&mut rng);
         let count = rng.usize(1..=transport.runs_max().min(world.runs.len()).min(RUNS_MAX));
         let mut runs: Vec<usize> = (0..world.runs.len()).collect();

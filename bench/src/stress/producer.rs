@@ -23,6 +23,8 @@ pub(super) struct Producer {
     caller: Option<Caller>,
     /// The number of the next event to be acknowledged.
     pub(super) next: u64,
+    /// The number behind the last event that was ever sent.
+    sent: u64,
     pub(super) promises: Vec<Promise>,
 }
 
@@ -30,10 +32,10 @@ impl Producer {
     pub(super) fn new(world: Arc<World>, run: usize, producer: usize) -> Self {
         let script = Script { seed: world.seed, run, producer };
         let rng = world.chances(2_000 + producer as u64);
-        Self { script, world, rng, caller: None, next: 0, promises: Vec::new() }
+        Self { script, world, rng, caller: None, next: 0, sent: 0, promises: Vec::new() }
     }
 
-    /// Sends until it is enough.
+    /// Sends until it is enough and all that was sent is acknowledged.
     pub(super) fn produce(mut self) -> Result<Self> {
         let sent = self.send_all();
         if sent.is_err() {
@@ -44,15 +46,20 @@ impl Producer {
     }
 
     fn send_all(&mut self) -> Result<()> {
-        while !self.world.is_enough() {
+        loop {
+            self.world.check()?;
+            let is_enough = self.world.is_enough();
+            if is_enough && self.next >= self.sent {
+                return Ok(());
+            }
             let count = match self.rng.u8(0..12) {
                 0 => self.rng.u64(50..300),
                 _ => self.rng.u64(1..14),
             };
-            self.send(count)?;
+            let owed = self.sent.saturating_sub(self.next);
+            self.send(if is_enough { count.min(owed) } else { count })?;
             std::thread::sleep(Duration::from_millis(self.rng.u64(0..PAUSE_MAX_MS)));
         }
-        Ok(())
     }
 
     /// Sends the next events once. What comes of it moves `next` on, or does not.
@@ -63,6 +70,7 @@ impl Producer {
             _ => Caller::connect(address),
         };
         let Ok(mut caller) = caller else { return Ok(()) };
+        self.sent = self.sent.max(self.next + count);
         let in_lines = self.rng.bool();
         let numbers = self.next..self.next + count;
         let drafts: Vec<String> =

@@ -12,8 +12,9 @@ use super::follower::Follower;
 use super::history::{History, Seen};
 use super::passage::Told;
 use super::producer::Producer;
+use super::transport::Transport;
 use super::view::View;
-use super::world::World;
+use super::world::{GaveUp, World};
 use crate::subject::{FloorDisk, Place, Subject};
 use crate::wire::call::Caller;
 
@@ -26,7 +27,12 @@ const ALIVE_MS: std::ops::Range<u64> = 300..2_200;
 const GENTLE_EVERY: u8 = 4;
 
 /// Holds a round in which events flow for so long.
-pub(super) fn hold(place: &Place, seed: u64, flow: Duration) -> Result<Tried> {
+pub(super) fn hold(
+    place: &Place,
+    transports: &[&'static dyn Transport],
+    seed: u64,
+    flow: Duration,
+) -> Result<Tried> {
     let runs = (0..RUNS).map(|run| format!("stress-{run}")).collect();
     let world = Arc::new(World::new(seed, runs));
     let subject = place.start(FloorDisk::None)?;
@@ -36,7 +42,10 @@ pub(super) fn hold(place: &Place, seed: u64, flow: Duration) -> Result<Tried> {
         .map(|producer| std::thread::spawn(|| producer.produce()))
         .collect();
     let followers: Vec<_> = (0..FOLLOWERS)
-        .map(|number| Follower::new(Arc::clone(&world), number))
+        .map(|number| {
+            let transport = transports[number % transports.len()];
+            Follower::new(Arc::clone(&world), transport, number)
+        })
         .map(|follower| std::thread::spawn(|| follower.follow()))
         .collect();
     let driven = drive(place, &world, subject, flow);
@@ -57,28 +66,36 @@ pub(super) fn hold(place: &Place, seed: u64, flow: Duration) -> Result<Tried> {
         world.fail();
     }
     let followers = join(followers);
-    // The first that failed says more than those that only gave up.
-    let (producers, followers) = (producers?, followers?);
-    let (subject, kills) = ended?;
-    reckon(&world, &subject, &producers, &followers).map(|tried| Tried { kills, ..tried })
-}
-
-fn join<T>(threads: Vec<JoinHandle<Result<T>>>) -> Result<Vec<T>> {
-    let joined: Vec<Result<T>> = threads
-        .into_iter()
-        .map(|thread| thread.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked"))))
-        .collect();
-    let gave_up = |error: &anyhow::Error| error.root_cause().to_string().contains("another part");
-    let mut done = Vec::new();
-    let mut first: Option<anyhow::Error> = None;
-    for result in joined {
-        match result {
-            Ok(thing) => done.push(thing),
-            Err(error) if first.as_ref().is_none_or(gave_up) => first = Some(error),
-            Err(_) => {}
+    match (ended, producers, followers) {
+        (Ok((subject, kills)), Ok(producers), Ok(followers)) => {
+            let tried = reckon(&world, &subject, &producers, &followers)?;
+            Ok(Tried { kills, ..tried })
+        }
+        (ended, producers, followers) => {
+            let errors = [ended.err(), producers.err(), followers.err()];
+            Err(cause(errors.into_iter().flatten()).context("the round came to no end"))
         }
     }
-    first.map_or(Ok(done), Err)
+}
+
+/// Of several errors the one that says most: that others gave up for it says nothing.
+fn cause(errors: impl Iterator<Item = anyhow::Error>) -> anyhow::Error {
+    let gave_up = |error: &anyhow::Error| error.downcast_ref::<GaveUp>().is_some();
+    let (others, causes): (Vec<_>, Vec<_>) = errors.partition(gave_up);
+    let first = causes.into_iter().chain(others).next();
+    first.unwrap_or_else(|| anyhow!("no part of it failed"))
+}
+
+/// Waits for all threads; if any failed, says why.
+fn join<T>(threads: Vec<JoinHandle<Result<T>>>) -> Result<Vec<T>> {
+    let (mut done, mut errors) = (Vec::new(), Vec::new());
+    for thread in threads {
+        match thread.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked"))) {
+            Ok(thing) => done.push(thing),
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.is_empty() { Ok(done) } else { Err(cause(errors.into_iter())) }
 }
 
 /// Lets events flow and kills the server meanwhile; gives the one that is left.

@@ -4,6 +4,8 @@
 mod export;
 mod pages;
 mod sse;
+mod streams;
+mod websocket;
 
 use std::net::SocketAddrV4;
 
@@ -14,8 +16,26 @@ use super::view::View;
 use crate::wire::download::{Came, Download};
 
 /// All ways.
-pub(super) const ALL: [&dyn Transport; 4] =
-    [&sse::PLAIN, &sse::NAMED, &pages::Pages, &export::Export];
+pub(super) const ALL: [&dyn Transport; 6] = [
+    &sse::PLAIN,
+    &sse::NAMED,
+    &pages::Pages,
+    &export::Export,
+    &streams::Streams,
+    &websocket::WebSocket,
+];
+
+/// Those with these names, all when there are none.
+pub(super) fn chosen(names: &[String]) -> Result<Vec<&'static dyn Transport>> {
+    for name in names {
+        let known: Vec<_> = ALL.iter().map(|transport| transport.name()).collect();
+        ensure!(known.contains(&name.as_str()), "there is no transport {name:?}, but {known:?}");
+    }
+    let wanted = |transport: &&&dyn Transport| {
+        names.is_empty() || names.iter().any(|name| name == transport.name())
+    };
+    Ok(ALL.iter().filter(wanted).copied().collect())
+}
 
 /// What a reader asks for.
 pub(super) struct Ask<'a> {
@@ -53,29 +73,28 @@ pub(super) trait Session {
     fn hear(&mut self, most: usize, tell: &mut dyn FnMut(usize, Told)) -> Result<Came>;
 }
 
-/// Asks and reads the head. None as for [`Transport::open`]; a status other than `200` and `204` is
-/// a broken promise.
+/// Asks and reads the head. None when the server is not there; a refusal is a broken promise, but
+/// for a 404, which some calls may answer.
 fn download(ask: &Ask<'_>, path: &str, headers: &str) -> Result<Option<Download>> {
     let Ok(download) = Download::open(ask.address, path, headers, ask.room) else {
         return Ok(None);
     };
     match download.status() {
-        200 | 204 => Ok(Some(download)),
-        // Nothing was appended to the run yet; or the server is just ending or beginning.
-        404 | 503 => Ok(None),
-        status => {
-            ensure!(false, "GET {path} was answered {status}");
-            Ok(None)
-        }
+        101 | 200 | 204 | 404 => Ok(Some(download)),
+        // The server is just ending or beginning.
+        503 => Ok(None),
+        status => anyhow::bail!("GET {path} was answered {status}"),
     }
 }
 
-/// A session that has nothing to tell but the end.
-struct Ended;
+/// A session that has nothing to tell but the ends.
+struct Ended {
+    runs: usize,
+}
 
 impl Session for Ended {
     fn hear(&mut self, _: usize, tell: &mut dyn FnMut(usize, Told)) -> Result<Came> {
-        tell(0, Told::End(None));
+        (0..self.runs).for_each(|at| tell(at, Told::End(None)));
         Ok(Came::End)
     }
 }

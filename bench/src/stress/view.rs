@@ -45,6 +45,16 @@ impl View {
         filter.collect::<String>() + coalesce
     }
 
+    /// Its filter as JSON.
+    pub(super) fn filter(&self) -> Value {
+        let mut filter = serde_json::Map::new();
+        for (field, value) in self.filter {
+            let values = filter.entry(*field).or_insert_with(|| Value::Array(Vec::new()));
+            values.as_array_mut().into_iter().for_each(|values| values.push((*value).into()));
+        }
+        filter.into()
+    }
+
     /// Whether an event belongs to it: of each field that it names any value, of all fields each.
     pub(super) fn wants(&self, event: &Value) -> bool {
         let has = |field: &str, wanted: &str| match (&event[field], wanted.strip_suffix('*')) {

@@ -10,6 +10,18 @@ use anyhow::{Result, bail};
 /// How long a round may take in all. Longer means that somebody waits for what never comes.
 const ROUND_MAX: Duration = Duration::from_secs(180);
 
+/// A part of the round gives up because another failed.
+#[derive(Debug)]
+pub(super) struct GaveUp;
+
+impl std::fmt::Display for GaveUp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("another part of the round failed")
+    }
+}
+
+impl std::error::Error for GaveUp {}
+
 /// A round, as its threads see it.
 #[derive(Debug)]
 pub(super) struct World {
@@ -61,7 +73,7 @@ impl World {
     /// An error when the round cannot come to a good end any more.
     pub(super) fn check(&self) -> Result<()> {
         if self.has_failed.load(Ordering::Acquire) {
-            bail!("another part of the round failed");
+            return Err(GaveUp.into());
         }
         if self.begin.elapsed() > ROUND_MAX {
             bail!("the round did not end within {ROUND_MAX:?}");

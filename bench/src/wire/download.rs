@@ -74,6 +74,11 @@ impl Download {
         }
     }
 
+    /// Sends more, behind an upgrade.
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        Ok(self.socket.write_all(bytes)?)
+    }
+
     /// The status of the answer.
     pub(crate) fn status(&self) -> u16 {
         self.status

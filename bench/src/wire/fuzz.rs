@@ -5,6 +5,7 @@ use runcast_fuzz::fuzz;
 use super::body::{Body, BrokenFraming};
 use super::head::parse_head;
 use super::sse::Scanner;
+use super::websocket::{Message, Messages};
 
 const ANSWERS: &[&[u8]] = &[
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n1;a=b\r\n!\r\n0\r\nx: y\r\n\r\n",
@@ -61,6 +62,28 @@ fn frames_are_the_same_however_they_are_cut() {
                 scanner.take(piece, |frame| frames.push(frame)).expect("no line here is too long");
             }
             frames
+        };
+        let whole = read(input.len().max(1));
+        for size in [1, 2, 5] {
+            assert_eq!(read(size), whole, "in pieces of {size}");
+        }
+    });
+}
+
+#[test]
+fn messages_are_the_same_however_they_are_cut() {
+    let mut close = vec![0x81, 126, 0, 200];
+    close.resize(204, b'x');
+    close.extend_from_slice(&[0x89, 2, b'h', b'i', 0x88, 2, 3, 0xf4]);
+    let heads: &[&[u8]] =
+        &[&[0x81], &[0x88, 0], &[127, 0, 0], &[126], &[0xff], &[0x80, 0x80], &[0]];
+    fuzz(&[&close, b"\x81\x02hi\x8a\x00"], heads, |input| {
+        let read = |size: usize| {
+            let (mut messages, mut found) = (Messages::default(), Vec::new());
+            let mut take = |message: Message<'_>| found.push(format!("{message:?}"));
+            let is_broken =
+                input.chunks(size).any(|piece| messages.take(piece, &mut take).is_err());
+            (found, is_broken)
         };
         let whole = read(input.len().max(1));
         for size in [1, 2, 5] {

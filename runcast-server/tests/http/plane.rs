@@ -37,7 +37,7 @@ async fn followers(server: &TestServer, target: &str, count: usize) -> Vec<Conne
 async fn a_stuck_follower_holds_nobody_up_and_loses_nothing() {
     let server = TestServer::start().await;
     let mut stuck = server.follow("/v1/runs/r/events").await;
-    socket2::SockRef::from(&stuck.stream).set_recv_buffer_size(4 << 10).unwrap();
+    socket2::SockRef::from(&stuck.stream).set_recv_buffer_size(64 << 10).unwrap();
     let flowing = followers(&server, "/v1/runs/r/events", 150).await;
     let readers: Vec<_> = flowing
         .into_iter()

@@ -11,13 +11,15 @@ pub(super) struct Export;
 
 impl Transport for Export {
     fn name(&self) -> &'static str {
-        "NDJSON"
+        "lines"
     }
 
     fn open(&self, ask: &Ask<'_>) -> Result<Option<Box<dyn Session>>> {
         let (run, after) = ask.runs[0];
         let path = format!("/v1/runs/{run}/events?after={after}{}", ask.view.query());
         let download = download(ask, &path, "Accept: application/x-ndjson\r\n")?;
+        // Nothing was appended to the run yet.
+        let download = download.filter(|download| download.status() == 200);
         let has_ended = ask.has_ended;
         let exporting = |download| Exporting { download, lines: Lines::default(), has_ended };
         Ok(download.map(|download| Box::new(exporting(download)) as Box<dyn Session>))

@@ -1,4 +1,4 @@
-//! Server-sent events of one run.
+//! Server-sent events of one run, and what is the same for those of many.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
@@ -20,38 +20,84 @@ pub(super) struct Sse {
 
 impl Transport for Sse {
     fn name(&self) -> &'static str {
-        if self.is_named { "named SSE" } else { "SSE" }
+        if self.is_named { "sse-named" } else { "sse" }
     }
 
     fn open(&self, ask: &Ask<'_>) -> Result<Option<Box<dyn Session>>> {
         let (run, after) = ask.runs[0];
         let named = if self.is_named { "&named=1" } else { "" };
         let path = format!("/v1/runs/{run}/events?after={after}{}{named}", ask.view.query());
-        let Some(download) = download(ask, &path, "Accept: text/event-stream\r\n")? else {
-            return Ok(None);
-        };
-        if download.status() == 204 {
-            return Ok(Some(Box::new(Ended)));
-        }
-        let frames = Frames { is_named: self.is_named, frame: Frame::default(), has_ended: false };
-        Ok(Some(Box::new(Following { download, lines: Lines::default(), frames })))
+        follow(ask, &path, OneRun { is_named: self.is_named, has_ended: false })
     }
 }
 
-struct Following {
-    download: Download,
-    lines: Lines,
-    frames: Frames,
+/// Asks for server-sent events, whose frames mean what `meaning` says.
+pub(super) fn follow(
+    ask: &Ask<'_>,
+    path: &str,
+    meaning: impl Meaning + 'static,
+) -> Result<Option<Box<dyn Session>>> {
+    let Some(download) = download(ask, path, "Accept: text/event-stream\r\n")? else {
+        return Ok(None);
+    };
+    match download.status() {
+        200 => {}
+        204 => return Ok(Some(Box::new(Ended { runs: ask.runs.len() }))),
+        status => bail!("GET {path} was answered {status}"),
+    }
+    let (lines, frame) = (Lines::default(), Frame::default());
+    Ok(Some(Box::new(Following { download, lines, frame, meaning })))
 }
 
-impl Session for Following {
+/// What frames say.
+pub(super) trait Meaning {
+    fn read(&mut self, frame: Frame, tell: &mut dyn FnMut(usize, Told)) -> Result<()>;
+}
+
+/// One frame: what a blank line ends.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Frame {
+    pub(super) id: Option<String>,
+    pub(super) event: Option<String>,
+    pub(super) data: Option<String>,
+}
+
+impl Frame {
+    /// Takes a line; none of the three may be there twice.
+    fn take(&mut self, line: &[u8]) -> Result<()> {
+        let line = std::str::from_utf8(line)?;
+        let (name, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        let field = match name {
+            "" | "retry" => return Ok(()),
+            "id" => &mut self.id,
+            "event" => &mut self.event,
+            "data" => &mut self.data,
+            _ => bail!("{line:?} is no line of a frame"),
+        };
+        ensure!(field.replace(value.to_owned()).is_none(), "{line:?} is there twice in a frame");
+        Ok(())
+    }
+}
+
+struct Following<M> {
+    download: Download,
+    lines: Lines,
+    frame: Frame,
+    meaning: M,
+}
+
+impl<M: Meaning> Session for Following<M> {
     fn hear(&mut self, most: usize, tell: &mut dyn FnMut(usize, Told)) -> Result<Came> {
-        let Self { download, lines, frames } = self;
+        let Self { download, lines, frame, meaning } = self;
         let mut read = Ok(());
         let came = download.read(most, |piece| {
             let taken = lines.take(piece, |line| {
-                if read.is_ok() {
-                    read = frames.line(line, &mut |told| tell(0, told));
+                if read.is_err() {
+                } else if line.is_empty() {
+                    read = meaning.read(std::mem::take(frame), tell);
+                } else {
+                    read = frame.take(line);
                 }
             });
             if let Err(error) = taken {
@@ -62,70 +108,42 @@ impl Session for Following {
     }
 }
 
-/// The lines of a stream, as frames.
-pub(super) struct Frames {
+/// Checks that a frame is named as it should be, and gives its event.
+pub(super) fn event_in(data: &str, name: Option<String>, is_named: bool) -> Result<Value> {
+    let event: Value = serde_json::from_str(data)?;
+    let kind = event["type"].as_str().map(ToOwned::to_owned);
+    let expected = kind.filter(|_| is_named);
+    ensure!(name == expected, "a frame is named {name:?}, and not {expected:?}");
+    Ok(event)
+}
+
+struct OneRun {
     is_named: bool,
-    frame: Frame,
     has_ended: bool,
 }
 
-#[derive(Default)]
-struct Frame {
-    id: Option<u64>,
-    event: Option<String>,
-    data: Option<Vec<u8>>,
-}
-
-impl Frames {
-    /// Takes a line, and tells what it completes.
-    fn line(&mut self, line: &[u8], tell: &mut impl FnMut(Told)) -> Result<()> {
-        ensure!(!self.has_ended || line.is_empty(), "something came behind the end");
-        if line.is_empty() {
-            return self.finish(tell);
+impl Meaning for OneRun {
+    fn read(&mut self, frame: Frame, tell: &mut dyn FnMut(usize, Told)) -> Result<()> {
+        if frame == Frame::default() {
+            return Ok(());
         }
-        let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
-        let value = line.get(colon + 1..).unwrap_or(b"").trim_ascii_start();
-        let first = match &line[..colon] {
-            b"" | b"retry" => true,
-            b"id" => {
-                let id = offset_of(value).context("an id is no cursor")?;
-                self.frame.id.replace(id).is_none()
-            }
-            b"event" => {
-                let name = String::from_utf8(value.to_vec())?;
-                self.frame.event.replace(name).is_none()
-            }
-            b"data" => self.frame.data.replace(value.to_vec()).is_none(),
-            _ => bail!("{:?} is no line of a frame", String::from_utf8_lossy(line)),
-        };
-        ensure!(first, "{:?} is there twice in a frame", String::from_utf8_lossy(line));
-        Ok(())
-    }
-
-    fn finish(&mut self, tell: &mut impl FnMut(Told)) -> Result<()> {
-        let Frame { id, event, data } = std::mem::take(&mut self.frame);
-        match (id, event, data) {
-            (None, None, None) => {}
-            (Some(id), None, None) => tell(Told::Moved(id)),
+        ensure!(!self.has_ended, "{frame:?} came behind the end");
+        let cursor = |id: &str| offset_of(id.as_bytes()).context("an id is no cursor");
+        match (frame.id, frame.event, frame.data) {
+            (Some(id), None, None) => tell(0, Told::Moved(cursor(&id)?)),
             (Some(id), name, Some(data)) => {
-                let mut json: Value = serde_json::from_slice(&data)?;
-                let kind = json["type"].as_str().map(ToOwned::to_owned);
-                let expected = kind.filter(|_| self.is_named);
-                ensure!(name == expected, "a frame is named {name:?}, and not {expected:?}");
-                let told = Told::of(&mut json)?;
-                ensure!(told.cursor() == Some(id), "the id {id} is not that of {told:?}");
-                tell(told);
+                let told = Told::of(&mut event_in(&data, name, self.is_named)?)?;
+                ensure!(told.cursor() == Some(cursor(&id)?), "the id {id} is not that of {told:?}");
+                tell(0, told);
             }
             (None, Some(name), Some(data)) if name == "end" => {
-                let end: Value = serde_json::from_slice(&data)?;
+                let end: Value = serde_json::from_str(&data)?;
                 ensure!(end["type"] == "run.completed", "the end is {end}");
                 self.has_ended = true;
-                tell(Told::End(Some(end["offset"].as_u64().context("an end without an offset")?)));
+                let last = end["offset"].as_u64().context("an end without an offset")?;
+                tell(0, Told::End(Some(last)));
             }
-            (id, name, data) => {
-                let data = data.as_deref().map(String::from_utf8_lossy);
-                bail!("a frame with the id {id:?}, the name {name:?} and the data {data:?}");
-            }
+            other => bail!("the frame {other:?}"),
         }
         Ok(())
     }
@@ -136,17 +154,21 @@ mod tests {
     use super::*;
 
     fn read(is_named: bool, text: &str) -> Result<Vec<Told>> {
-        let mut frames = Frames { is_named, frame: Frame::default(), has_ended: false };
+        let mut meaning = OneRun { is_named, has_ended: false };
         let mut told = Vec::new();
-        for line in text.lines() {
-            frames.line(line.as_bytes(), &mut |heard| told.push(heard))?;
+        for frame_text in text.split_terminator("\n\n") {
+            let mut frame = Frame::default();
+            for line in frame_text.lines() {
+                frame.take(line.as_bytes())?;
+            }
+            meaning.read(frame, &mut |_, heard| told.push(heard))?;
         }
         Ok(told)
     }
 
     #[test]
     fn frames_are_events_moves_and_the_end() {
-        let text = ":\n\nid: 1\ndata: {\"offset\":1,\"type\":\"a.b\"}\n\nid: 2.9\n\n\
+        let text = ":\n\nid: 1\ndata: {\"offset\":1,\"type\":\"a.b\"}\n\n:\nid: 2.9\n\n\
             event: end\ndata: {\"offset\":9,\"type\":\"run.completed\"}\n\n";
         let told = read(false, text).unwrap();
         assert!(matches!(told[0], Told::Event { offset: 1, merged: 1, .. }));

@@ -92,12 +92,25 @@ export function follow(url: string | URL, options: FollowOptions = {}): Follow {
   return new Follow(String(url), options);
 }
 
-/** One reader of one run. Iterate it once, by items or by `batches()`. */
-export class Follow implements AsyncIterable<FollowItem> {
-  readonly #url: string;
-  readonly #options: FollowOptions;
+/** What is followed. */
+export interface FollowSource {
+  /** The address of its event stream. */
+  readonly stream: string;
+  /** What says how far it is: by its `offset` or its `last`. */
+  readonly state: string;
   /** As the rest of a query; empty when it is all events. */
-  readonly #choice: string;
+  readonly choice: string;
+}
+
+function runSource(url: string, options: FollowOptions): FollowSource {
+  const state = url.replace(/\/+$/, "");
+  return { stream: `${state}/events`, state, choice: choiceQuery(options.choice) };
+}
+
+/** One reader of one run, or of the feed. Iterate it once, by items or by `batches()`. */
+export class Follow implements AsyncIterable<FollowItem> {
+  readonly #source: FollowSource;
+  readonly #options: FollowOptions;
   readonly #closing = new AbortController();
   #cursor: Cursor;
   #state: FollowState = { phase: "connecting" };
@@ -108,12 +121,11 @@ export class Follow implements AsyncIterable<FollowItem> {
   #started = false;
   #wake: (() => void) | undefined;
 
-  constructor(url: string, options: FollowOptions) {
+  constructor(url: string, options: FollowOptions, source: FollowSource = runSource(url, options)) {
     const cursor = options.after === undefined ? START : parseCursor(options.after);
     if (!cursor) throw new TypeError(`after: ${JSON.stringify(options.after)} is not a cursor`);
-    this.#url = url.replace(/\/+$/, "");
+    this.#source = source;
     this.#options = options;
-    this.#choice = choiceQuery(options.choice);
     this.#cursor = cursor;
   }
 
@@ -197,7 +209,8 @@ export class Follow implements AsyncIterable<FollowItem> {
   async #open(signal: AbortSignal): Promise<ReadableStream<Uint8Array> | undefined> {
     const call = this.#options.fetch ?? fetch;
     this.#target = undefined;
-    const response = await call(`${this.#url}/events?after=${this.cursor}${this.#choice}`, {
+    const { stream, choice } = this.#source;
+    const response = await call(`${stream}?after=${this.cursor}${choice}`, {
       headers: { Accept: "text/event-stream" },
       cache: "no-store",
       signal,
@@ -225,9 +238,10 @@ export class Follow implements AsyncIterable<FollowItem> {
     let target = 0;
     try {
       const headers = { Accept: "application/json" };
-      const response = await call(this.#url, { headers, cache: "no-store", signal });
-      const run = (await response.json()) as { offset?: number };
-      if (response.ok && typeof run.offset === "number") target = run.offset;
+      const response = await call(this.#source.state, { headers, cache: "no-store", signal });
+      const state = (await response.json()) as { offset?: number; last?: number };
+      const last = state.offset ?? state.last;
+      if (response.ok && typeof last === "number") target = last;
     } catch {
       // A run that does not exist has nothing to catch up with; a broken server breaks the stream.
     }
@@ -302,7 +316,7 @@ export class Follow implements AsyncIterable<FollowItem> {
     }
     if (at.offset <= this.#cursor.offset) return undefined;
     // Only a reader of all events knows that one is missing.
-    if (this.#choice === "" && at.offset !== this.#cursor.offset + 1) {
+    if (this.#source.choice === "" && at.offset !== this.#cursor.offset + 1) {
       throw new ProtocolError(`${id} came after ${this.cursor}: events are missing`);
     }
     this.#cursor = at;
@@ -408,11 +422,15 @@ class Heartbeat {
 
 function choiceQuery(choice: Choice = {}): string {
   const { coalesce, ...fields } = choice;
+  return fieldsQuery(fields) + (coalesce ? "&coalesce=1" : "");
+}
+
+/** Repeated fields as the rest of a query. */
+export function fieldsQuery(fields: Readonly<Record<string, readonly string[]>>): string {
   const query = new URLSearchParams();
   for (const [name, values] of Object.entries(fields)) {
-    for (const value of values ?? []) query.append(name, value);
+    for (const value of values) query.append(name, value);
   }
-  if (coalesce) query.set("coalesce", "1");
   const pairs = query.toString();
   return pairs && `&${pairs}`;
 }

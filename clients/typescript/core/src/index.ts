@@ -17,6 +17,13 @@ export { type CloseDecision, decideClose } from "./close.ts";
 export { type Cursor, formatCursor, parseCursor, START } from "./cursor.ts";
 export { isTerminal, parseEvent, type RunEvent } from "./event.ts";
 export {
+  type FeedChoice,
+  type FeedEvent,
+  type FeedOptions,
+  followFeed,
+  isFeedEvent,
+} from "./feed.ts";
+export {
   type Choice,
   type EndedBecause,
   Follow,
