@@ -3,9 +3,11 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::http::Request;
+use runcast_event::{Cursor, Offset};
+use runcast_hub::{Gap, Slice};
 
 use crate::metrics::{Connected, Eviction, Metrics, Traffic, Transport};
 
@@ -86,6 +88,8 @@ impl Wire {
 pub(crate) struct Carried {
     wire: Option<Arc<Wire>>,
     counted: Connected,
+    metrics: Arc<Metrics>,
+    began_at: Instant,
 }
 
 impl Carried {
@@ -97,11 +101,45 @@ impl Carried {
         if let Some(wire) = &wire {
             wire.carry(transport);
         }
-        Self { wire, counted: metrics.connect(transport) }
+        Self {
+            wire,
+            counted: metrics.connect(transport),
+            metrics: Arc::clone(metrics),
+            began_at: Instant::now(),
+        }
+    }
+
+    /// Counts that it follows from this cursor on.
+    pub(crate) fn follows(&self, cursor: Cursor) {
+        if cursor.after > Offset::START {
+            self.traffic().resumed();
+        }
+    }
+
+    /// Counts events that it is taken past, and whether anything is sent of them.
+    pub(crate) fn delivered(&self, slice: &Slice, is_sent: bool) {
+        self.delivered_since(self.began_at, slice, is_sent);
+    }
+
+    /// The same for events of a run that it has followed only since then.
+    pub(crate) fn delivered_since(&self, since: Instant, slice: &Slice, is_sent: bool) {
+        let events = slice.records().len() as u64;
+        self.traffic().delivered(events, u64::from(is_sent));
+        // What was there before is not late.
+        if let Some(committed_at) = slice.committed_at()
+            && committed_at >= since
+        {
+            self.metrics.delivery_took(committed_at.elapsed(), 1);
+        }
+    }
+
+    /// Counts that it is told of events that it cannot have.
+    pub(crate) fn told(&self, gap: &Gap) {
+        self.metrics.told_gap(gap.reason);
     }
 
     /// Counts what goes over it.
-    pub(crate) fn traffic(&self) -> &Traffic {
+    fn traffic(&self) -> &Traffic {
         self.counted.traffic()
     }
 

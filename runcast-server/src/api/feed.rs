@@ -6,6 +6,7 @@ use axum::response::Response;
 use super::Shared;
 use super::description::{EntryBody, FeedPageBody, ProblemBody};
 use super::parameters::{Query, Representation, cursor};
+use crate::accept::Wire;
 use crate::feed::{FEED_FIELDS, FeedFilter};
 use crate::problem::Problem;
 
@@ -54,7 +55,7 @@ pub(super) async fn read(
     match representation {
         Representation::Live => {
             let is_named = query.switch("named")?.unwrap_or(false);
-            live::follow(&services, cursor, filter, is_named).await
+            live::follow(&services, cursor, filter, is_named, Wire::of(&request)).await
         }
         Representation::Page => pages::page(&services, cursor, filter, &query).await,
         Representation::Lines => pages::lines(&services, cursor, filter).await,

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
@@ -17,7 +17,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use super::Services;
 use super::parameters::{Query, cursor};
 use crate::accept::{Carried, Phase, PhaseWatch, Wire};
-use crate::metrics::{Metrics, Transport};
+use crate::metrics::Transport;
 use crate::problem::Problem;
 use crate::transport::sse::{self, Shape};
 
@@ -57,9 +57,7 @@ pub(super) async fn live(
     }
     let follower = services.hub.follow(&run, cursor.unwrap_or_default()).await?;
     let carried = Carried::begin(&services.metrics, wire, Transport::Sse);
-    if cursor.is_some_and(|cursor| cursor.after > Offset::START) {
-        carried.traffic().resumed();
-    }
+    carried.follows(cursor.unwrap_or_default());
     let viewer = Viewer {
         hub: services.hub.clone(),
         told: follower.cursor(),
@@ -69,9 +67,7 @@ pub(super) async fn live(
         heartbeat: heartbeat(services.heartbeat),
         phase: services.phase.clone(),
         next: Next::Opening,
-        metrics: Arc::clone(&services.metrics),
         carried,
-        joined_at: Instant::now(),
     };
     let frames = stream::unfold(viewer, |mut viewer| async move {
         let frame = viewer.next_frame().await?;
@@ -109,9 +105,7 @@ struct Viewer {
     heartbeat: Interval,
     phase: PhaseWatch,
     next: Next,
-    metrics: Arc<Metrics>,
     carried: Carried,
-    joined_at: Instant,
 }
 
 enum Next {
@@ -151,7 +145,7 @@ impl Viewer {
                     Some(frames)
                 }
                 Delivery::Gap(gap) => {
-                    self.metrics.told_gap(gap.reason);
+                    self.carried.told(&gap);
                     Some(sse::gap(&gap))
                 }
                 Delivery::End { last } => {
@@ -200,14 +194,7 @@ impl Viewer {
             }
         }
         let frames = sse::events(slice, &self.shape);
-        let events = slice.records().len() as u64;
-        self.carried.traffic().delivered(events, u64::from(!frames.is_empty()));
-        // What was there before it joined is not late.
-        if let Some(committed_at) = slice.committed_at()
-            && committed_at >= self.joined_at
-        {
-            self.metrics.delivery_took(committed_at.elapsed(), 1);
-        }
+        self.carried.delivered(slice, !frames.is_empty());
         if self.shape.view.is_plain() {
             self.told = self.follower.cursor();
         }

@@ -12,6 +12,7 @@ use runcast_log::{ReadError, StreamStat};
 use super::description::ProblemBody;
 use super::parameters::{Query, header_text};
 use super::{Services, Shared, live};
+use crate::accept::Wire;
 use crate::problem::Problem;
 use crate::transport::many::CURSOR_BYTES_MAX;
 
@@ -57,7 +58,7 @@ pub(super) async fn follow(
     if all_seen(&services, &cursors).await? {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let viewer = Viewer::open(&services, cursors, view, is_named).await?;
+    let viewer = Viewer::open(&services, cursors, view, is_named, Wire::of(&request)).await?;
     Ok(live::answer(stream::unfold(viewer, |mut viewer| async move {
         let frame = viewer.next_frame().await?;
         Some((frame, viewer))

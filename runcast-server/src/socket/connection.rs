@@ -271,9 +271,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let hub = &self.services.hub;
         let last = hub.stat(run).await?.map(|stat| Cursor::new(stat.epoch, stat.last));
         let follower = hub.follow(run, cursor).await?;
-        if cursor.after > Offset::START {
-            self.carried.traffic().resumed();
-        }
+        self.carried.follows(cursor);
         self.follows.add(follower, view, cursor);
         Ok(last.unwrap_or_default())
     }
@@ -313,20 +311,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 if !frame.is_empty() {
                     followed.told = followed.seen;
                 }
-                let events = slice.records().len() as u64;
-                self.carried.traffic().delivered(events, u64::from(!frame.is_empty()));
-                // What was there before it subscribed is not late.
-                if let Some(committed_at) = slice.committed_at()
-                    && committed_at >= followed.since
-                {
-                    self.services.metrics.delivery_took(committed_at.elapsed(), 1);
-                }
+                self.carried.delivered_since(followed.since, &slice, !frame.is_empty());
                 self.send(frame);
                 return;
             }
             Delivery::Gap(gap) => {
                 let cursor = behind_gap(&gap);
-                self.services.metrics.told_gap(gap.reason);
+                self.carried.told(&gap);
                 (followed.seen, followed.told) = (cursor, cursor);
                 self.send(message::gap(run, &gap, cursor));
                 return;

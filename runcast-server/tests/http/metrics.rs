@@ -183,6 +183,20 @@ async fn a_reader_who_comes_back_is_a_resume_and_what_it_missed_a_catch_up() {
 }
 
 #[tokio::test]
+async fn viewers_of_the_feed_and_of_many_runs_are_counted_like_others() {
+    let server = TestServer::start().await;
+    server.post("/v1/runs", r#"{"id":"a"}"#).await;
+    let mut feed = server.follow("/v1/feed").await;
+    feed.until("}\n\n").await;
+    let mut many = server.follow("/v1/streams?run=a&run=b").await;
+    many.until("}\n\n").await;
+    let figures = Figures::of(&server).await;
+    assert_eq!(figures.get(r#"runcast_connections{transport="sse"}"#), 2.0);
+    assert_eq!(figures.get(r#"runcast_delivered_events_total{transport="sse"}"#), 2.0);
+    assert_eq!(figures.get("runcast_log_streams"), 1.0, "the feed is not a run");
+}
+
+#[tokio::test]
 async fn gaps_are_counted_by_their_reason_on_every_way_to_read() {
     let server = TestServer::start().await;
     server.post("/v1/runs/r/events", &format!("[{ONE},{ONE}]")).await;

@@ -1,5 +1,7 @@
 //! Follows the feed live, as server-sent events.
 
+use std::sync::Arc;
+
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
@@ -7,9 +9,10 @@ use runcast_event::{Cursor, RunId};
 use runcast_hub::{Delivery, Follower, Format, Slice};
 use tokio::time::Interval;
 
-use crate::accept::{Phase, PhaseWatch};
+use crate::accept::{Carried, Phase, PhaseWatch, Wire};
 use crate::api::{Services, live};
 use crate::feed::FeedFilter;
+use crate::metrics::Transport;
 use crate::problem::Problem;
 use crate::transport::{feed, sse};
 
@@ -19,9 +22,13 @@ pub(super) async fn follow(
     cursor: Cursor,
     filter: FeedFilter,
     is_named: bool,
+    wire: Option<Arc<Wire>>,
 ) -> Result<Response, Problem> {
     let follower = services.hub.follow(&RunId::feed(), cursor).await?;
+    let carried = Carried::begin(&services.metrics, wire, Transport::Sse);
+    carried.follows(cursor);
     let viewer = Viewer {
+        carried,
         told: follower.cursor(),
         follower,
         filter,
@@ -37,6 +44,7 @@ pub(super) async fn follow(
 }
 
 struct Viewer {
+    carried: Carried,
     follower: Follower,
     filter: FeedFilter,
     format: Format,
@@ -62,8 +70,15 @@ impl Viewer {
                 _ = self.heartbeat.tick() => return Some(self.beat()),
             };
             let frame = match delivery {
-                Delivery::Events(slice) => self.entries(&slice),
-                Delivery::Gap(gap) => sse::gap(&gap),
+                Delivery::Events(slice) => {
+                    let frames = self.entries(&slice);
+                    self.carried.delivered(&slice, !frames.is_empty());
+                    frames
+                }
+                Delivery::Gap(gap) => {
+                    self.carried.told(&gap);
+                    sse::gap(&gap)
+                }
                 Delivery::End { .. } | Delivery::Deleted => return None,
                 Delivery::Failed { reason } => {
                     tracing::error!(%reason, "a follower of the feed cannot be served");
@@ -97,5 +112,14 @@ impl Viewer {
         }
         self.told = cursor;
         sse::passed(cursor)
+    }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        if let Some(after) = self.carried.given_up_after() {
+            let (cursor, seconds) = (self.follower.cursor(), after.as_secs_f64());
+            tracing::warn!(%cursor, seconds, "a viewer of the feed took nothing and was disconnected");
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! One connection that follows many runs: one task, one cursor a run, no queue.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -11,8 +13,9 @@ use runcast_hub::{Delivery, FollowError, Follower, Hub, Slice};
 use runcast_log::{ReadError, ReadLimit};
 use tokio::time::Interval;
 
-use crate::accept::{Phase, PhaseWatch};
+use crate::accept::{Carried, Phase, PhaseWatch, Wire};
 use crate::api::{Services, live};
+use crate::metrics::Transport;
 use crate::problem::Problem;
 use crate::transport::many::{self, Ended, Id};
 use crate::transport::sse;
@@ -21,11 +24,15 @@ use crate::transport::view::View;
 /// A part of a run's events ends behind this many bytes: the ids of many runs take room.
 const PART_BYTES_MAX: usize = 64 * 1024;
 
+/// Runs that the server's log names of one viewer.
+const RUNS_TOLD_MAX: usize = 8;
+
 /// A follower on its way to its next delivery, with its place among the runs.
 type Reading = BoxFuture<'static, (usize, Follower, Delivery)>;
 
 /// One open connection.
 pub(super) struct Viewer {
+    carried: Carried,
     hub: Hub,
     runs: Vec<Viewed>,
     /// Those that have not ended. A run whose turn is over waits behind all that are ready.
@@ -63,8 +70,10 @@ impl Viewer {
         cursors: Vec<(RunId, Cursor)>,
         view: View,
         is_named: bool,
+        wire: Option<Arc<Wire>>,
     ) -> Result<Self, Problem> {
         let mut viewer = Self {
+            carried: Carried::begin(&services.metrics, wire, Transport::Sse),
             hub: services.hub.clone(),
             runs: Vec::with_capacity(cursors.len()),
             readings: FuturesUnordered::new(),
@@ -81,7 +90,10 @@ impl Viewer {
             let followed = viewer.hub.follow(&run, cursor).await;
             viewer.runs.push(Viewed { run: run.clone(), cursor, ended: None });
             match followed {
-                Ok(follower) => viewer.read_on(at, follower),
+                Ok(follower) => {
+                    viewer.carried.follows(cursor);
+                    viewer.read_on(at, follower);
+                }
                 Err(FollowError::Read(ReadError::Deleted)) => {
                     let frame = viewer.end(at, Ended::Deleted);
                     viewer.frames.push_back(frame);
@@ -141,6 +153,7 @@ impl Viewer {
                 self.read_on(at, follower);
             }
             Delivery::Gap(gap) => {
+                self.carried.told(&gap);
                 self.frames.push_back(many::gap(&self.runs[at].run, &gap));
                 self.read_on(at, follower);
             }
@@ -166,6 +179,14 @@ impl Viewer {
         Some(())
     }
 
+    fn tell_given_up(&self, after: Duration) {
+        let (runs, seconds) = (self.runs.len(), after.as_secs_f64());
+        let cursors = self.cursors().take(RUNS_TOLD_MAX);
+        let cursors: Vec<_> = cursors.map(|(run, cursor)| format!("{run}:{cursor}")).collect();
+        let cursors = cursors.join(",");
+        tracing::warn!(runs, cursors, seconds, "a viewer took nothing and was disconnected");
+    }
+
     fn end(&mut self, at: usize, ended: Ended) -> Bytes {
         let viewed = &mut self.runs[at];
         many::end(&viewed.run, viewed.ended.insert(ended))
@@ -183,6 +204,8 @@ impl Viewer {
         let end = Cursor::new(slice.epoch(), slice.last());
         let events = self.view.of(slice.records());
         self.has_passed |= events.last().is_none_or(|newest| newest.offset < end.after);
+        // Counted when it is taken in: what is not sent yet is sent before anything else.
+        self.carried.delivered(slice, !events.is_empty());
         if events.is_empty() {
             self.runs[at].cursor = end;
         } else {
@@ -209,6 +232,14 @@ impl Viewer {
             viewed.cursor = end;
         }
         out.into()
+    }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        if let Some(after) = self.carried.given_up_after() {
+            self.tell_given_up(after);
+        }
     }
 }
 
