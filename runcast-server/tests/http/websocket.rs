@@ -457,3 +457,31 @@ async fn a_viewer_that_takes_nothing_is_cut_off_and_can_go_on() {
     assert_eq!(again.subscribe("r", &after).await["type"], "subscribed");
     assert_eq!(again.message().await["cursor"], offset.to_string());
 }
+
+#[tokio::test]
+async fn what_goes_over_a_websocket_is_counted() {
+    let server = TestServer::start().await;
+    let mut socket = Socket::open(&server).await;
+    socket.subscribe("r", "0").await;
+    for (id, kind) in [(1, "run.completed"), (2, "a.b")] {
+        let events = json!([{"type": kind}]);
+        socket.send(&json!({"type": "publish", "id": id, "run": "r", "events": events})).await;
+    }
+    let mut kinds = Vec::new();
+    while kinds.len() < 4 {
+        kinds.push(socket.message().await["type"].as_str().unwrap().to_owned());
+    }
+    kinds.sort();
+    assert_eq!(kinds, ["end", "error", "events", "published"]);
+    let page = server.get("/metrics").await;
+    for counted in [
+        "runcast_connections{transport=\"websocket\"} 1",
+        "runcast_delivered_events_total{transport=\"websocket\"} 1",
+        "runcast_delivered_frames_total{transport=\"websocket\"} 1",
+        "runcast_append_requests_total 2",
+        "runcast_append_refusals_total{code=\"run_ended\"} 1",
+    ] {
+        assert!(page.text().contains(&format!("\n{counted}\n")), "{counted}: {}", page.text());
+    }
+    assert!(!page.text().contains("runcast_sent_bytes_total{transport=\"websocket\"} 0\n"));
+}
