@@ -6,8 +6,10 @@ SHELL := /bin/bash
 
 CARGO ?= cargo
 BENCH ?=
+STRESS ?= --seconds 600
+FUZZ ?= 60
 
-.PHONY: help run test check bench build install ui tools browser
+.PHONY: help run test check bench stress fuzz build install ui tools browser
 
 help: ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -32,6 +34,13 @@ check: tools ui ## Format, lint and types, in every language; the documents' pro
 bench: ui ## Measure the server beside a floor; BENCH="--quick fan-out" passes arguments
 	$(CARGO) build --release --locked -p runcast -p runcast-bench
 	$(CARGO) run --release --locked -p runcast-bench --bin runcast-bench -- $(BENCH)
+
+stress: ui ## Check the promises for ten minutes under kills and rude readers; STRESS="--seed 7" repeats one
+	$(CARGO) build --release --locked -p runcast -p runcast-bench
+	$(CARGO) run --release --locked -p runcast-bench --bin runcast-bench -- stress $(STRESS)
+
+fuzz: ## Try everything that reads bytes with hostile ones, FUZZ=60 seconds each
+	FUZZ_SECONDS=$(FUZZ) $(CARGO) nextest run --workspace --no-fail-fast -E 'test(/fuzz::/)'
 
 build: ui ## Build the binary with the web UI in it: target/debug/runcast
 	$(CARGO) build --locked -p runcast

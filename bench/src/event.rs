@@ -54,6 +54,13 @@ pub(crate) fn find_stamp(event: &[u8]) -> Option<Stamp> {
     leading_decimal(&event[at + STAMP_MARK.len()..]).map(Stamp)
 }
 
+/// The offsets of the events in a message or a page, in its order, each with the stamp.
+pub(crate) fn events_in(text: &[u8]) -> impl Iterator<Item = (u64, Option<Stamp>)> {
+    const MARK: &[u8] = br#"{"offset":"#;
+    let places = memchr::memmem::find_iter(text, MARK).map(|at| &text[at + MARK.len()..]);
+    places.filter_map(|event| Some((leading_decimal(event)?, find_stamp(event))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

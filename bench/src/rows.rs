@@ -1,7 +1,9 @@
 //! The rows of the table: what is measured, and what it should be.
 
 mod append;
+mod coalesced;
 mod fan_out;
+mod filters;
 mod flow;
 mod idle;
 mod latency;
@@ -68,13 +70,17 @@ impl Line {
 /// All rows, in the order of the table.
 pub(crate) const ROWS: &[Row] = &[
     fan_out::FAN_OUT,
+    fan_out::FAN_OUT_WEBSOCKET,
     fan_out::MANY_RUNS,
+    filters::FILTERS,
     append::SINGLE,
     append::BATCH,
     replay::STREAM,
     replay::PAGES,
+    coalesced::COALESCED,
     idle::SHARED,
     idle::APART,
+    idle::WEBSOCKET,
     latency::LATENCY,
     room::ROOM,
     storm::STORM,

@@ -19,8 +19,10 @@ pub(crate) struct Scale {
     pub(crate) replay_events: u64,
     /// How often it is replayed.
     pub(crate) replays: u32,
-    /// Viewers that do nothing, and viewers that come back at once.
+    /// Viewers that come back at once.
     pub(crate) crowd: usize,
+    /// Viewers that do nothing.
+    pub(crate) idle: usize,
     /// Events of the row that measures one viewer's latency.
     pub(crate) latency_events: u64,
     /// Events of the row that measures the disk.
@@ -40,6 +42,7 @@ impl Scale {
         replay_events: 100_000,
         replays: 5,
         crowd: 5_000,
+        idle: 10_000,
         latency_events: 1_000,
         disk_events: 1_000_000,
         stored_runs: 10_000,
@@ -67,6 +70,7 @@ impl Scale {
         replay_events: 2_500,
         replays: 1,
         crowd: 50,
+        idle: 50,
         latency_events: 10,
         disk_events: 2_560,
         stored_runs: 20,

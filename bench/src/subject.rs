@@ -55,6 +55,8 @@ pub(crate) struct Place {
     pub(crate) data: PathBuf,
     /// Which child to start.
     pub(crate) kind: Kind,
+    /// Whether the floor's followers come over WebSocket. The server's may come over both.
+    pub(crate) floor_websocket: bool,
 }
 
 /// A process that is killed when it is let go.
@@ -72,6 +74,11 @@ pub(crate) struct Subject {
 }
 
 impl Place {
+    /// The same for followers over WebSocket.
+    pub(crate) fn over_websocket(&self) -> Self {
+        Self { floor_websocket: true, ..self.clone() }
+    }
+
     /// Starts a child with an empty directory.
     pub(crate) fn start(&self, disk: FloorDisk) -> Result<Subject> {
         std::fs::create_dir_all(&self.data)?;
@@ -92,6 +99,9 @@ impl Place {
             }
             Kind::Floor => {
                 command.args(["floor", "--listen", &address.to_string()]);
+                if self.floor_websocket {
+                    command.arg("--websocket");
+                }
                 if disk == FloorDisk::Durable {
                     command.arg("--disk").arg(directory.path().join("data"));
                 }

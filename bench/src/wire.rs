@@ -4,6 +4,11 @@
 
 pub(crate) mod body;
 pub(crate) mod call;
+pub(crate) mod download;
+#[cfg(test)]
+mod fuzz;
 pub(crate) mod head;
+pub(crate) mod lines;
 pub(crate) mod socket;
 pub(crate) mod sse;
+pub(crate) mod websocket;

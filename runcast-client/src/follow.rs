@@ -18,6 +18,7 @@ use crate::answer::Gap;
 use crate::api::Client;
 use crate::backoff::Backoff;
 use crate::error::{ClientError, Problem, network_reason};
+use crate::request::Choice;
 use crate::sse::{Frame, FrameReader};
 
 /// How long a connection may say nothing, not even a heartbeat, until it counts as dropped.
@@ -67,6 +68,7 @@ pub enum FollowState {
 pub struct Follower {
     client: Client,
     run: RunId,
+    choice: Choice,
     cursor: Cursor,
     phase: Phase,
     backoff: Backoff,
@@ -102,9 +104,16 @@ impl Client {
     /// Follows a run from behind `after`, for as long as it runs. The run need not exist yet.
     #[must_use]
     pub fn follow(&self, run: &RunId, after: Cursor) -> Follower {
+        self.follow_chosen(run, after, Choice::default())
+    }
+
+    /// As [`Self::follow`], for some of the events, or with deltas merged.
+    #[must_use]
+    pub fn follow_chosen(&self, run: &RunId, after: Cursor, choice: Choice) -> Follower {
         Follower {
             client: self.clone(),
             run: run.clone(),
+            choice,
             cursor: after,
             phase: Phase::Waiting { until: Instant::now() },
             backoff: Backoff::new(),
@@ -163,7 +172,8 @@ impl Follower {
 
     fn connect(&self) -> Answering {
         let client = self.client.clone();
-        let path = format!("/v1/runs/{}/events?after={}", self.run, self.cursor);
+        let (run, cursor, choice) = (&self.run, self.cursor, self.choice.query());
+        let path = format!("/v1/runs/{run}/events?after={cursor}{choice}");
         let silence_max = self.silence_max;
         Box::pin(async move {
             let request =
@@ -238,7 +248,11 @@ impl Follower {
     }
 
     fn take(&mut self, frame: &Frame) -> Result<(), Break> {
-        let data = frame.data.as_bytes();
+        let Some(data) = &frame.data else {
+            self.pass(frame);
+            return Ok(());
+        };
+        let data = data.as_bytes();
         let wrong = |error: &dyn std::fmt::Display| {
             Break::Dropped(format!("a frame that cannot be read: {error}"))
         };
@@ -262,7 +276,8 @@ impl Follower {
                 let id = frame.id.as_deref().unwrap_or_default();
                 let id: Cursor = id.parse().map_err(|error| wrong(&error))?;
                 let event = Event::from_json(data).map_err(|error| wrong(&error))?;
-                if is_next(self.cursor, id, event.offset).map_err(Break::Dropped)? {
+                let is_all = self.choice.is_all();
+                if is_next(self.cursor, id, event.offset, is_all).map_err(Break::Dropped)? {
                     self.cursor = id;
                     self.backoff.succeeded();
                     self.ready.push_back(FollowItem::Event(event));
@@ -272,6 +287,16 @@ impl Follower {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Moves the cursor past events that were not chosen.
+    fn pass(&mut self, frame: &Frame) {
+        let id = frame.id.as_deref().and_then(|id| id.parse::<Cursor>().ok());
+        if let Some(id) = id
+            && (id.epoch, id.after) > (self.cursor.epoch, self.cursor.after)
+        {
+            self.cursor = id;
+        }
     }
 
     fn finish(&mut self, last: FollowItem) {
@@ -290,8 +315,9 @@ impl Follower {
 
 /// Whether this is the event behind the cursor; false if it was told before.
 ///
-/// An event of another place says that the stream is broken: the text says how.
-fn is_next(cursor: Cursor, id: Cursor, offset: Offset) -> Result<bool, String> {
+/// An event of another place says that the stream is broken: the text says how. Only a reader of
+/// all events knows that one is missing.
+fn is_next(cursor: Cursor, id: Cursor, offset: Offset, is_all: bool) -> Result<bool, String> {
     if id.after != offset {
         return Err(format!("an event of offset {offset} came with the id {id}"));
     }
@@ -299,7 +325,8 @@ fn is_next(cursor: Cursor, id: Cursor, offset: Offset) -> Result<bool, String> {
         return Ok(false);
     }
     // A later epoch goes on without a gap where both have the events up to here.
-    if id.epoch >= cursor.epoch && offset == cursor.after.next() {
+    let follows = if is_all { offset == cursor.after.next() } else { offset > cursor.after };
+    if id.epoch >= cursor.epoch && follows {
         return Ok(true);
     }
     Err(format!("event {id} came behind {cursor}"))

@@ -18,4 +18,4 @@ pub use api::Client;
 pub use backoff::Backoff;
 pub use error::{ClientError, Problem};
 pub use follow::{FollowItem, FollowState, Follower};
-pub use request::{ListQuery, PageQuery, Producer, RunDefinition};
+pub use request::{Choice, ListQuery, PageQuery, Producer, RunDefinition};

@@ -76,3 +76,54 @@ pub struct PageQuery {
     /// How long an empty page waits for an event, at most 60,000.
     pub wait_ms: Option<u32>,
 }
+
+/// Which events of a run a reader wants: any value of each field that is named. All by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// Types, or with a `*` at the end the beginnings of types.
+    pub types: Vec<String>,
+    /// Channels.
+    pub channels: Vec<String>,
+    /// Variations.
+    pub variations: Vec<String>,
+    /// Stages, by name or number.
+    pub stages: Vec<String>,
+    /// Steps.
+    pub steps: Vec<String>,
+    /// Agents.
+    pub agents: Vec<String>,
+    /// Whether adjacent deltas of one message, call or output stream come as one event, with the
+    /// newest one's offset.
+    pub coalesce: bool,
+}
+
+impl Choice {
+    /// Whether it is every event as it is.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// As the rest of a query, each parameter with an ampersand in front.
+    pub(crate) fn query(&self) -> String {
+        let fields = [
+            ("type", &self.types),
+            ("channel", &self.channels),
+            ("variation", &self.variations),
+            ("stage", &self.stages),
+            ("step", &self.steps),
+            ("agent", &self.agents),
+        ];
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        for (name, values) in fields {
+            query.extend_pairs(values.iter().map(|value| (name, value)));
+        }
+        if self.coalesce {
+            query.append_pair("coalesce", "1");
+        }
+        match query.finish() {
+            pairs if pairs.is_empty() => pairs,
+            pairs => format!("&{pairs}"),
+        }
+    }
+}

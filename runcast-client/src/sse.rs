@@ -13,8 +13,8 @@ pub(crate) struct Frame {
     pub(crate) event: String,
     /// The id, where the frame has one.
     pub(crate) id: Option<String>,
-    /// The data, its lines joined by line feeds.
-    pub(crate) data: String,
+    /// The data, its lines joined by line feeds; none in a frame that only moves the cursor.
+    pub(crate) data: Option<String>,
 }
 
 /// A frame larger than [`FRAME_BYTES_MAX`].
@@ -35,7 +35,6 @@ pub(crate) struct FrameReader {
     /// Whether the first line has been read: a byte order mark may be in front of it.
     begun: bool,
     frame: Frame,
-    has_data: bool,
 }
 
 impl FrameReader {
@@ -55,14 +54,14 @@ impl FrameReader {
         while let Some((from, to)) = self.next_line() {
             if from == to {
                 let frame = std::mem::take(&mut self.frame);
-                if std::mem::take(&mut self.has_data) {
+                if frame.data.is_some() || frame.id.is_some() {
                     return Ok(Some(frame));
                 }
                 continue;
             }
             let line = String::from_utf8_lossy(&self.bytes[from..to]).into_owned();
             self.field(&line);
-            if self.frame.data.len() > FRAME_BYTES_MAX {
+            if self.frame.data.as_ref().is_some_and(|data| data.len() > FRAME_BYTES_MAX) {
                 return Err(FrameTooLarge);
             }
         }
@@ -102,12 +101,13 @@ impl FrameReader {
         let (name, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         match name {
-            "data" => {
-                if std::mem::replace(&mut self.has_data, true) {
-                    self.frame.data.push('\n');
+            "data" => match &mut self.frame.data {
+                None => self.frame.data = Some(value.to_owned()),
+                Some(data) => {
+                    data.push('\n');
+                    data.push_str(value);
                 }
-                self.frame.data.push_str(value);
-            }
+            },
             "event" => value.clone_into(&mut self.frame.event),
             "id" if !value.contains('\0') => self.frame.id = Some(value.to_owned()),
             // Comments (no name) and fields of other versions.
@@ -117,14 +117,18 @@ impl FrameReader {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     const STREAM: &str = "\u{feff}: hello\n\nid: 1\ndata: {\"a\":1}\n\n\
-        event: gap\r\ndata:x\r\ndata: y\r\n\r\n: heartbeat\n\nid\rdata\rretry: 5\r\rdata: ü\n\n";
+        event: gap\r\ndata:x\r\ndata: y\r\n\r\n: heartbeat\n\nid\rdata\rretry: 5\r\rid: 9\n\ndata: ü\n\n";
 
     fn frame(event: &str, id: Option<&str>, data: &str) -> Frame {
-        Frame { event: event.to_owned(), id: id.map(ToOwned::to_owned), data: data.to_owned() }
+        let data = Some(data.to_owned());
+        Frame { event: event.to_owned(), id: id.map(ToOwned::to_owned), data }
     }
 
     fn read_all(reader: &mut FrameReader) -> Vec<Frame> {
@@ -137,6 +141,7 @@ mod tests {
             frame("", Some("1"), "{\"a\":1}"),
             frame("gap", None, "x\ny"),
             frame("", Some(""), ""),
+            Frame { event: String::new(), id: Some("9".to_owned()), data: None },
             frame("", None, "ü"),
         ];
         for size in 1..=STREAM.len() {

@@ -1,7 +1,7 @@
 //! Names of runs and producers: short, printable, safe in a URL, a file name and a log line.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
@@ -129,7 +129,32 @@ id_type!(
     PRODUCER_ID_CHARS_MAX
 );
 
+/// The name of the feed's stream. No text is taken for it.
+const FEED: &str = "$feed";
+
 impl RunId {
+    /// The name of the stream of all runs' life-cycle events. It is not a run's: [`Self::new`]
+    /// refuses its text, so that no request can name it.
+    #[must_use]
+    pub fn feed() -> Self {
+        static NAME: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(FEED));
+        Self(Arc::clone(&NAME))
+    }
+
+    /// Whether this is the name of the feed's stream, and not of a run.
+    #[must_use]
+    pub fn is_feed(&self) -> bool {
+        &*self.0 == FEED
+    }
+
+    /// The name of a stream as a log has kept it: a run's id, or the feed's.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn from_stored(name: &str) -> Result<Self, IdError> {
+        if name == FEED { Ok(Self::feed()) } else { Self::new(name) }
+    }
+
     /// A new id: `run_` and a UUIDv7, so that ids sort by the time of their creation.
     #[must_use]
     pub fn random() -> Self {
@@ -154,6 +179,15 @@ mod tests {
         assert_eq!(RunId::new("Az09._~:-").unwrap().as_str(), "Az09._~:-");
         assert!(RunId::new(&"x".repeat(128)).is_ok());
         assert!(RunId::new(RunId::random().as_str()).is_ok());
+    }
+
+    #[test]
+    fn no_text_names_the_feed() {
+        let feed = RunId::feed();
+        assert!(feed.is_feed() && !RunId::random().is_feed());
+        assert!(RunId::new(feed.as_str()).is_err());
+        assert!(serde_json::from_str::<RunId>("\"$feed\"").is_err());
+        assert_eq!(RunId::from_stored(feed.as_str()), Ok(feed));
     }
 
     #[test]

@@ -9,8 +9,12 @@
 
 mod batch;
 mod catalogue;
+mod coalesce;
 mod draft;
 mod error;
+mod filter;
+#[cfg(test)]
+mod fuzz;
 mod id;
 mod label;
 pub mod limits;
@@ -21,8 +25,10 @@ mod time;
 
 pub use batch::{BatchError, parse_array, parse_batch, parse_lines};
 pub use catalogue::{EventType, is_terminal, is_typed};
+pub use coalesce::{Merged, coalesce};
 pub use draft::{Draft, parse_event};
 pub use error::{EventError, EventProblem};
+pub use filter::{EventFilter, FILTER_FIELDS, Head};
 pub use id::{IdError, ProducerId, RunId};
 pub use label::{Labels, Stage};
 pub use offset::{Cursor, CursorError, Epoch, Offset};

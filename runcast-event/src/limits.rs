@@ -26,3 +26,5 @@ pub const NAME_BYTES_MAX: usize = 256;
 pub const DECLARED_MAX: usize = 1_000;
 /// How deep `data` may nest. Deeper JSON breaks the parsers of many languages.
 pub const DATA_DEPTH_MAX: usize = 64;
+/// The most values that one reader's filter can name.
+pub const FILTER_VALUES_MAX: usize = 64;

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::draft::{Envelope, text_of};
 use crate::error::{EventError, EventProblem};
+use crate::id::RunId;
 use crate::label::{Labels, Stage};
 use crate::offset::Offset;
 use crate::time::Timestamp;
@@ -27,6 +28,22 @@ impl Payload {
     pub fn from_stored(bytes: Bytes) -> Self {
         debug_assert!(bytes.starts_with(HEAD), "a payload begins with its type");
         Self(bytes)
+    }
+
+    /// An entry of the feed: an event of no run, that tells of one.
+    ///
+    /// The type is that of an event, the time is written as in one.
+    ///
+    /// # Panics
+    /// When the data is not plain JSON.
+    #[must_use]
+    pub fn feed_entry(event_type: &str, time: &str, run: &RunId, data: &impl Serialize) -> Self {
+        let data = serde_json::to_string(data).expect("the data of an entry is plain JSON");
+        // The characters of types, times and ids need no escape.
+        let entry = format!(
+            "{{\"type\":\"{event_type}\",\"time\":\"{time}\",\"run\":\"{run}\",\"data\":{data}}}"
+        );
+        Self(entry.into())
     }
 
     /// The bytes to store.
@@ -52,11 +69,20 @@ impl Payload {
     /// When the event happened, as it is written, read without parsing the rest.
     #[must_use]
     pub fn time_text(&self) -> &str {
-        const BETWEEN: &[u8] = b"\",\"time\":\"";
-        let start = HEAD.len() + self.event_type().len() + BETWEEN.len();
+        let start = self.time_start();
         let rest = self.0.get(start..).unwrap_or_default();
         let end = memchr::memchr(b'"', rest).unwrap_or(rest.len());
         std::str::from_utf8(&rest[..end]).unwrap_or_default()
+    }
+
+    fn time_start(&self) -> usize {
+        const BETWEEN: &[u8] = b"\",\"time\":\"";
+        HEAD.len() + self.event_type().len() + BETWEEN.len()
+    }
+
+    /// Where the labels begin, with a comma, if there are any.
+    pub(crate) fn labels_start(&self) -> usize {
+        self.time_start() + self.time_text().len() + 1
     }
 
     /// Writes the event as a reader gets it: the payload with the offset in front.

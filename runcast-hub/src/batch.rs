@@ -1,21 +1,24 @@
 //! Events that became durable together, and their wire form, made once for all followers.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use bytes::Bytes;
 use runcast_event::{Epoch, Offset};
 use runcast_log::Record;
 
 /// A wire form that followers share. The hub keeps the bytes and does not know what is in them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
     /// Server-sent events without names.
     Sse,
     /// Server-sent events named by their type.
     SseNamed,
+    /// WebSocket messages.
+    WebSocket,
 }
 
-const FORMATS: usize = 2;
+const FORMATS: usize = 3;
 
 /// Consecutive events of one stream; at least one.
 #[derive(Debug)]
@@ -23,14 +26,26 @@ pub(crate) struct Batch {
     pub(crate) epoch: Epoch,
     pub(crate) records: Vec<Record>,
     pub(crate) bytes: usize,
+    /// When they became readable; none for events that were read from the log.
+    committed_at: Option<Instant>,
     encoded: [OnceLock<Bytes>; FORMATS],
 }
 
 impl Batch {
-    pub(crate) fn new(epoch: Epoch, records: Vec<Record>) -> Arc<Self> {
+    /// Events that became durable just now.
+    pub(crate) fn committed(epoch: Epoch, records: Vec<Record>) -> Arc<Self> {
+        Self::new(epoch, records, Some(Instant::now()))
+    }
+
+    /// Events that were read from the log.
+    pub(crate) fn read(epoch: Epoch, records: Vec<Record>) -> Arc<Self> {
+        Self::new(epoch, records, None)
+    }
+
+    fn new(epoch: Epoch, records: Vec<Record>, committed_at: Option<Instant>) -> Arc<Self> {
         let payloads: usize = records.iter().map(|record| record.payload.len()).sum();
         let bytes = payloads + records.len() * size_of::<Record>();
-        Arc::new(Self { epoch, records, bytes, encoded: Default::default() })
+        Arc::new(Self { epoch, records, bytes, committed_at, encoded: Default::default() })
     }
 
     pub(crate) fn first(&self) -> Offset {
@@ -66,6 +81,12 @@ impl Slice {
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.batch.epoch
+    }
+
+    /// When the events became durable; none for events that were read from the log.
+    #[must_use]
+    pub fn committed_at(&self) -> Option<Instant> {
+        self.batch.committed_at
     }
 
     /// The offset of the last event.

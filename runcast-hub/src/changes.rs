@@ -1,7 +1,7 @@
 //! Which runs changed: for projections, which read the change itself from the log.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use runcast_event::RunId;
 use tokio::sync::Notify;
@@ -34,7 +34,26 @@ impl ChangedRuns {
 #[derive(Debug)]
 pub struct Changes(pub(crate) Arc<ChangedRuns>);
 
+/// Tells how much a reader of changes has before it. Does not keep the reader alive.
+#[derive(Debug, Clone)]
+pub struct Backlog(Weak<ChangedRuns>);
+
+impl Backlog {
+    /// Runs that have changed and that the reader has not taken.
+    #[must_use]
+    pub fn runs(&self) -> usize {
+        let Some(changed) = self.0.upgrade() else { return 0 };
+        changed.runs.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
 impl Changes {
+    /// What tells how much this reader has before it.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        Backlog(Arc::downgrade(&self.0))
+    }
+
     /// Waits until runs have changed and takes their names, in no order. A deleted run counts.
     ///
     /// Can be cancelled without losing a change.

@@ -1,13 +1,16 @@
 //! A cursor on a stream: catching up from the log, or live from the shared tail.
 
+use std::fmt;
+
 use runcast_event::{Cursor, Epoch, Offset, RunId};
 use runcast_log::{ReadError, ReadLimit};
 use tokio::sync::watch;
 
 use crate::batch::{Batch, Slice};
-use crate::hub::Seat;
-use crate::resume::{Gap, GapReason, Resume};
+use crate::hub::{FollowerPlace, Seat};
+use crate::resume::{Gap, GapReason};
 use crate::tail::Look;
+use crate::watch::Position;
 
 /// What a follower gets next.
 #[derive(Debug)]
@@ -42,8 +45,8 @@ enum Reading {
 /// One reader of one stream. Holds a cursor and no events.
 ///
 /// Counts as a follower of its stream until it is dropped.
-#[derive(Debug)]
 pub struct Follower {
+    _place: FollowerPlace,
     seat: Seat,
     changed: watch::Receiver<()>,
     /// How often the stream had been deleted when the follower joined.
@@ -54,11 +57,22 @@ pub struct Follower {
     gap: Option<Gap>,
 }
 
+impl fmt::Debug for Follower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (run, cursor) = (self.run(), self.cursor());
+        f.debug_struct("Follower")
+            .field("run", run)
+            .field("cursor", &cursor)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Follower {
-    pub(crate) fn new(seat: Seat, deletions: u64, epoch: Epoch, resume: Resume) -> Self {
+    pub(crate) fn new(place: FollowerPlace, seat: Seat, position: Position) -> Self {
+        let Position { epoch, resume, deletions } = position;
         let changed = seat.tail.watch();
         let reading = Reading::Live { next: resume.after.next() };
-        Self { seat, changed, deletions, epoch, reading, gap: resume.gap }
+        Self { _place: place, seat, changed, deletions, epoch, reading, gap: resume.gap }
     }
 
     /// The run that is followed.
@@ -120,6 +134,7 @@ impl Follower {
         match self.seat.tail.look(next, self.deletions) {
             Look::Events(slice) => Some(Delivery::Events(self.advance(slice))),
             Look::InLog => {
+                self.seat.falls_behind(next);
                 self.reading = Reading::CatchingUp { next };
                 None
             }
@@ -149,7 +164,7 @@ impl Follower {
                 None
             }
             Ok(page) => {
-                let batch = Batch::new(page.stat.epoch, page.records);
+                let batch = Batch::read(page.stat.epoch, page.records);
                 let slice = Slice::from_offset(batch, next);
                 Some(Delivery::Events(self.advance(slice)))
             }

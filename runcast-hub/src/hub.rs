@@ -5,18 +5,22 @@ use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
+use bytes::Bytes;
 use runcast_event::{Cursor, Epoch, Offset, RunId};
 use runcast_log::{
-    Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Log, LogHealth, Page,
-    ReadError, ReadLimit, StreamStat,
+    Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Log, LogHealth,
+    LogStats, NewEvents, Page, ReadError, ReadLimit, StreamStat,
 };
 
 use crate::changes::{ChangedRuns, Changes};
+use crate::feed::FeedSource;
 use crate::follower::Follower;
 use crate::resume::{Resume, resume};
-use crate::tail::{Tail, TailBudget};
+use crate::stats::{AppendBegun, Counts, HubStats};
+use crate::tail::{Tail, TailBudget, TailWaker};
+use crate::watch::{Position, Watch};
 
 /// The hub's bounds.
 #[derive(Debug, Clone)]
@@ -77,6 +81,10 @@ struct Fanout {
     budget: Arc<TailBudget>,
     followers: AtomicUsize,
     changes: RwLock<Vec<std::sync::Weak<ChangedRuns>>>,
+    counts: Counts,
+    feed: OnceLock<Arc<dyn FeedSource>>,
+    /// Behind the newest entry of the feed of which all readers of changes have heard.
+    feed_cursor: Mutex<Cursor>,
 }
 
 impl Fanout {
@@ -88,14 +96,25 @@ impl Fanout {
     fn tail(&self, run: &RunId) -> Option<Arc<Tail>> {
         self.shard(run).get(run).cloned()
     }
+
+    fn set_feed_cursor(&self, cursor: Cursor) {
+        *self.feed_cursor.lock().unwrap_or_else(PoisonError::into_inner) = cursor;
+    }
 }
 
 impl CommitObserver for Fanout {
     fn committed(&self, changes: Vec<Committed>) {
         let readers = self.changes.read().unwrap_or_else(PoisonError::into_inner);
+        let mut feed_cursor = None;
         for change in changes {
             let (Committed::Appended { run, .. } | Committed::Deleted { run }) = &change;
-            readers.iter().filter_map(std::sync::Weak::upgrade).for_each(|r| r.add(run));
+            if let Committed::Appended { stat, .. } = &change
+                && run.is_feed()
+            {
+                feed_cursor = Some(Cursor::new(stat.epoch, stat.last));
+            } else {
+                readers.iter().filter_map(std::sync::Weak::upgrade).for_each(|r| r.add(run));
+            }
             let Some(tail) = self.tail(run) else { continue };
             match change {
                 Committed::Appended { records, stat, .. } => {
@@ -103,6 +122,26 @@ impl CommitObserver for Fanout {
                 }
                 Committed::Deleted { .. } => tail.delete(),
             }
+        }
+        if let Some(cursor) = feed_cursor {
+            self.set_feed_cursor(cursor);
+        }
+        if let Some(feed) = self.feed.get() {
+            feed.settle(true);
+        }
+    }
+
+    fn feed_entries(&self, events: NewEvents<'_>) -> Vec<Bytes> {
+        self.feed.get().map(|feed| feed.entries(events)).unwrap_or_default()
+    }
+
+    fn feed_deletion(&self, run: &RunId) -> Option<Bytes> {
+        self.feed.get()?.deletion(run)
+    }
+
+    fn discarded(&self) {
+        if let Some(feed) = self.feed.get() {
+            feed.settle(false);
         }
     }
 }
@@ -127,6 +166,9 @@ impl HubBuilder {
             }),
             followers: AtomicUsize::new(0),
             changes: RwLock::default(),
+            counts: Counts::default(),
+            feed: OnceLock::new(),
+            feed_cursor: Mutex::default(),
         });
         Self { config, fanout }
     }
@@ -168,7 +210,15 @@ impl Hub {
     /// # Errors
     /// As [`Log::append`].
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        self.log.append(append).await
+        if let Some(feed) = self.fanout.feed.get()
+            && !feed.is_ready(&append.run, &append.events)
+        {
+            feed.make_ready(self, &append.run, false).await;
+        }
+        let begun = AppendBegun::now(&append);
+        let answer = self.log.append(append).await;
+        self.fanout.counts.appended(&begun, &answer);
+        answer
     }
 
     /// Reads a page; see [`Log::read`].
@@ -209,7 +259,29 @@ impl Hub {
     /// # Errors
     /// As [`Log::delete`].
     pub async fn delete(&self, run: &RunId) -> Result<bool, DeleteError> {
+        if let Some(feed) = self.fanout.feed.get() {
+            feed.make_ready(self, run, true).await;
+        }
         self.log.delete(run).await
+    }
+
+    /// Takes what makes the feed's entries from now on. A hub has one feed: the first.
+    ///
+    /// # Errors
+    /// When it cannot be read where the feed stands.
+    pub async fn begin_feed(&self, source: Arc<dyn FeedSource>) -> Result<(), ReadError> {
+        if self.fanout.feed.set(source).is_ok()
+            && let Some(stat) = self.log.stat(&RunId::feed()).await?
+        {
+            self.fanout.set_feed_cursor(Cursor::new(stat.epoch, stat.last));
+        }
+        Ok(())
+    }
+
+    /// Behind the newest entry of the feed: [`Self::changes`] has told of everything up to it.
+    #[must_use]
+    pub fn feed_cursor(&self) -> Cursor {
+        *self.fanout.feed_cursor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether appends are accepted now.
@@ -221,6 +293,25 @@ impl Hub {
     /// Ends the log; see [`Log::shut_down`].
     pub async fn shut_down(&self) {
         self.log.shut_down().await;
+    }
+
+    /// How large the log is and how it has been doing; see [`Log::measure`].
+    #[must_use]
+    pub fn measure_log(&self) -> LogStats {
+        self.log.measure()
+    }
+
+    /// What there is now, and what has been done since the start.
+    #[must_use]
+    pub fn measure(&self) -> HubStats {
+        let fanout = &*self.fanout;
+        let tails = |shard: &Shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len();
+        HubStats {
+            followers: self.followers() as u64,
+            tails: fanout.shards.iter().map(tails).sum::<usize>() as u64,
+            tails_bytes: fanout.budget.total_bytes.load(Ordering::Relaxed) as u64,
+            ..fanout.counts.stats()
+        }
     }
 
     /// Followers at this moment.
@@ -244,57 +335,98 @@ impl Hub {
     /// # Errors
     /// When the cursor is past the run's end, the run was deleted, or there are too many followers.
     pub async fn follow(&self, run: &RunId, cursor: Cursor) -> Result<Follower, FollowError> {
-        let seat = self.take_seat(run)?;
+        let place = self.admit()?;
+        let seat = self.take_seat(run);
+        let position = self.position(&seat, cursor).await?;
+        Ok(Follower::new(place, seat, position))
+    }
+
+    /// Takes one of the places for followers, for a reader that is not a [`Follower`].
+    ///
+    /// # Errors
+    /// When all are taken.
+    pub fn admit(&self) -> Result<FollowerPlace, FollowError> {
+        let max = self.config.followers_max;
+        let place = FollowerPlace(Arc::clone(&self.fanout));
+        if self.fanout.followers.fetch_add(1, Ordering::Relaxed) >= max {
+            return Err(FollowError::TooManyFollowers { max });
+        }
+        Ok(place)
+    }
+
+    /// Watches a run, which need not exist: `waker` is woken with `token` whenever it changes.
+    #[must_use]
+    pub fn watch(&self, run: &RunId, token: u64, waker: Arc<dyn TailWaker>) -> Watch {
+        let seat = self.take_seat(run);
+        seat.tail.add_waker(token, Arc::clone(&waker));
+        Watch { seat, token, waker }
+    }
+
+    /// Finds where a reader with this cursor begins, and brings the tail up to the log's end.
+    pub(crate) async fn position(
+        &self,
+        seat: &Seat,
+        cursor: Cursor,
+    ) -> Result<Position, FollowError> {
         loop {
             let deletions = seat.tail.deletions();
-            let Some(stat) = self.log.stat(run).await? else {
+            let Some(stat) = self.log.stat(&seat.run).await? else {
                 if cursor.after > Offset::START {
                     return Err(FollowError::OffsetInFuture { last: Offset::START });
                 }
-                let after = Offset::START;
-                return Ok(Follower::new(
-                    seat,
-                    deletions,
-                    Epoch::FIRST,
-                    Resume { gap: None, after },
-                ));
+                let resume = Resume { gap: None, after: Offset::START };
+                return Ok(Position { epoch: Epoch::FIRST, resume, deletions });
             };
             let resume = resume(cursor, &stat)?;
             if seat.tail.catch_up_with(&stat, deletions) {
-                return Ok(Follower::new(seat, deletions, stat.epoch, resume));
+                return Ok(Position { epoch: stat.epoch, resume, deletions });
             }
         }
     }
 
-    fn take_seat(&self, run: &RunId) -> Result<Seat, FollowError> {
-        let max = self.config.followers_max;
-        if self.fanout.followers.fetch_add(1, Ordering::Relaxed) >= max {
-            self.fanout.followers.fetch_sub(1, Ordering::Relaxed);
-            return Err(FollowError::TooManyFollowers { max });
-        }
+    fn take_seat(&self, run: &RunId) -> Seat {
         let mut shard = self.fanout.shard(run);
         let tail = Arc::clone(
             shard.entry(run.clone()).or_insert_with(|| Tail::new(Arc::clone(&self.fanout.budget))),
         );
         tail.followers.fetch_add(1, Ordering::Relaxed);
         drop(shard);
-        Ok(Seat { hub: self.clone(), run: run.clone(), tail })
+        Seat { hub: self.clone(), run: run.clone(), tail }
+    }
+}
+
+/// One of the places for followers, given back when it is dropped.
+pub struct FollowerPlace(Arc<Fanout>);
+
+impl Drop for FollowerPlace {
+    fn drop(&mut self) {
+        self.0.followers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for FollowerPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FollowerPlace")
     }
 }
 
 /// A place among a stream's followers. While it is held, the stream has a tail.
-#[derive(Debug)]
 pub(crate) struct Seat {
     pub(crate) hub: Hub,
     pub(crate) run: RunId,
     pub(crate) tail: Arc<Tail>,
 }
 
+impl Seat {
+    /// Counts that a reader who wants the event at `next` begins to read the log.
+    pub(crate) fn falls_behind(&self, next: Offset) {
+        self.hub.fanout.counts.falls_behind(self.tail.behind(next));
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
-        let fanout = &self.hub.fanout;
-        fanout.followers.fetch_sub(1, Ordering::Relaxed);
-        let mut shard = fanout.shard(&self.run);
+        let mut shard = self.hub.fanout.shard(&self.run);
         if self.tail.followers.fetch_sub(1, Ordering::Relaxed) == 1 {
             shard.remove(&self.run);
         }

@@ -7,13 +7,20 @@
 
 mod batch;
 mod changes;
+mod feed;
 mod follower;
 mod hub;
 mod resume;
+mod stats;
 mod tail;
+mod watch;
 
 pub use batch::{Format, Slice};
-pub use changes::Changes;
+pub use changes::{Backlog, Changes};
+pub use feed::FeedSource;
 pub use follower::{Delivery, Follower};
-pub use hub::{FollowError, Hub, HubBuilder, HubConfig};
+pub use hub::{FollowError, FollowerPlace, Hub, HubBuilder, HubConfig};
 pub use resume::{Gap, GapReason, Resume, resume};
+pub use stats::HubStats;
+pub use tail::{Look, TailWaker};
+pub use watch::{Position, Watch};

@@ -11,7 +11,6 @@ use tokio::sync::watch;
 use crate::batch::{Batch, Slice};
 
 /// One followed stream. Exists while it has followers.
-#[derive(Debug)]
 pub(crate) struct Tail {
     budget: Arc<TailBudget>,
     state: Mutex<TailState>,
@@ -21,7 +20,7 @@ pub(crate) struct Tail {
     pub(crate) followers: AtomicUsize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct TailState {
     /// Consecutive batches, the newest last.
     batches: VecDeque<Arc<Batch>>,
@@ -30,11 +29,21 @@ struct TailState {
     closed: bool,
     /// How often the stream was deleted while it was followed.
     deletions: u64,
+    /// Whom to wake after a change, beside the followers that wait.
+    wakers: Vec<(u64, Arc<dyn TailWaker>)>,
 }
 
-/// What the tail has for a follower that wants the event at `next`.
+/// Is woken when a stream that it watches has changed.
+///
+/// Called from the log's own writer: it must be quick and must never block.
+pub trait TailWaker: Send + Sync + 'static {
+    /// The stream that was given this token has something new.
+    fn wake(&self, token: u64);
+}
+
+/// What the tail has for a reader that wants the event at `next`.
 #[derive(Debug)]
-pub(crate) enum Look {
+pub enum Look {
     /// The event and those that became durable with it.
     Events(Slice),
     /// The event is older than the tail: it is in the log.
@@ -73,6 +82,11 @@ impl Tail {
         self.state().deletions
     }
 
+    /// How many events the event at `next` and those behind it are.
+    pub(crate) fn behind(&self, next: Offset) -> u64 {
+        (self.state().last.get() + 1).saturating_sub(next.get())
+    }
+
     /// Takes in how the log stood after the tail was made. False when the stream was deleted since
     /// `deletions` was read, so that `stat` may be of another incarnation.
     pub(crate) fn catch_up_with(&self, stat: &StreamStat, deletions: u64) -> bool {
@@ -90,7 +104,7 @@ impl Tail {
     /// Takes in a commit: the stream's next events.
     pub(crate) fn push(&self, records: Vec<Record>, stat: &StreamStat) {
         let budget = &self.budget;
-        let batch = Batch::new(stat.epoch, records);
+        let batch = Batch::committed(stat.epoch, records);
         let mut state = self.state();
         state.last = batch.last();
         state.closed = stat.closed;
@@ -104,8 +118,24 @@ impl Tail {
             state.bytes -= oldest.bytes;
             budget.total_bytes.fetch_sub(oldest.bytes, Ordering::Relaxed);
         }
+        self.tell(state);
+    }
+
+    fn tell(&self, state: MutexGuard<'_, TailState>) {
+        for (token, waker) in &state.wakers {
+            waker.wake(*token);
+        }
         drop(state);
         self.changed.send_replace(());
+    }
+
+    /// Wakes `waker` with `token` after every change.
+    pub(crate) fn add_waker(&self, token: u64, waker: Arc<dyn TailWaker>) {
+        self.state().wakers.push((token, waker));
+    }
+
+    pub(crate) fn remove_waker(&self, token: u64, waker: &Arc<dyn TailWaker>) {
+        self.state().wakers.retain(|(of, other)| *of != token || !Arc::ptr_eq(other, waker));
     }
 
     /// Takes in that the stream was deleted.
@@ -113,9 +143,9 @@ impl Tail {
         let mut state = self.state();
         self.budget.total_bytes.fetch_sub(state.bytes, Ordering::Relaxed);
         let deletions = state.deletions + 1;
-        *state = TailState { deletions, ..TailState::default() };
-        drop(state);
-        self.changed.send_replace(());
+        let wakers = std::mem::take(&mut state.wakers);
+        *state = TailState { deletions, wakers, ..TailState::default() };
+        self.tell(state);
     }
 
     /// Looks for the event at `next`, for a follower that joined when the stream had been deleted

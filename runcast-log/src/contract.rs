@@ -3,12 +3,18 @@
 //! A stream is named by its run's id. Its offsets are 1, 2, 3 … without a hole. Appends to one
 //! stream are totally ordered; a batch is stored whole or not at all. An append is answered after
 //! its events are as durable as the engine's setting says, and no reader sees them earlier.
+//!
+//! One stream is not a run's: the feed, [`RunId::feed`]. It is read like any other, in no list, and
+//! cannot be appended to or deleted from outside: its entries come from the [`CommitObserver`], and
+//! each is stored in one step with the events that it tells of.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use runcast_event::{Epoch, Offset, ProducerId, RunId};
+
+use crate::stats::LogStats;
 
 /// Keeps streams. Shared by everything that reads or appends.
 #[async_trait]
@@ -46,6 +52,11 @@ pub trait Log: Send + Sync + 'static {
 
     /// Whether appends are accepted now.
     fn health(&self) -> LogHealth;
+
+    /// How large it is and how it has been doing. Cheap enough to be asked every second.
+    fn measure(&self) -> LogStats {
+        LogStats::default()
+    }
 
     /// Finishes what is under way, makes it durable and lets go of the data. Later appends are
     /// answered [`AppendError::Unavailable`].
@@ -277,12 +288,41 @@ pub enum Committed {
     },
 }
 
-/// Told of every commit, before the append is acknowledged and after reads can see it.
+/// Told of every commit, before the append is acknowledged and after reads can see it; and asked,
+/// before the commit, what of it goes into the feed.
 ///
-/// Called from the log's own writer, in commit order: it must be quick and must never block.
+/// Called from the log's own writer, in commit order: it must be quick, must never block and must
+/// not call the log.
 pub trait CommitObserver: Send + Sync + 'static {
     /// One group commit's changes.
     fn committed(&self, changes: Vec<Committed>);
+
+    /// What goes into the feed ([`RunId::feed`]) with these events, which are about to be stored and
+    /// were not before. The entries are stored in one step with the events: both are kept or neither.
+    fn feed_entries(&self, _events: NewEvents<'_>) -> Vec<Bytes> {
+        Vec::new()
+    }
+
+    /// What goes into the feed with the deletion of this run, in one step with it.
+    fn feed_deletion(&self, _run: &RunId) -> Option<Bytes> {
+        None
+    }
+
+    /// Nothing of what feed entries were asked for since the last commit was stored.
+    fn discarded(&self) {}
+}
+
+/// Events that are about to be stored.
+#[derive(Debug, Clone, Copy)]
+pub struct NewEvents<'a> {
+    /// Their stream.
+    pub run: &'a RunId,
+    /// The epoch that they are stored in.
+    pub epoch: Epoch,
+    /// Whether the stream begins with them.
+    pub begins: bool,
+    /// The events, in order; at least one.
+    pub records: &'a [Record],
 }
 
 /// Observes nothing.

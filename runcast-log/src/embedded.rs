@@ -4,6 +4,7 @@
 //! an index in memory and read the files themselves.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 
@@ -15,6 +16,7 @@ use crate::contract::{
     Append, AppendError, Appended, CommitObserver, DeleteError, Log, LogHealth, Page, ReadError,
     ReadLimit, StreamStat,
 };
+use crate::stats::LogStats;
 
 mod directory;
 pub mod disk;
@@ -40,7 +42,7 @@ use queue::{Queue, Request};
 use read::PageRead;
 use recovery::recover;
 use wal::group::GroupBuffer;
-use writer::{NewEpoch, Refused, Shared, Tail, Writer};
+use writer::{Counts, NewEpoch, Refused, Shared, Tail, Writer};
 
 /// What a request takes of the queue's bytes beside its events.
 const REQUEST_BYTES: usize = 256;
@@ -91,12 +93,16 @@ impl EmbeddedLog {
             );
             recovered.index.begin_epoch();
         }
+        recovered.index.count();
+        let disk_bytes = recovered.index.disk_bytes();
+        let disk_bytes = disk_bytes.map_err(OpenError::io("measure the files of", directory))?;
         let tag = recovered.header.tag();
         let shared = Arc::new(Shared {
             queue: Queue::new(&options),
             index: RwLock::new(recovered.index),
             health: Mutex::new(LogHealth::Healthy),
             ended: watch::Sender::new(false),
+            counts: Counts::new(disk_bytes),
         });
         let mut boot_id = surroundings.boot_id.unwrap_or_default();
         boot_id.truncate(boot_id.floor_char_boundary(BOOT_ID_BYTES_MAX));
@@ -211,6 +217,17 @@ impl Log for EmbeddedLog {
             return LogHealth::Failed { reason: ended() };
         }
         health
+    }
+
+    fn measure(&self) -> LogStats {
+        let counts = &self.shared.counts;
+        LogStats {
+            disk_bytes: counts.disk_bytes.load(Ordering::Relaxed),
+            requests_waiting: self.shared.queue.len() as u64,
+            group_changes: counts.group_changes.spread(),
+            sync_ns: counts.syncs.spread(),
+            ..self.index().measure()
+        }
     }
 
     async fn shut_down(&self) {

@@ -4,16 +4,20 @@
 //! kept. Never parses an event and never hears of HTTP.
 
 mod contract;
+mod distribution;
 mod embedded;
 mod memory;
+mod stats;
 mod stream;
 
 pub use contract::{
-    Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Log, LogHealth, Page,
-    ProducerStamp, ReadError, ReadLimit, Record, StreamStat,
+    Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Log, LogHealth,
+    NewEvents, Page, ProducerStamp, ReadError, ReadLimit, Record, StreamStat,
 };
+pub use distribution::{COUNT_BOUNDS, Distribution, Spread, TIME_BOUNDS_NS};
 pub use embedded::disk;
 pub use embedded::{
     Durability, EmbeddedLog, EmbeddedOptions, FORMAT_VERSION, OpenError, Surroundings,
 };
 pub use memory::MemoryLog;
+pub use stats::LogStats;

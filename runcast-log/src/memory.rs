@@ -12,9 +12,10 @@ use bytes::Bytes;
 use runcast_event::{Epoch, Offset, RunId};
 
 use crate::contract::{
-    Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Log, LogHealth, Page,
-    ReadError, ReadLimit, Record, StreamStat,
+    Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Log, LogHealth,
+    NewEvents, Page, ReadError, ReadLimit, Record, StreamStat,
 };
+use crate::stats::LogStats;
 use crate::stream::{self, Phase, Placement, Plan, Rules, Stream};
 
 /// The most producers that a stream remembers.
@@ -24,7 +25,7 @@ const PRODUCERS_MAX: usize = 1_024;
 pub struct MemoryLog {
     /// Held over a whole commit. None once the log is shut down.
     observer: Mutex<Option<Arc<dyn CommitObserver>>>,
-    streams: Mutex<BTreeMap<RunId, Kept>>,
+    streams: Mutex<Streams>,
 }
 
 struct Kept {
@@ -42,7 +43,7 @@ impl MemoryLog {
         })
     }
 
-    fn streams(&self) -> MutexGuard<'_, BTreeMap<RunId, Kept>> {
+    fn streams(&self) -> MutexGuard<'_, Streams> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -55,26 +56,55 @@ impl MemoryLog {
         let Some(observer) = observer.as_ref() else {
             return Err(AppendError::Unavailable { reason: SHUT_DOWN.to_owned() });
         };
-        let (appended, change) = self.store(append)?;
-        if let Some(change) = change {
-            observer.committed(vec![change]);
+        let (appended, changes) = self.store(append, observer.as_ref())?;
+        if !changes.is_empty() {
+            observer.committed(changes);
         }
         Ok(appended)
     }
 
-    fn store(&self, append: &Append) -> Result<(Appended, Option<Committed>), AppendError> {
+    fn store(
+        &self,
+        append: &Append,
+        observer: &dyn CommitObserver,
+    ) -> Result<(Appended, Vec<Committed>), AppendError> {
         let rules = Rules { producers_max: PRODUCERS_MAX, first_epoch: Epoch::FIRST };
         let mut streams = self.streams();
         let standing = streams.get(&append.run).map(|kept| &kept.stream);
         let placement = match stream::decide(standing, append, rules)? {
-            Plan::Acknowledge(appended) => return Ok((appended, None)),
+            Plan::Acknowledge(appended) => return Ok((appended, Vec::new())),
             Plan::Store(placement) => placement,
         };
-        let kept = streams
-            .entry(append.run.clone())
-            .or_insert_with(|| Kept { stream: Stream::new(placement.epoch), events: Vec::new() });
-        Ok((placement.appended(append), Some(kept.take(append, &placement))))
+        let new = append.events[placement.duplicates..].iter();
+        let records: Vec<_> = new.zip(placement.first.get()..).map(record).collect();
+        let entries = observer.feed_entries(NewEvents {
+            run: &append.run,
+            epoch: placement.epoch,
+            begins: placement.begins,
+            records: &records,
+        });
+        let mut changes = vec![take(&mut streams, append, &placement)];
+        changes.extend(feed(&mut streams, entries));
+        Ok((placement.appended(append), changes))
     }
+}
+
+type Streams = BTreeMap<RunId, Kept>;
+
+fn take(streams: &mut Streams, append: &Append, placement: &Placement) -> Committed {
+    let kept = streams
+        .entry(append.run.clone())
+        .or_insert_with(|| Kept { stream: Stream::new(placement.epoch), events: Vec::new() });
+    kept.take(append, placement)
+}
+
+fn feed(streams: &mut Streams, entries: Vec<Bytes>) -> Option<Committed> {
+    if entries.is_empty() {
+        return None;
+    }
+    let standing = streams.get(&RunId::feed()).map(|kept| &kept.stream);
+    let (append, placement) = stream::feed(standing, entries, Epoch::FIRST);
+    Some(take(streams, &append, &placement))
 }
 
 impl Kept {
@@ -141,7 +171,7 @@ impl Log for MemoryLog {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let alive = streams
             .range::<RunId, _>((start, Bound::Unbounded))
-            .filter(|(_, kept)| kept.stream.phase != Phase::Deleted);
+            .filter(|(run, kept)| !run.is_feed() && kept.stream.phase != Phase::Deleted);
         Ok(alive.take(limit).map(|(run, kept)| (run.clone(), kept.stream.stat())).collect())
     }
 
@@ -150,14 +180,19 @@ impl Log for MemoryLog {
         let Some(observer) = observer.as_ref() else {
             return Err(DeleteError::Unavailable { reason: SHUT_DOWN.to_owned() });
         };
-        match self.streams().get_mut(run) {
-            Some(kept) if kept.stream.phase != Phase::Deleted => {
+        let mut streams = self.streams();
+        match streams.get_mut(run) {
+            Some(kept) if kept.stream.phase != Phase::Deleted && !run.is_feed() => {
                 kept.stream.delete();
                 kept.events = Vec::new();
             }
             _ => return Ok(false),
         }
-        observer.committed(vec![Committed::Deleted { run: run.clone() }]);
+        let mut changes = vec![Committed::Deleted { run: run.clone() }];
+        let entry = observer.feed_deletion(run);
+        changes.extend(feed(&mut streams, entry.into_iter().collect()));
+        drop(streams);
+        observer.committed(changes);
         Ok(true)
     }
 
@@ -166,6 +201,20 @@ impl Log for MemoryLog {
             Some(_) => LogHealth::Healthy,
             None => LogHealth::Failed { reason: SHUT_DOWN.to_owned() },
         }
+    }
+
+    fn measure(&self) -> LogStats {
+        let streams = self.streams();
+        let alive = streams
+            .iter()
+            .filter(|(run, kept)| !run.is_feed() && kept.stream.phase != Phase::Deleted)
+            .map(|(_, kept)| kept);
+        let (mut count, mut events) = (0, 0);
+        for kept in alive {
+            count += 1;
+            events += kept.events.len() as u64;
+        }
+        LogStats { streams: count, events, ..LogStats::default() }
     }
 
     async fn shut_down(&self) {

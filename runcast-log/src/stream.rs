@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use runcast_event::{Epoch, Offset, ProducerId};
+use bytes::Bytes;
+use runcast_event::{Epoch, Offset, ProducerId, RunId};
 
 use crate::contract::{Append, AppendError, Appended, StreamStat};
 
@@ -112,10 +113,36 @@ pub(crate) fn decide(
     append: &Append,
     rules: Rules,
 ) -> Result<Plan, AppendError> {
+    if append.run.is_feed() {
+        return Err(AppendError::NotFound);
+    }
     match standing {
         Some(stream) if stream.phase != Phase::Deleted => stream.decide(append, rules),
         _ => begin(standing, append, rules),
     }
+}
+
+/// Entries for the feed as an append to it, which nothing can refuse.
+pub(crate) fn feed(
+    standing: Option<&Stream>,
+    entries: Vec<Bytes>,
+    first_epoch: Epoch,
+) -> (Append, Placement) {
+    let placement = Placement {
+        begins: standing.is_none(),
+        epoch: standing.map_or(first_epoch, |stream| stream.epoch),
+        first: standing.map_or(Offset::START, |stream| stream.last).next(),
+        duplicates: 0,
+    };
+    let append = Append {
+        run: RunId::feed(),
+        events: entries,
+        close: false,
+        expected_last: None,
+        producer: None,
+        create: true,
+    };
+    (append, placement)
 }
 
 /// Decides an append that makes its stream.

@@ -6,12 +6,12 @@ mod support;
 
 use std::sync::Arc;
 
-use runcast_event::{Epoch, Offset};
+use runcast_event::{Epoch, Offset, RunId};
 use runcast_log::{
     Append, AppendError, Appended, Committed, DeleteError, EmbeddedLog, EmbeddedOptions, Log,
     LogHealth, MemoryLog, ReadError, ReadLimit,
 };
-use support::{ALL, Faults, Recorder, batch, events, machine, run, stamped, texts};
+use support::{ALL, Faults, Recorder, batch, events, feed, machine, run, stamped, texts};
 
 /// An engine, what it tells its observer, and what it needs to stay.
 struct Engine {
@@ -66,6 +66,8 @@ facts! {
     batches_of_many_tasks_are_stored_whole_and_in_one_order
     large_events_are_given_back_as_they_were
     a_log_that_is_shut_down_takes_nothing_more
+    the_feed_has_one_entry_for_every_new_event_that_it_tells_of
+    the_feed_is_no_run
 }
 
 fn appended(epoch: u32, last: u64, stored: u64, duplicates: u64) -> Appended {
@@ -324,4 +326,48 @@ async fn a_log_that_is_shut_down_takes_nothing_more(engine: Engine) {
     assert!(matches!(log.delete(&run("a")).await, Err(DeleteError::Unavailable { .. })));
     assert!(matches!(log.health(), LogHealth::Failed { .. }));
     assert_eq!(Arc::strong_count(&engine.recorder), 1, "the observer is let go of");
+}
+
+async fn the_feed_has_one_entry_for_every_new_event_that_it_tells_of(engine: Engine) {
+    let log = engine.log;
+    assert_eq!(feed(&*log).await, [""; 0]);
+    log.append(stamped("life", &["life 1", "2", "life 3"], "p", 0, 0)).await.unwrap();
+    log.append(batch("other", &["1", "life 2"])).await.unwrap();
+    // All of it was stored before, then a part of it.
+    log.append(stamped("life", &["2", "life 3"], "p", 0, 1)).await.unwrap();
+    log.append(stamped("life", &["life 3", "life 4"], "p", 0, 2)).await.unwrap();
+    // What is refused is not in it.
+    log.append(stamped("life", &["life 9"], "p", 0, 9)).await.unwrap_err();
+    assert!(log.delete(&run("life")).await.unwrap());
+    assert!(!log.delete(&run("life")).await.unwrap());
+    assert!(log.delete(&run("other")).await.unwrap());
+    log.append(Append { close: true, ..batch("life", &["life 1"]) }).await.unwrap();
+    let entries = [
+        "life begins 1.1",
+        "life begins 1.3",
+        "other begins 1.2",
+        "life 1.4",
+        "life deleted",
+        "life begins 2.1",
+    ];
+    assert_eq!(feed(&*log).await, entries);
+    let feed_changes = engine.recorder.take().into_iter().filter_map(|change| match change {
+        Committed::Appended { run, records, stat } if run.is_feed() => Some((records, stat)),
+        _ => None,
+    });
+    let (told, stats): (Vec<_>, Vec<_>) = feed_changes.unzip();
+    let told: Vec<_> = told.into_iter().flatten().map(|record| record.payload).collect();
+    assert_eq!(told, entries, "the observer hears of the feed as of any stream");
+    assert!(stats.iter().all(|stat| !stat.closed));
+}
+
+async fn the_feed_is_no_run(engine: Engine) {
+    let log = engine.log;
+    log.append(batch("life", &["life 1"])).await.unwrap();
+    let listed = log.list(None, 10).await.unwrap();
+    assert_eq!(listed.into_iter().map(|(run, _)| run).collect::<Vec<_>>(), [run("life")]);
+    let forged = Append { run: RunId::feed(), ..batch("life", &["forged"]) };
+    assert_eq!(log.append(forged).await, Err(AppendError::NotFound));
+    assert_eq!(log.delete(&RunId::feed()).await, Ok(false));
+    assert_eq!(feed(&*log).await, ["life begins 1.1"]);
 }

@@ -153,6 +153,12 @@ impl RunState {
         self.definition.workflow.as_deref()
     }
 
+    /// Its name for people.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.definition.name.as_deref()
+    }
+
     /// What it can be found by.
     #[must_use]
     pub fn tags(&self) -> &[String] {
@@ -208,7 +214,7 @@ impl RunState {
     }
 }
 
-fn data_of(offset: Offset, payload: &Payload) -> Value {
+pub(crate) fn data_of(offset: Offset, payload: &Payload) -> Value {
     payload.parse(offset).map_or(Value::Null, |event| event.data_value())
 }
 

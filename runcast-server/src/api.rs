@@ -17,6 +17,7 @@ use utoipa_axum::routes;
 
 use crate::accept::PhaseWatch;
 use crate::config::Limits;
+use crate::metrics::{Exposition, Metrics};
 use crate::problem::{Code, Problem};
 use crate::projection::Projection;
 use crate::ui;
@@ -26,17 +27,27 @@ mod body;
 mod create;
 mod description;
 mod events;
+mod feed;
 mod follow;
 mod intake;
+mod live;
 mod operation;
 mod pages;
 mod parameters;
 mod runs;
+mod socket;
+mod streams;
+
+pub(crate) use append::Target;
+pub(crate) use follow::FollowRequest;
+pub(crate) use parameters::{Query, Representation};
 
 /// What every call works with.
 pub(crate) struct Services {
     pub(crate) hub: Hub,
     pub(crate) projection: Projection,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) exposition: Exposition,
     pub(crate) limits: Limits,
     pub(crate) heartbeat: Duration,
     pub(crate) phase: PhaseWatch,
@@ -50,8 +61,12 @@ fn calls() -> OpenApiRouter<Shared> {
         .routes(routes!(create::create, runs::list))
         .routes(routes!(runs::show, runs::delete))
         .routes(routes!(append::append, events::read))
+        .routes(routes!(socket::open))
+        .routes(routes!(streams::follow))
+        .routes(routes!(feed::read))
         .routes(routes!(operation::healthz))
         .routes(routes!(operation::readyz))
+        .routes(routes!(operation::metrics))
         .routes(routes!(operation::openapi))
 }
 

@@ -20,6 +20,8 @@ pub struct HttpConfig {
     pub allowed_hosts: Vec<String>,
     /// After how much silence a follower gets a comment, so that proxies keep the connection.
     pub heartbeat: Duration,
+    /// Threads that serve those who follow runs.
+    pub plane_shards: usize,
     /// How long connections may take to finish when the server stops.
     pub drain: Duration,
     /// Everything that is bounded.
@@ -43,8 +45,13 @@ pub struct Limits {
     /// How long the body of a request may stand still. Between the lines of an NDJSON request
     /// there is no limit: a producer may be silent.
     pub body_idle_timeout: Duration,
-    /// How long a client may take nothing while there is something to send to it.
+    /// How long a client may take nothing while there is something to send to it. Then it is
+    /// disconnected; a follower can resume.
     pub write_stall_timeout: Duration,
+    /// How long a WebSocket client may leave pings unanswered. They are sent with the heartbeat.
+    pub pong_timeout: Duration,
+    /// Over how long clients spread that are told to come back because the server stops.
+    pub reconnect_spread: Duration,
     /// Events looked at for one `contains=` request.
     pub scan_events_max: usize,
     /// How long a request for run states waits until they are as new as the log.
@@ -58,6 +65,7 @@ impl Default for HttpConfig {
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
             heartbeat: Duration::from_secs(15),
+            plane_shards: std::thread::available_parallelism().map_or(1, usize::from),
             drain: Duration::from_secs(5),
             limits: Limits::default(),
         }
@@ -73,7 +81,9 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(120),
             body_idle_timeout: Duration::from_secs(30),
-            write_stall_timeout: Duration::from_secs(60),
+            write_stall_timeout: Duration::from_secs(30),
+            pong_timeout: Duration::from_secs(30),
+            reconnect_spread: Duration::from_secs(5),
             scan_events_max: 100_000,
             state_wait: Duration::from_secs(5),
         }

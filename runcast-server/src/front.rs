@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use tower_service::Service as _;
 
+use crate::accept::{Handover, Wire};
 use crate::guard::{Admission, Guard, allow_origin};
 
 /// Lets requests in, or not, and has them answered. Cheap to clone.
@@ -19,20 +20,35 @@ use crate::guard::{Admission, Guard, allow_origin};
 pub(crate) struct FrontDoor {
     guard: Arc<Guard>,
     router: Router,
+    handover: Handover,
+    wire: Option<Arc<Wire>>,
 }
 
 impl FrontDoor {
     pub(crate) fn new(guard: Guard, router: Router) -> Self {
-        Self { guard: Arc::new(guard), router }
+        Self { guard: Arc::new(guard), router, handover: Handover::default(), wire: None }
+    }
+
+    /// The door of one connection, which may become something else than HTTP.
+    pub(crate) fn for_connection(self, handover: Handover, wire: Arc<Wire>) -> Self {
+        Self { handover, wire: Some(wire), ..self }
+    }
+
+    pub(crate) fn guard(&self) -> &Guard {
+        &self.guard
     }
 
     async fn answer(self, request: Request<Incoming>) -> Response {
-        let request = request.map(Body::new);
+        let mut request = request.map(Body::new);
         let page = match self.guard.admit(&request) {
             Err(problem) => return problem.into_response(),
             Ok(Admission::Preflight(response)) => return response,
             Ok(Admission::Pass(page)) => page,
         };
+        request.extensions_mut().insert(self.handover);
+        if let Some(wire) = self.wire {
+            wire.mark(&mut request);
+        }
         let mut router = self.router;
         let Ok(mut response) = router.call(request).await;
         let headers = response.headers_mut();

@@ -4,7 +4,7 @@
 //! request may do.
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use axum::response::Response;
 
 use crate::config::{HttpConfig, Origin};
@@ -42,24 +42,35 @@ impl Guard {
     }
 
     pub(crate) fn admit(&self, request: &Request<Body>) -> Result<Admission, Problem> {
-        let host = request.headers().get(header::HOST).map(HeaderValue::to_str);
+        let page = self.check(request.uri(), request.headers())?;
+        if let Some(value) = request.headers().get(header::ORIGIN)
+            && is_preflight(request)
+        {
+            return Ok(Admission::Preflight(preflight(value)));
+        }
+        Ok(Admission::Pass(page))
+    }
+
+    /// Whether a request that is no preflight may be answered; if so, for which page of another
+    /// origin.
+    pub(crate) fn check(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<Option<HeaderValue>, Problem> {
+        let host = headers.get(header::HOST).map(HeaderValue::to_str);
         let host = host.transpose().map_err(|_| forbidden_host("that is not text"))?;
         // HTTP/2 and absolute targets carry the name in the target.
-        let authority = request.uri().authority().map(axum::http::uri::Authority::as_str);
+        let authority = uri.authority().map(axum::http::uri::Authority::as_str);
         let (Some(name), also) = (authority.or(host), host) else {
             return Err(forbidden_host("of nothing: the request names no host"));
         };
         for name in [Some(name), also].into_iter().flatten() {
             self.check_host(name)?;
         }
-        let Some(value) = request.headers().get(header::ORIGIN) else {
-            return Ok(Admission::Pass(None));
-        };
+        let Some(value) = headers.get(header::ORIGIN) else { return Ok(None) };
         let is_same_host = self.check_origin(value, name)?;
-        if is_preflight(request) {
-            return Ok(Admission::Preflight(preflight(value)));
-        }
-        Ok(Admission::Pass((!is_same_host).then(|| value.clone())))
+        Ok((!is_same_host).then(|| value.clone()))
     }
 
     fn check_host(&self, authority: &str) -> Result<(), Problem> {

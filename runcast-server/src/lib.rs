@@ -3,17 +3,22 @@
 //! Owns the meaning of requests, the state of runs (as a projection of their streams) and who may
 //! connect. Reaches streams only through the hub. `docs/http-api.md` is its contract.
 //!
-//! A request's way: `accept` takes the connection and its first head, `front` and `guard` let the
-//! request in, `api` knows what it means, `transport` writes the answer.
+//! A request's way: `accept` takes the connection and its first head; a follow goes on to `plane`,
+//! everything else to the HTTP library: `front` and `guard` let the request in, `api` knows what it
+//! means. `transport` writes the answer.
 
 mod accept;
 mod api;
 mod config;
+mod feed;
 mod front;
 mod guard;
+mod metrics;
+mod plane;
 mod problem;
 mod projection;
 mod server;
+mod socket;
 mod start;
 mod transport;
 mod ui;

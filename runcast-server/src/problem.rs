@@ -25,11 +25,10 @@ macro_rules! codes {
 
         impl Code {
             /// Every code, in the order of the documentation.
-            #[cfg(test)]
-            const ALL: &[Self] = &[$(Self::$name,)*];
+            pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
 
             /// The code as it is written in an answer.
-            const fn as_str(self) -> &'static str {
+            pub(crate) const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
             }
 
@@ -56,6 +55,8 @@ codes! {
     InvalidParameter "invalid_parameter" BAD_REQUEST "A query parameter is not valid",
     /// A header with a wrong value.
     InvalidHeader "invalid_header" BAD_REQUEST "A header is not valid",
+    /// A WebSocket message that is not what the protocol has.
+    InvalidMessage "invalid_message" BAD_REQUEST "The message is not valid",
     /// A cursor behind the run's end.
     OffsetInFuture "offset_in_future" BAD_REQUEST "The run is not that far",
     /// A terminal event with events behind it.
@@ -82,6 +83,10 @@ codes! {
     RunEnded "run_ended" CONFLICT "The run has ended",
     /// The run is at another offset.
     OffsetMismatch "offset_mismatch" CONFLICT "The run is at another offset",
+    /// The connection is subscribed to the run.
+    AlreadySubscribed "already_subscribed" CONFLICT "The connection is subscribed to the run already",
+    /// The connection has as many subscriptions as it may have.
+    TooManySubscriptions "too_many_subscriptions" CONFLICT "The connection has too many subscriptions",
     /// A producer left events out.
     SequenceGap "sequence_gap" CONFLICT "Events of this producer are missing before this one",
     /// The run has all the producers it may have.
@@ -92,6 +97,8 @@ codes! {
     BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE "The body is too large",
     /// A body of a type that the call does not take.
     UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "The call does not take this type of body",
+    /// A call that is a WebSocket.
+    UpgradeRequired "upgrade_required" UPGRADE_REQUIRED "The call is a WebSocket",
     /// A request head over its limit.
     HeadTooLarge "head_too_large" REQUEST_HEADER_FIELDS_TOO_LARGE "The head of the request is too large",
     /// A fault of the server.
@@ -132,9 +139,12 @@ impl Problem {
         self
     }
 
-    #[cfg(test)]
     pub(crate) fn code(&self) -> Code {
         self.0.code
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.0.code.status()
     }
 
     pub(crate) fn parameter(name: &str, detail: impl std::fmt::Display) -> Self {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use runcast_event::RunId;
 use runcast_hub::Hub;
 use runcast_log::StreamStat;
-use runcast_run::{Definition, RunSnapshot};
+use runcast_run::{Definition, RunSnapshot, RunState, Status};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::problem::{Code, Problem};
@@ -18,7 +18,7 @@ use crate::problem::{Code, Problem};
 mod fold;
 mod index;
 
-use fold::Folder;
+use fold::{Backlog, Folder};
 use index::Index;
 pub(crate) use index::{Filter, Listed, Place};
 
@@ -33,6 +33,7 @@ pub(crate) struct Projection {
     index: Arc<Mutex<Index>>,
     asks: mpsc::Sender<oneshot::Sender<()>>,
     wait: Duration,
+    backlog: Backlog,
 }
 
 impl Projection {
@@ -40,12 +41,29 @@ impl Projection {
     pub(crate) fn start(hub: Hub, wait: Duration) -> Self {
         let index = Arc::new(Mutex::new(Index::default()));
         let (asks, asked) = mpsc::channel(WAITING_MAX);
-        tokio::spawn(Folder::new(hub, Arc::clone(&index), asked).run());
-        Self { index, asks, wait }
+        let folder = Folder::new(hub, Arc::clone(&index), asked);
+        let backlog = folder.backlog();
+        tokio::spawn(folder.run());
+        Self { index, asks, wait, backlog }
+    }
+
+    /// Runs by their status, in the order of [`Status::ALL`].
+    pub(crate) fn statuses(&self) -> [usize; Status::ALL.len()] {
+        self.index().statuses()
+    }
+
+    /// Runs with events that are not folded in.
+    pub(crate) fn backlog(&self) -> usize {
+        self.backlog.runs()
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {
         lock(&self.index)
+    }
+
+    /// The states as far as they are folded, without the task that folds them.
+    pub(crate) fn states(&self) -> States {
+        States(Arc::clone(&self.index))
     }
 
     /// The state of a run whose stream stands like this, or a newer one. None when the run was
@@ -117,6 +135,15 @@ impl Projection {
                 Err(Problem::new(Code::StateBehind, detail))
             }
         }
+    }
+}
+
+/// Run states as they are at the moment, which may be behind the log.
+pub(crate) struct States(Arc<Mutex<Index>>);
+
+impl States {
+    pub(crate) fn get(&self, run: &RunId) -> Option<RunState> {
+        lock(&self.0).state(run).cloned()
     }
 }
 

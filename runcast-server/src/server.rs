@@ -9,11 +9,14 @@ use runcast_hub::Hub;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Semaphore, watch};
 
-use crate::accept::{Acceptor, Phase, PhaseWatch};
+use crate::accept::{self, Acceptor, Phase, PhaseWatch};
 use crate::api::{self, Services};
 use crate::config::HttpConfig;
+use crate::feed::LifeCycle;
 use crate::front::FrontDoor;
 use crate::guard::Guard;
+use crate::metrics::{Exposition, Metrics};
+use crate::plane::{Plane, PlaneConfig};
 use crate::projection::Projection;
 
 /// Why a server cannot listen.
@@ -61,6 +64,7 @@ fn open_listener(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // So that a server that was killed can be started again at once.
     socket.set_reuseaddr(true)?;
+    accept::prepare(&socket)?;
     socket.bind(address)?;
     socket.listen(BACKLOG_MAX)
 }
@@ -104,20 +108,37 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let (sender, receiver) = watch::channel(Phase::Serving);
         let phase = PhaseWatch(receiver);
-        let HttpConfig { heartbeat, drain, limits, .. } = self.config.clone();
+        let HttpConfig { heartbeat, drain, limits, plane_shards: shards, .. } = self.config.clone();
+        let metrics = Metrics::new();
+        let projection = Projection::start(self.hub.clone(), limits.state_wait);
+        let feed = Arc::new(LifeCycle::new(projection.states()));
+        if let Err(error) = self.hub.begin_feed(feed).await {
+            tracing::error!(%error, "the feed cannot be read");
+        }
         let services = Services {
             hub: self.hub.clone(),
-            projection: Projection::start(self.hub.clone(), limits.state_wait),
+            exposition: Exposition::new(Arc::clone(&metrics), self.hub.clone(), projection.clone()),
+            metrics: Arc::clone(&metrics),
+            projection,
             limits: limits.clone(),
             heartbeat,
             phase: phase.clone(),
         };
         let seats_max = limits.connections_max.min(Semaphore::MAX_PERMITS);
         let seats = Arc::new(Semaphore::new(seats_max));
+        let plane = PlaneConfig { shards, heartbeat, stalled: limits.write_stall_timeout };
+        let plane = Plane::start(&self.hub, &plane, &metrics).map(Arc::new);
+        let plane = plane
+            .inspect_err(
+                |error| tracing::warn!(%error, "the stream plane cannot start; follows cost more"),
+            )
+            .ok();
         let acceptor = Arc::new(Acceptor {
+            plane: plane.clone(),
             front: FrontDoor::new(Guard::new(&self.config), api::router(services)),
             limits,
             phase,
+            metrics,
             seats: Arc::clone(&seats),
         });
         tracing::info!(address = %self.local_addr(), "listening");
@@ -127,11 +148,15 @@ impl Server {
         sender.send_replace(Phase::Draining);
         // Its end closes the listener.
         let _ = accepting.await;
+        plane.iter().for_each(|plane| plane.drain());
         let every_seat = u32::try_from(seats_max).unwrap_or(u32::MAX);
         if tokio::time::timeout(drain, seats.acquire_many(every_seat)).await.is_err() {
             tracing::warn!("connections were cut off: they did not finish in time");
         }
         sender.send_replace(Phase::Stopped);
+        // The shards end at once, but a thread is only ended when it was waited for.
+        let _ =
+            tokio::task::spawn_blocking(move || plane.iter().for_each(|plane| plane.stop())).await;
         self.hub.shut_down().await;
     }
 }

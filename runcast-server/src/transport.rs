@@ -4,5 +4,10 @@
 //! what to send.
 
 pub(crate) mod answer;
+pub(crate) mod feed;
+pub(crate) mod head;
+pub(crate) mod many;
 pub(crate) mod page;
 pub(crate) mod sse;
+pub(crate) mod view;
+pub(crate) mod websocket;

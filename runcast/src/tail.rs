@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use runcast_client::{Client, ClientError, FollowItem, FollowState, Follower, Gap};
+use runcast_client::{Choice, Client, ClientError, FollowItem, FollowState, Follower, Gap};
 use runcast_event::{Cursor, Event, RunId, is_terminal};
 
 use crate::global::{Global, block_on};
@@ -27,6 +27,7 @@ use crate::tail::pretty::Pretty;
 Examples:
   runcast tail nightly-42
   runcast tail nightly-42 --since 1200
+  runcast tail nightly-42 --type 'step.*' --channel logs
   runcast tail nightly-42 --output json | jq -r 'select(.type == \"log\") | .data.message'
 
 Exit codes: 0 when the run completed or the output was closed; the run's exit code when it failed
@@ -38,9 +39,44 @@ pub(crate) struct Args {
     /// Only events after this one: an offset, or a cursor such as 2.42
     #[arg(long, value_name = "OFFSET", default_value_t = Cursor::START)]
     since: Cursor,
+    #[command(flatten)]
+    wanted: Wanted,
     /// pretty for people, json for programs: one event a line [default: pretty on a terminal]
     #[arg(long, short)]
     output: Option<Output>,
+}
+
+/// Which events; each may be repeated.
+#[derive(Debug, clap::Args)]
+struct Wanted {
+    /// Only events of this type; step.* for all types that begin so
+    #[arg(long = "type", value_name = "TYPE")]
+    types: Vec<String>,
+    /// Only events of this channel: output, logs, status, control, or one of your own
+    #[arg(long = "channel", value_name = "CHANNEL")]
+    channels: Vec<String>,
+    /// Only events of this variation
+    #[arg(long = "variation", value_name = "VARIATION")]
+    variations: Vec<String>,
+    /// Only events of this stage, by name or number
+    #[arg(long = "stage", value_name = "STAGE")]
+    stages: Vec<String>,
+    /// Only events of this step
+    #[arg(long = "step", value_name = "STEP")]
+    steps: Vec<String>,
+    /// Only events of this agent
+    #[arg(long = "agent", value_name = "AGENT")]
+    agents: Vec<String>,
+    /// Merge adjacent tokens of one message into one event
+    #[arg(long)]
+    coalesce: bool,
+}
+
+impl From<Wanted> for Choice {
+    fn from(wanted: Wanted) -> Self {
+        let Wanted { types, channels, variations, stages, steps, agents, coalesce } = wanted;
+        Self { types, channels, variations, stages, steps, agents, coalesce }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -62,13 +98,14 @@ pub(crate) fn run(args: Args, global: &Global) -> anyhow::Result<ExitCode> {
     };
     let out = BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, stdout.lock());
     let screen = Screen { form, out };
-    block_on(follow(&client, &args.run, args.since, screen))
+    let follower = client.follow_chosen(&args.run, args.since, args.wanted.into());
+    block_on(follow(&client, &args.run, follower, screen))
 }
 
 async fn follow<W: Write>(
     client: &Client,
     run: &RunId,
-    since: Cursor,
+    mut follower: Follower,
     mut screen: Screen<W>,
 ) -> anyhow::Result<ExitCode> {
     // Asked once in front: a wrong address is an error now, and no reason to try for ever.
@@ -79,7 +116,6 @@ async fn follow<W: Write>(
         }
         Err(error) => return Err(error.into()),
     }
-    let mut follower = client.follow(run, since);
     let mut ended_by = None;
     let mut is_cut_off = false;
     while let Some(item) = screen.next_of(&mut follower).await? {

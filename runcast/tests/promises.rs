@@ -55,8 +55,15 @@ fn run_id(run: usize) -> RunId {
     RunId::new(&format!("run-{run}")).unwrap()
 }
 
+/// Of a producer's events, those that the feed tells of.
+fn is_life(number: u64) -> bool {
+    number % 11 == 5
+}
+
 fn line(producer: usize, number: u64) -> String {
-    format!(r#"{{"type":"test.event","data":{{"producer":{producer},"number":{number}}}}}"#) + "\n"
+    let event_type = if is_life(number) { "run.updated" } else { "test.event" };
+    format!(r#"{{"type":"{event_type}","data":{{"producer":{producer},"number":{number}}}}}"#)
+        + "\n"
 }
 
 /// Appends batches of varying sizes, each until it is acknowledged. Returns how many events.
@@ -112,6 +119,26 @@ async fn follow(client: Client, run: usize) -> Vec<(usize, u64)> {
     }
 }
 
+/// What the feed tells of each run: the places of its events, in the feed's order.
+fn feed(server: &Server) -> HashMap<RunId, Vec<u64>> {
+    let mut told: HashMap<RunId, Vec<u64>> = HashMap::new();
+    let mut offset = 0;
+    loop {
+        let page = server.get(&format!("/v1/feed?limit=1000&after={offset}"));
+        let page: serde_json::Value = serde_json::from_str(&page).unwrap();
+        let entries = page["events"].as_array().unwrap();
+        if entries.is_empty() {
+            return told;
+        }
+        for entry in entries {
+            offset += 1;
+            assert_eq!(entry["offset"], offset, "lost or doubled");
+            let run = RunId::new(entry["run"].as_str().unwrap()).unwrap();
+            told.entry(run).or_default().push(entry["data"]["offset"].as_u64().unwrap());
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_kills_under_load_lose_double_and_reorder_nothing() {
     let directory = tempfile::tempdir().unwrap();
@@ -149,6 +176,7 @@ async fn twenty_kills_under_load_lose_double_and_reorder_nothing() {
         let end = runcast_event::Draft::new("run.completed", serde_json::json!({}));
         client.append(&run_id(run), &[end]).await.unwrap();
     }
+    let feed = feed(&server);
     let places = promised.places.lock().unwrap().clone();
     for (run, task) in followers {
         let seen = tokio::time::timeout(PATIENCE, task).await.expect("the end").unwrap();
@@ -161,6 +189,13 @@ async fn twenty_kills_under_load_lose_double_and_reorder_nothing() {
             let numbers: Vec<_> = numbers.collect();
             assert_eq!(numbers, (0..counts[&producer]).collect::<Vec<_>>(), "of {producer}");
         }
+        let last = seen.len() as u64;
+        let life = seen
+            .iter()
+            .zip(1..)
+            .filter(|((_, number), offset)| is_life(*number) || *offset == 1 || *offset == last);
+        let life: Vec<_> = life.map(|(_, offset)| offset).collect();
+        assert_eq!(feed.get(&run_id(run)), Some(&life), "the feed of run {run}");
     }
 }
 

@@ -33,11 +33,23 @@ it("a server without runs shows the one command that makes one, and then the run
   await page.close();
 });
 
-it("the list is filtered by status and by text, and an unchanged one costs an empty answer", async () => {
-  await server.publish("other", { type: "run.started", data: { name: "Second" } });
+it("the list is asked for when the feed says so, and not otherwise", async () => {
+  const page = await open(browser, server.url, errors);
+  const asked: string[] = [];
+  page.on("request", (request) => asked.push(new URL(request.url()).pathname));
+  await page.waitForSelector(".run-name >> text=First");
+  for (const name of ["Second", "Renamed", "Second"]) {
+    const before = asked.filter((path) => path === "/v1/runs").length;
+    await server.publish("other", { type: "run.updated", data: { name } });
+    await page.waitForSelector(`.run-name >> text=${name}`);
+    expect(asked.filter((path) => path === "/v1/runs").length).toBe(before + 1);
+  }
+  await page.close();
+});
+
+it("the list is filtered by status and by text", async () => {
   const page = await open(browser, server.url, errors);
   await page.waitForSelector(".run-name >> text=Second");
-  await page.waitForResponse((response) => response.status() === 304);
   await page.click("text=Failed");
   await page.waitForFunction(() => document.querySelectorAll("tbody tr").length === 1);
   expect(await page.textContent(".run-name")).toBe("First");

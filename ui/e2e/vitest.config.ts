@@ -3,6 +3,8 @@ import { defineConfig } from "vitest/config";
 // The real server and a real browser. One file after another: they share two cores, and what is
 // measured must not be disturbed.
 export default defineConfig({
+  // The client as it is written, not as it was built.
+  ssr: { resolve: { conditions: ["source"] } },
   test: {
     include: ["e2e/**/*.e2e.ts"],
     fileParallelism: false,

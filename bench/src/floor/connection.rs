@@ -7,6 +7,8 @@ use std::os::fd::OwnedFd;
 pub(crate) enum Part {
     /// It asks, one request after the other.
     Asking,
+    /// It has become a WebSocket and says next which run it follows.
+    Upgraded,
     /// It follows a run and has been written its frames up to here.
     Following { run: usize, sent: usize },
 }

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 
 use crate::event::leading_decimal;
+use crate::wire::websocket;
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub(crate) enum Ask<'a> {
     Append { run: &'a str, body: &'a [u8], lines: bool },
     /// Follow from behind an offset.
     Follow { run: &'a str, after: u64 },
+    /// Become a WebSocket.
+    Upgrade,
     /// One page from behind an offset.
     Page { run: &'a str, after: u64, limit: u64 },
     /// Anything else that is read: an empty list of runs, health.
@@ -53,10 +56,28 @@ pub(crate) fn parse_request(bytes: &[u8]) -> Result<Option<(Ask<'_>, usize)>> {
         (Some("GET"), Some(run)) => {
             Ask::Page { run, after, limit: parameter(query, "limit").unwrap_or(100) }
         }
+        (Some("GET"), None) if path == websocket::PATH => Ask::Upgrade,
         (Some("GET"), None) => Ask::Other,
         (method, _) => bail!("the floor does not know {method:?} {path}"),
     };
     Ok(Some((ask, length)))
+}
+
+/// Reads the frame that subscribes at the front of `bytes`, and answers it with its length. It is
+/// short, and masked with 0.
+pub(crate) fn parse_subscribe(bytes: &[u8]) -> Result<Option<(Ask<'_>, usize)>> {
+    const HEAD: usize = 6;
+    let Some(second) = bytes.get(1) else { return Ok(None) };
+    let length = HEAD + usize::from(second & 0x7f);
+    let Some(frame) = bytes.get(HEAD..length) else { return Ok(None) };
+    let text = std::str::from_utf8(frame)?;
+    let field = |mark: &str| {
+        let (_, rest) = text.split_once(mark)?;
+        rest.split('"').next()
+    };
+    let run = field("\"run\":\"").context("nobody said which run to follow")?;
+    let after = field("\"after\":\"").and_then(|after| after.parse().ok());
+    Ok(Some((Ask::Follow { run, after: after.unwrap_or(0) }, length)))
 }
 
 fn parameter(query: &str, name: &str) -> Option<u64> {
@@ -98,6 +119,16 @@ mod tests {
         let request = b"GET /v1/runs/a/events?after=7&limit=1000 HTTP/1.1\r\n\r\n";
         let (ask, _) = parse_request(request).unwrap().unwrap();
         assert_eq!(ask, Ask::Page { run: "a", after: 7, limit: 1000 });
+    }
+
+    #[test]
+    fn a_socket_subscribes_behind_its_last_event() {
+        let frame = websocket::client_text(r#"{"type":"subscribe","run":"a","after":"41"}"#);
+        for cut in 0..frame.len() {
+            assert_eq!(parse_subscribe(&frame[..cut]).unwrap(), None, "cut at {cut}");
+        }
+        let (ask, length) = parse_subscribe(&frame).unwrap().unwrap();
+        assert_eq!((ask, length), (Ask::Follow { run: "a", after: 41 }, frame.len()));
     }
 
     #[test]

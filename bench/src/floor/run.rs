@@ -1,6 +1,7 @@
 //! One run of the floor: the frames of all its events, as they go onto the wire.
 
 use crate::event::write_decimal;
+use crate::wire::websocket::write_text_head;
 
 /// The field that the server adds to an event, in the same number of bytes.
 const TIME: &[u8] = br#","time":"2026-01-01T00:00:00.000000Z","#;
@@ -14,9 +15,16 @@ pub(crate) struct Run {
     begins: Vec<usize>,
     /// The connections that follow.
     pub(crate) followers: Vec<usize>,
+    /// Its name, when its frames are WebSocket messages, which have it in them.
+    websocket_name: Option<String>,
 }
 
 impl Run {
+    /// One without events. With a name, its frames are WebSocket messages.
+    pub(crate) fn new(websocket_name: Option<&str>) -> Self {
+        Self { websocket_name: websocket_name.map(ToOwned::to_owned), ..Self::default() }
+    }
+
     /// The offset of the newest event.
     pub(crate) fn last(&self) -> u64 {
         self.begins.len().saturating_sub(1) as u64
@@ -34,6 +42,22 @@ impl Run {
             self.begins.push(0);
         }
         let offset = self.last() + 1;
+        if let Some(name) = &self.websocket_name {
+            let mut json = Vec::with_capacity(event.len() + 160);
+            json.extend_from_slice(b"{\"type\":\"events\",\"run\":\"");
+            json.extend_from_slice(name.as_bytes());
+            json.extend_from_slice(b"\",\"events\":[{\"offset\":");
+            write_decimal(&mut json, offset);
+            json.extend_from_slice(TIME);
+            json.extend_from_slice(event.get(1..).unwrap_or(b"}"));
+            json.extend_from_slice(b"],\"cursor\":\"");
+            write_decimal(&mut json, offset);
+            json.extend_from_slice(b"\"}");
+            write_text_head(&mut self.frames, json.len());
+            self.frames.extend_from_slice(&json);
+            self.begins.push(self.frames.len());
+            return;
+        }
         self.frames.extend_from_slice(b"id: ");
         write_decimal(&mut self.frames, offset);
         self.frames.extend_from_slice(b"\ndata: {\"offset\":");

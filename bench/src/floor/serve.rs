@@ -12,10 +12,11 @@ use rustix::net::{SocketFlags, sockopt};
 
 use super::connection::{Connection, Part};
 use super::disk::Disk;
-use super::request::{Ask, parse_request};
+use super::request::{Ask, parse_request, parse_subscribe};
 use super::run::Run;
 use crate::poller::Poller;
 use crate::wire::socket::{Received, receive, send};
+use crate::wire::websocket;
 
 const LISTENER: u64 = u64::MAX;
 const READ_BYTES: usize = 256 * 1024;
@@ -32,6 +33,9 @@ pub(crate) struct FloorSettings {
     /// A file to write what is posted to; without one nothing is written to disk.
     #[arg(long)]
     pub(crate) disk: Option<PathBuf>,
+    /// Followers come over WebSocket.
+    #[arg(long)]
+    pub(crate) websocket: bool,
 }
 
 struct Floor {
@@ -44,6 +48,7 @@ struct Floor {
     disk: Option<Disk>,
     waiting: Waiting,
     buffer: Vec<u8>,
+    is_websocket: bool,
 }
 
 /// Appends that wait for the next write to the disk.
@@ -80,6 +85,7 @@ pub(crate) fn serve(settings: &FloorSettings) -> Result<()> {
         disk,
         waiting: Waiting::default(),
         buffer: vec![0; READ_BYTES],
+        is_websocket: settings.websocket,
     };
     loop {
         floor.turn()?;
@@ -163,7 +169,10 @@ impl Floor {
         let Some(connection) = &mut self.connections[at] else { return Ok(()) };
         let mut input = std::mem::take(&mut connection.input);
         let mut taken = 0;
-        while let Some((ask, length)) = parse_request(&input[taken..])? {
+        while let Some((ask, length)) = match &self.connections[at] {
+            Some(Connection { part: Part::Upgraded, .. }) => parse_subscribe(&input[taken..])?,
+            _ => parse_request(&input[taken..])?,
+        } {
             self.answer(at, ask)?;
             taken += length;
         }
@@ -184,7 +193,7 @@ impl Floor {
         if let Some(&run) = self.names.get(name) {
             return run;
         }
-        self.runs.push(Run::default());
+        self.runs.push(Run::new(self.is_websocket.then_some(name)));
         self.names.insert(name.to_owned(), self.runs.len() - 1);
         self.runs.len() - 1
     }
@@ -197,6 +206,12 @@ impl Floor {
                 let end = self.waiting.bytes.len();
                 self.waiting.appends.push(Waiter { connection: at, run, end, lines });
             }
+            Ask::Upgrade => {
+                if let Some(connection) = &mut self.connections[at] {
+                    connection.part = Part::Upgraded;
+                    write_parts(connection, upgrade_head().as_bytes(), b"");
+                }
+            }
             Ask::Follow { run, after } => {
                 let run = self.run(run);
                 let sent = self.runs[run].place_after(after);
@@ -204,7 +219,11 @@ impl Floor {
                 if let Some(connection) = &mut self.connections[at] {
                     connection.part = Part::Following { run, sent };
                 }
-                self.follow(at, FOLLOW_HEAD);
+                if self.is_websocket {
+                    self.follow(at, &subscribed());
+                } else {
+                    self.follow(at, FOLLOW_HEAD);
+                }
             }
             Ask::Page { run, after, limit } => {
                 let run = self.run(run);
@@ -297,6 +316,22 @@ impl Floor {
             *sent += count.saturating_sub(head.len());
         }
     }
+}
+
+/// A message as long as the server's.
+fn subscribed() -> Vec<u8> {
+    let text = br#"{"type":"subscribed","run":"r","cursor":"0","last":"0"}"#;
+    let mut message = Vec::with_capacity(text.len() + 2);
+    websocket::write_text_head(&mut message, text.len());
+    message.extend_from_slice(text);
+    message
+}
+
+fn upgrade_head() -> String {
+    let accept = websocket::ACCEPT;
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: {accept}\r\nsec-websocket-protocol: runcast.v1\r\n\r\n"
+    )
 }
 
 fn answer_head(body_bytes: usize) -> Vec<u8> {

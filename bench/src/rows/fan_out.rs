@@ -10,7 +10,7 @@ use super::{Line, Row, Target};
 use crate::publish::{Amount, Pace, Plan};
 use crate::sample::{Sample, number};
 use crate::scale::Scale;
-use crate::subject::{FloorDisk, Place};
+use crate::subject::{FloorDisk, Place, Subject};
 use crate::viewers::Fleet;
 
 pub(super) const FAN_OUT: Row = Row {
@@ -21,7 +21,17 @@ pub(super) const FAN_OUT: Row = Row {
         Line::new("cpu", "µs", "CPU a delivery", Target::TimesFloor(1.3)),
         Line::new("bytes", "B", "bytes on the wire a delivery", Target::Shown),
     ],
-    measure: fan_out,
+    measure: |place, scale| fan_out(&place.start(FloorDisk::None)?, scale, |fleet| fleet),
+};
+
+pub(super) const FAN_OUT_WEBSOCKET: Row = Row {
+    name: "fan-out-ws",
+    about: "1 run, 1,000 viewers, 100 events/s, WebSocket",
+    measure: |place, scale| {
+        let subject = place.over_websocket().start(FloorDisk::None)?;
+        fan_out(&subject, scale, Fleet::over_websocket)
+    },
+    ..FAN_OUT
 };
 
 pub(super) const MANY_RUNS: Row = Row {
@@ -39,11 +49,10 @@ const MANY_RUNS_CONNECTIONS: usize = 64;
 /// The part of a flow that goes before it and is not counted.
 const WARM_UP_PART: u32 = 5;
 
-fn fan_out(place: &Place, scale: &Scale) -> Result<Sample> {
-    let subject = place.start(FloorDisk::None)?;
+fn fan_out(subject: &Subject, scale: &Scale, over: fn(Fleet) -> Fleet) -> Result<Sample> {
     let runs = run_names("fan-out", 1);
     let viewers = (0..scale.viewers).map(|_| (0, runs[0].as_str()));
-    let mut fleet = Fleet::new(subject.address(), viewers)?;
+    let mut fleet = over(Fleet::new(subject.address(), viewers)?);
     let plan = Plan {
         runs: Arc::clone(&runs),
         connections: 1,
@@ -52,9 +61,9 @@ fn fan_out(place: &Place, scale: &Scale) -> Result<Sample> {
         amount: Amount::For(scale.flow / WARM_UP_PART),
     };
     fleet.connect_gently(CONNECT_MAX)?;
-    flow(&subject, &mut fleet, plan.clone())?;
+    flow(subject, &mut fleet, plan.clone())?;
     let plan = Plan { amount: Amount::For(scale.flow), ..plan };
-    let (published, spent) = flow(&subject, &mut fleet, plan)?;
+    let (published, spent) = flow(subject, &mut fleet, plan)?;
     let deliveries = fleet.seen().events;
     let bytes = number(fleet.seen().bytes) / number(deliveries.max(1));
     Ok(sample_of(&fleet, &published, spent)

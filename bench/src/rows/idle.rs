@@ -9,7 +9,7 @@ use super::{Line, Row, Target};
 use crate::publish::{Amount, Pace, Plan};
 use crate::sample::{Sample, Window, number};
 use crate::scale::Scale;
-use crate::subject::{FloorDisk, Place, Subject};
+use crate::subject::{FloorDisk, Subject};
 use crate::usage::Memory;
 use crate::viewers::Fleet;
 
@@ -20,26 +20,39 @@ const LINES: &[Line] = &[
 
 pub(super) const SHARED: Row = Row {
     name: "idle-shared",
-    about: "5,000 SSE viewers of one run",
+    about: "10,000 SSE viewers of one run",
     has_floor: true,
     lines: LINES,
-    measure: |place, scale| idle(place, scale, 1),
+    measure: |place, scale| idle(&place.start(FloorDisk::None)?, scale, 1, |fleet| fleet),
+};
+
+pub(super) const WEBSOCKET: Row = Row {
+    name: "idle-ws",
+    about: "10,000 WebSocket viewers of one run",
+    has_floor: true,
+    lines: &[
+        Line::new("kib", "KiB", "memory a viewer that waits", Target::AtMost(4.0)),
+        Line::new("kib_live", "KiB", "the same after a live event", Target::Shown),
+    ],
+    measure: |place, scale| {
+        let subject = place.over_websocket().start(FloorDisk::None)?;
+        idle(&subject, scale, 1, Fleet::over_websocket)
+    },
 };
 
 pub(super) const APART: Row = Row {
     name: "idle-apart",
-    about: "5,000 SSE viewers, each of its own run",
+    about: "10,000 SSE viewers, each of its own run",
     has_floor: true,
     lines: LINES,
-    measure: |place, scale| idle(place, scale, scale.crowd),
+    measure: |place, scale| idle(&place.start(FloorDisk::None)?, scale, scale.idle, |fleet| fleet),
 };
 
 /// Viewers that come and go first, so that what a server allocates once is not counted.
 const WARM_UP_VIEWERS: usize = 64;
 const CONNECTIONS: usize = 64;
 
-fn idle(place: &Place, scale: &Scale, runs: usize) -> Result<Sample> {
-    let subject = place.start(FloorDisk::None)?;
+fn idle(subject: &Subject, scale: &Scale, runs: usize, over: fn(Fleet) -> Fleet) -> Result<Sample> {
     let names = run_names("idle", runs);
     let round = Plan {
         runs: Arc::clone(&names),
@@ -48,26 +61,26 @@ fn idle(place: &Place, scale: &Scale, runs: usize) -> Result<Sample> {
         pace: Pace::AtOnce,
         amount: Amount::Requests(runs as u64),
     };
-    fill(&subject, &round)?;
-    let progress = fill(&subject, &round)?;
+    fill(subject, &round)?;
+    let progress = fill(subject, &round)?;
     let viewers = |count: usize| (0..count).map(|at| (at % runs, names[at % runs].as_str()));
-    let mut warm_up = Fleet::new(subject.address(), viewers(WARM_UP_VIEWERS))?;
+    let mut warm_up = over(Fleet::new(subject.address(), viewers(WARM_UP_VIEWERS))?);
     warm_up.connect_gently(CONNECT_MAX)?;
     arrive(&mut warm_up, &progress)?;
     drop(warm_up);
 
-    let mut fleet = Fleet::new(subject.address(), viewers(scale.crowd))?;
+    let mut fleet = over(Fleet::new(subject.address(), viewers(scale.idle))?);
     // Each reads one stored event, so that it has been through the whole path.
     fleet.begin_after(|run| progress.acknowledged(run) - 1);
     let before = subject.memory()?;
-    let window = Window::open(&subject)?;
+    let window = Window::open(subject)?;
     fleet.connect_gently(CONNECT_MAX)?;
     arrive(&mut fleet, &progress)?;
     let waiting = subject.memory()?;
-    let live = live_event(&subject, &mut fleet, &round)?;
+    let live = live_event(subject, &mut fleet, &round)?;
     let spent = window.close()?;
     let each = |after: Memory| {
-        (number(after.pss_kib) - number(before.pss_kib)) / number(scale.crowd as u64)
+        (number(after.pss_kib) - number(before.pss_kib)) / number(scale.idle as u64)
     };
     let faults = fleet.seen().faults;
     Ok(Sample { faults, spent, ..Sample::default() }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::flow::{ARRIVE_MAX, fill, run_names};
 use super::{Line, Row, Target};
-use crate::event::leading_decimal;
+use crate::event::events_in;
 use crate::publish::{Amount, Pace, Plan};
 use crate::sample::{Percentiles, Sample, Spent, Window, milliseconds, number};
 use crate::scale::Scale;
@@ -106,8 +106,7 @@ fn pages(place: &Place, scale: &Scale) -> Result<Sample> {
 
 /// The offsets of the events in a page, in the page's order.
 pub(super) fn offsets_in(page: &[u8]) -> impl Iterator<Item = u64> {
-    const MARK: &[u8] = br#"{"offset":"#;
-    memchr::memmem::find_iter(page, MARK).filter_map(|at| leading_decimal(&page[at + MARK.len()..]))
+    events_in(page).map(|(offset, _)| offset)
 }
 
 /// The newest offset of a run, read as a page.

@@ -11,11 +11,13 @@ use hdrhistogram::Histogram;
 
 use super::ledger::{Faults, Ledger};
 use crate::clock::Stamp;
+use crate::event::events_in;
 use crate::poller::Poller;
 use crate::wire::body::Body;
 use crate::wire::head::parse_head;
 use crate::wire::socket::{Received, connect, receive, send};
 use crate::wire::sse::{Frame, Scanner};
+use crate::wire::websocket::{self, Message, Messages};
 
 /// How much is read at once, in bytes.
 const READ_BYTES: usize = 256 * 1024;
@@ -69,8 +71,26 @@ struct Viewer {
     run: usize,
     phase: Phase,
     ledger: Ledger,
-    scanner: Scanner,
+    reader: Reader,
     goal: u64,
+}
+
+/// How events come out of bytes.
+enum Reader {
+    Sse(Scanner),
+    WebSocket { messages: Messages, run: String },
+}
+
+impl Reader {
+    /// The same for a new connection.
+    fn anew(&self) -> Self {
+        match self {
+            Self::Sse(_) => Self::Sse(Scanner::default()),
+            Self::WebSocket { run, .. } => {
+                Self::WebSocket { messages: Messages::default(), run: run.clone() }
+            }
+        }
+    }
 }
 
 enum Phase {
@@ -116,7 +136,7 @@ impl Fleet {
             run,
             phase: Phase::Away,
             ledger: Ledger::default(),
-            scanner: Scanner::default(),
+            reader: Reader::Sse(Scanner::default()),
             goal: 0,
         };
         Ok(Self {
@@ -151,6 +171,23 @@ impl Fleet {
     pub(crate) fn begin_after(&mut self, offset_of: impl Fn(usize) -> u64) {
         for viewer in &mut self.viewers {
             viewer.ledger = Ledger::after(offset_of(viewer.run));
+        }
+    }
+
+    /// Lets viewers come over WebSocket. For viewers that are not connected.
+    pub(crate) fn over_websocket(mut self) -> Self {
+        for viewer in &mut self.viewers {
+            let run = viewer.path.trim_start_matches("/v1/runs/").trim_end_matches("/events");
+            viewer.reader =
+                Reader::WebSocket { messages: Messages::default(), run: run.to_owned() };
+        }
+        self
+    }
+
+    /// Adds a query to what each viewer asks for. For viewers that are not connected.
+    pub(crate) fn ask_with(&mut self, query_of: impl Fn(usize) -> String) {
+        for (at, viewer) in self.viewers.iter_mut().enumerate() {
+            viewer.path.push_str(&query_of(at));
         }
     }
 
@@ -208,7 +245,7 @@ impl Fleet {
     pub(crate) fn disconnect(&mut self) {
         for viewer in &mut self.viewers {
             viewer.phase = Phase::Away;
-            viewer.scanner = Scanner::default();
+            viewer.reader = viewer.reader.anew();
         }
         self.seen.following = 0;
     }
@@ -305,11 +342,17 @@ impl Viewer {
         let Phase::Asking { socket } = std::mem::replace(&mut self.phase, Phase::Away) else {
             return Ok(());
         };
-        let request = format!(
-            "GET {} HTTP/1.1\r\nHost: {address}\r\nAccept: text/event-stream\r\nLast-Event-ID: {}\r\n\r\n",
-            self.path,
-            self.ledger.last()
-        );
+        let request = match self.reader {
+            Reader::Sse(_) => format!(
+                "GET {} HTTP/1.1\r\nHost: {address}\r\nAccept: text/event-stream\r\nLast-Event-ID: {}\r\n\r\n",
+                self.path,
+                self.ledger.last()
+            ),
+            Reader::WebSocket { .. } => {
+                let (path, upgrade) = (websocket::PATH, websocket::UPGRADE);
+                format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{upgrade}\r\n")
+            }
+        };
         let sent = send(&socket, request.as_bytes()).context("a viewer cannot send its request")?;
         ensure!(sent == request.len(), "a new socket takes only {sent} bytes");
         self.phase = Phase::Answered { socket, head: Vec::new() };
@@ -323,7 +366,7 @@ impl Viewer {
         head.extend_from_slice(bytes);
         let Some((parsed, length)) = parse_head(head)? else { return Ok(()) };
         let rest = head.split_off(length);
-        if parsed.status != 200 {
+        if !matches!(parsed.status, 101 | 200) {
             bail!(
                 "GET {} was answered {}: {}",
                 self.path,
@@ -332,6 +375,12 @@ impl Viewer {
             );
         }
         if let Phase::Answered { socket, .. } = std::mem::replace(&mut self.phase, Phase::Away) {
+            if let Reader::WebSocket { run, .. } = &self.reader {
+                let after = self.ledger.last();
+                let text = format!(r#"{{"type":"subscribe","run":"{run}","after":"{after}"}}"#);
+                send(&socket, &websocket::client_text(&text))
+                    .context("a viewer cannot subscribe")?;
+            }
             self.phase = Phase::Following { socket, body: parsed.body };
         }
         account.seen.following += 1;
@@ -339,17 +388,33 @@ impl Viewer {
     }
 
     fn follow(&mut self, bytes: &[u8], account: &mut Account<'_>) -> Result<()> {
-        let Phase::Following { body, .. } = &mut self.phase else { return Ok(()) };
+        let Phase::Following { body, socket } = &mut self.phase else { return Ok(()) };
         let now = Stamp::now();
-        let (scanner, ledger, goal) = (&mut self.scanner, &mut self.ledger, self.goal);
-        let mut scanned = Ok(());
+        let (reader, ledger, goal) = (&mut self.reader, &mut self.ledger, self.goal);
+        let mut read = Ok(());
         body.take(bytes, |piece| {
-            let result = scanner.take(piece, |frame| account.note(frame, now, ledger, goal));
+            let result = match reader {
+                Reader::Sse(scanner) => scanner
+                    .take(piece, |frame| account.note(frame, now, ledger, goal))
+                    .map_err(Into::into),
+                Reader::WebSocket { messages, .. } => {
+                    messages.take(piece, |message| match message {
+                        Message::Text(text) => {
+                            for (offset, stamp) in events_in(text) {
+                                account.note(Frame::Event { offset, stamp }, now, ledger, goal);
+                            }
+                        }
+                        // What does not fit is not missed: the next ping is answered.
+                        Message::Ping(ping) => drop(send(&*socket, &websocket::client_pong(ping))),
+                        Message::Pong | Message::Close(_) => account.seen.special += 1,
+                    })
+                }
+            };
             if result.is_err() {
-                scanned = result;
+                read = result;
             }
         })?;
-        Ok(scanned?)
+        read
     }
 }
 

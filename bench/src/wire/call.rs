@@ -41,18 +41,41 @@ impl Caller {
         Ok(Self { socket, address, buffer: vec![0; READ_BYTES] })
     }
 
-    /// Reads a resource as JSON.
-    pub(crate) fn get(&mut self, path: &str) -> Result<Answer> {
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: application/json\r\n\r\n",
-            self.address
-        );
-        self.call(request.as_bytes()).with_context(|| format!("GET {path}"))
+    /// Where it is connected to.
+    pub(crate) fn address(&self) -> SocketAddrV4 {
+        self.address
     }
 
-    /// Sends a request and reads its answer.
-    fn call(&mut self, request: &[u8]) -> Result<Answer> {
-        self.socket.write_all(request)?;
+    /// Reads a resource as JSON.
+    pub(crate) fn get(&mut self, path: &str) -> Result<Answer> {
+        self.get_as(path, "application/json")
+    }
+
+    /// Reads a resource as this type of media.
+    pub(crate) fn get_as(&mut self, path: &str, media: &str) -> Result<Answer> {
+        let address = self.address;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: {media}\r\n\r\n");
+        self.socket.write_all(request.as_bytes())?;
+        self.answer().with_context(|| format!("GET {path}"))
+    }
+
+    /// Posts a body; `headers` are whole lines.
+    pub(crate) fn post(&mut self, path: &str, headers: &str, body: &[u8]) -> Result<Answer> {
+        self.send_post(path, headers, body)?;
+        self.answer().with_context(|| format!("POST {path}"))
+    }
+
+    /// Posts a body and does not wait for the answer.
+    pub(crate) fn send_post(&mut self, path: &str, headers: &str, body: &[u8]) -> Result<()> {
+        let (address, length) = (self.address, body.len());
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\n{headers}\r\n"
+        );
+        self.socket.write_all(head.as_bytes())?;
+        Ok(self.socket.write_all(body)?)
+    }
+
+    fn answer(&mut self) -> Result<Answer> {
         let mut head_bytes = Vec::new();
         let (mut head, mut rest) = loop {
             let count = self.socket.read(&mut self.buffer)?;

@@ -223,3 +223,34 @@ async fn nothing_is_lost_when_waiting_is_given_up() {
     }
     assert_eq!(offsets, (1..=200).collect::<Vec<_>>());
 }
+
+#[tokio::test]
+async fn a_follower_of_chosen_events_resumes_behind_those_that_it_did_not_choose() {
+    let first = format!("{}{}id: 7\n\n", event(1, 1), event(1, 3));
+    let second = format!("{}{END}", event(1, 9));
+    let mut script =
+        Script::start(vec![Answer::Close(stream_of(&first)), Answer::Close(stream_of(&second))])
+            .await;
+    let choice = Choice {
+        types: vec!["step.*".into()],
+        steps: vec!["a b&c".into()],
+        coalesce: true,
+        ..Choice::default()
+    };
+    let client = Client::new(&script.url).unwrap();
+    let run = RunId::new("a").unwrap();
+    let mut follower = client.follow_chosen(&run, Cursor::START, choice);
+    let mut offsets = Vec::new();
+    while let Some(item) = follower.next().await {
+        if let FollowItem::Event(event) = item.unwrap() {
+            offsets.push(event.offset.get());
+        }
+    }
+    assert_eq!(offsets, [1, 3, 9]);
+    let asked: Vec<_> = std::iter::from_fn(|| script.asked.try_recv().ok()).collect();
+    for (head, after) in asked.iter().zip([0, 7]) {
+        let path = format!("/v1/runs/a/events?after={after}&type=step.*&step=a+b%26c&coalesce=1 ");
+        assert!(head.contains(&path), "{head}");
+    }
+    assert_eq!(asked.len(), 2);
+}

@@ -231,3 +231,100 @@ proptest! {
         });
     }
 }
+
+#[derive(Default)]
+struct Woken(Mutex<Vec<u64>>);
+
+impl TailWaker for Woken {
+    fn wake(&self, token: u64) {
+        self.0.lock().unwrap().push(token);
+    }
+}
+
+#[tokio::test]
+async fn a_watch_is_woken_once_a_commit_and_looks_for_many_readers() {
+    let hub = hub_with(HubConfig { tail_bytes_max: 150, ..HubConfig::default() });
+    let woken = Arc::new(Woken::default());
+    let watch = hub.watch(&run("r"), 7, Arc::clone(&woken) as Arc<dyn TailWaker>);
+    let position = watch.position(Cursor::START).await.unwrap();
+    assert!(matches!(watch.look(Offset::new(1), position.deletions), crate::Look::NotYet));
+    hub.append(batch("r", 2, false)).await.unwrap();
+    hub.append(batch("r", 2, true)).await.unwrap();
+    assert_eq!(*woken.0.lock().unwrap(), [7, 7]);
+    assert!(matches!(watch.look(Offset::new(1), position.deletions), crate::Look::InLog));
+    let crate::Look::Events(slice) = watch.look(Offset::new(4), position.deletions) else {
+        panic!("the newest events are in the tail")
+    };
+    assert_eq!((slice.records().len(), slice.last().get()), (1, 4));
+    assert!(matches!(watch.look(Offset::new(5), position.deletions), crate::Look::End));
+    hub.delete(&run("r")).await.unwrap();
+    assert!(matches!(watch.look(Offset::new(5), position.deletions), crate::Look::Deleted));
+    drop(watch);
+    hub.append(batch("r", 1, false)).await.unwrap();
+    assert_eq!(woken.0.lock().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn places_are_shared_by_followers_and_other_readers() {
+    let hub = hub_with(HubConfig { followers_max: 1, ..HubConfig::default() });
+    let place = hub.admit().unwrap();
+    assert!(hub.follow(&run("a"), Cursor::START).await.is_err());
+    assert!(hub.admit().is_err());
+    drop(place);
+    assert!(hub.admit().is_ok());
+    assert_eq!(hub.followers(), 0);
+}
+
+#[tokio::test]
+async fn what_is_appended_is_counted_and_what_is_refused_is_not() {
+    let hub = hub_with(HubConfig::default());
+    let stamp = runcast_log::ProducerStamp {
+        id: runcast_event::ProducerId::new("p").unwrap(),
+        epoch: 0,
+        sequence: 0,
+    };
+    let stamped = Append { producer: Some(stamp), ..batch("r", 3, false) };
+    hub.append(stamped.clone()).await.unwrap();
+    hub.append(Append { close: true, ..stamped }).await.unwrap();
+    hub.append(batch("r", 1, true)).await.unwrap();
+    hub.append(batch("r", 1, false)).await.unwrap_err();
+    let stats = hub.measure();
+    assert_eq!((stats.append_batches, stats.append_events, stats.append_duplicates), (3, 4, 3));
+    assert_eq!(stats.append_bytes, 7 * "event 0".len() as u64);
+    assert_eq!(stats.append_ns.count(), 3);
+    assert_eq!((hub.measure_log().streams, hub.measure_log().events), (1, 4));
+}
+
+#[tokio::test]
+async fn a_catch_up_is_counted_once_with_how_far_it_has_to_go() {
+    let hub = hub_with(HubConfig { page_events_max: 2, ..HubConfig::default() });
+    hub.append(batch("r", 9, false)).await.unwrap();
+    let mut follower = hub.follow(&run("r"), Cursor::START).await.unwrap();
+    for _ in 0..5 {
+        assert_eq!(events(next(&mut follower).await).committed_at(), None);
+    }
+    hub.append(batch("r", 1, true)).await.unwrap();
+    assert!(events(next(&mut follower).await).committed_at().is_some());
+    let stats = hub.measure();
+    assert_eq!((stats.catch_up_events.count(), stats.catch_up_events.sum), (1, 9));
+    assert_eq!((stats.followers, stats.tails), (1, 1));
+    assert!(stats.tails_bytes > 0);
+    drop(follower);
+    assert_eq!(
+        (hub.measure().followers, hub.measure().tails, hub.measure().tails_bytes),
+        (0, 0, 0)
+    );
+}
+
+#[test]
+fn a_backlog_is_what_its_reader_has_not_taken() {
+    let hub = hub_with(HubConfig::default());
+    let changes = hub.changes();
+    let backlog = changes.backlog();
+    for name in ["a", "b", "a"] {
+        changes.0.add(&run(name));
+    }
+    assert_eq!(backlog.runs(), 2);
+    drop(changes);
+    assert_eq!(backlog.runs(), 0);
+}

@@ -4,6 +4,7 @@
 //! Addresses are (file, position), so that files of another kind can be added.
 
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use runcast_event::{Epoch, Offset, RunId};
 use crate::contract::{ReadError, ReadLimit, StreamStat};
 use crate::embedded::disk::DiskFile;
 use crate::embedded::wal::group;
+use crate::stats::LogStats;
 use crate::stream::{Phase, Stream};
 
 /// Neighbouring appends of one stream are one extent up to this many bytes: a reader reads at least
@@ -21,6 +23,13 @@ pub(crate) const EXTENT_BYTES_MAX: u32 = 64 * 1024;
 const READ_GAP_BYTES_MAX: u64 = 2 * 1024;
 /// The most bytes that are read in one piece, unless an extent is larger.
 const READ_BYTES_MAX: u64 = 256 * 1024;
+
+/// What a hash map adds to an entry.
+const HASH_BYTES: usize = 1;
+/// What a name of usual length takes behind its pointer.
+const NAME_BYTES: usize = 64;
+/// By how much a tree is larger than what is in it.
+const TREE_FACTOR: usize = 2;
 
 /// A place with events of one stream, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +90,30 @@ impl Entry {
     pub(crate) fn clear(&mut self) {
         self.extents = Vec::new();
     }
+
+    fn sizes(&self) -> Sizes {
+        let Stream { first, last, .. } = self.stream;
+        Sizes {
+            events: (last.get() + 1).saturating_sub(first.get()),
+            extents: self.extents.capacity() as u64,
+        }
+    }
+}
+
+/// What entries have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Sizes {
+    /// Events that are kept.
+    events: u64,
+    /// Extents that there is memory for.
+    extents: u64,
+}
+
+impl Sizes {
+    fn replace(&mut self, before: Self, now: Self) {
+        self.events = self.events + now.events - before.events;
+        self.extents = self.extents + now.extents - before.extents;
+    }
 }
 
 /// All streams.
@@ -91,6 +124,8 @@ pub(crate) struct Index {
     names: BTreeSet<RunId>,
     /// The file with number n is at n - 1.
     files: Vec<Arc<dyn DiskFile>>,
+    /// All entries together, since they were last counted.
+    sizes: Sizes,
     /// The epoch of a name that was never used.
     pub(crate) first_epoch: Epoch,
 }
@@ -130,6 +165,7 @@ impl Index {
         } else if self.entries.get(&run).is_none_or(|e| e.stream.phase == Phase::Deleted) {
             self.names.insert(run.clone());
         }
+        let before = self.entries.get(&run).map(Entry::sizes).unwrap_or_default();
         let entry = self.entries.entry(run).or_insert_with(|| Entry::new(stream.clone()));
         entry.stream = stream;
         if emptied {
@@ -137,6 +173,39 @@ impl Index {
         }
         for extent in extents {
             entry.push(*extent);
+        }
+        let now = entry.sizes();
+        self.sizes.replace(before, now);
+    }
+
+    /// Counts what recovery put in; from here on [`Self::put`] keeps count.
+    pub(crate) fn count(&mut self) {
+        self.sizes = Sizes::default();
+        for entry in self.entries.values() {
+            self.sizes.replace(Sizes::default(), entry.sizes());
+        }
+    }
+
+    /// Bytes of all files.
+    pub(crate) fn disk_bytes(&self) -> io::Result<u64> {
+        self.files.iter().map(|file| file.length()).sum()
+    }
+
+    /// How large it is.
+    pub(crate) fn measure(&self) -> LogStats {
+        let entry_bytes = size_of::<(RunId, Entry)>() + HASH_BYTES;
+        let fixed = self.entries.capacity() * entry_bytes
+            + self.entries.len() * NAME_BYTES
+            + self.names.len() * size_of::<RunId>() * TREE_FACTOR;
+        let feed = RunId::feed();
+        let of_feed = self.entries.get(&feed).map(Entry::sizes).unwrap_or_default();
+        let extent_bytes = self.sizes.extents * size_of::<Extent>() as u64;
+        LogStats {
+            files: self.files.len() as u64,
+            streams: (self.names.len() - usize::from(self.names.contains(&feed))) as u64,
+            events: self.sizes.events - of_feed.events,
+            index_bytes: fixed as u64 + extent_bytes,
+            ..LogStats::default()
         }
     }
 
@@ -166,7 +235,8 @@ impl Index {
 
     pub(crate) fn list(&self, after: Option<&RunId>, limit: usize) -> Vec<(RunId, StreamStat)> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let names = self.names.range::<RunId, _>((start, Bound::Unbounded)).take(limit);
+        let names = self.names.range::<RunId, _>((start, Bound::Unbounded));
+        let names = names.filter(|run| !run.is_feed()).take(limit);
         let stats = names.filter_map(|run| {
             let entry = self.entries.get(run)?;
             Some((run.clone(), entry.stream.stat()))

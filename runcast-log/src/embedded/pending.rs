@@ -9,7 +9,9 @@ use bytes::Bytes;
 use runcast_event::{Offset, RunId};
 use tokio::sync::oneshot;
 
-use crate::contract::{Append, AppendError, Appended, Committed, DeleteError, Record};
+use crate::contract::{
+    Append, AppendError, Appended, CommitObserver, Committed, DeleteError, NewEvents, Record,
+};
 use crate::embedded::index::{Extent, Index};
 use crate::embedded::queue::Request;
 use crate::embedded::wal::group::GroupBuffer;
@@ -69,53 +71,58 @@ pub(crate) struct Pending {
 
 impl Pending {
     /// Decides a request and puts its records into the group.
-    pub(crate) fn add(
-        &mut self,
-        request: Request,
-        index: &Index,
-        producers_max: usize,
-        buffer: &mut GroupBuffer,
-    ) {
+    pub(crate) fn add(&mut self, request: Request, group: &mut InGroup<'_>) {
         match request {
             Request::Append { append, answer } => {
-                let rules = Rules { producers_max, first_epoch: index.first_epoch };
-                let result = self.append(append, index, rules, buffer);
+                let result = self.append(append, group);
                 self.answers.push(Answer::Append(answer, result));
             }
             Request::Delete { run, answer } => {
-                let deleted = self.delete(run, index, buffer);
+                let deleted = self.delete(run, group);
                 self.answers.push(Answer::Delete(answer, deleted));
             }
         }
     }
 
-    fn append(
-        &mut self,
-        append: Append,
-        index: &Index,
-        rules: Rules,
-        buffer: &mut GroupBuffer,
-    ) -> Result<Appended, AppendError> {
-        let touched = self.touched.get_mut(&append.run);
-        let standing = match &touched {
-            Some(touched) => Some(&touched.stream),
-            None => index.stream(&append.run),
-        };
+    fn append(&mut self, append: Append, group: &mut InGroup<'_>) -> Result<Appended, AppendError> {
+        let standing = self.standing(&append.run, group.index);
+        let rules =
+            Rules { producers_max: group.producers_max, first_epoch: group.index.first_epoch };
         let placement = match stream::decide(standing, &append, rules)? {
             Plan::Acknowledge(appended) => return Ok(appended),
             Plan::Store(placement) => placement,
         };
-        let touched = match touched {
-            Some(touched) => touched,
-            None => {
-                let stream = standing.cloned().unwrap_or_else(|| Stream::new(placement.epoch));
-                let fresh = Touched { stream, emptied: false, extents: Vec::new() };
-                self.touched.entry(append.run.clone()).or_insert(fresh)
-            }
-        };
-        touched.stream.advance(&placement.advance(&append));
-        write(&append, &placement, buffer, &mut touched.extents);
         let appended = placement.appended(&append);
+        let run = append.run.clone();
+        let records = self.store(append, &placement, group);
+        let entries = group.observer.feed_entries(NewEvents {
+            run: &run,
+            epoch: placement.epoch,
+            begins: placement.begins,
+            records,
+        });
+        self.feed(entries, group);
+        Ok(appended)
+    }
+
+    fn standing<'a>(&'a self, run: &RunId, index: &'a Index) -> Option<&'a Stream> {
+        self.touched.get(run).map(|touched| &touched.stream).or_else(|| index.stream(run))
+    }
+
+    /// Puts the new events of an append that was decided on into the group, and gives them.
+    fn store(
+        &mut self,
+        append: Append,
+        placement: &Placement,
+        group: &mut InGroup<'_>,
+    ) -> &[Record] {
+        let touched = self.touched.entry(append.run.clone()).or_insert_with(|| {
+            let standing = group.index.stream(&append.run).cloned();
+            let stream = standing.unwrap_or_else(|| Stream::new(placement.epoch));
+            Touched { stream, emptied: false, extents: Vec::new() }
+        });
+        touched.stream.advance(&placement.advance(&append));
+        write(&append, placement, group.buffer, &mut touched.extents);
         let stat = touched.stream.stat();
         let new = append.events.into_iter().skip(placement.duplicates);
         let records = new
@@ -123,26 +130,48 @@ impl Pending {
             .map(|(payload, offset)| Record { offset: Offset::new(offset), payload });
         let records = records.collect();
         self.changes.push(Committed::Appended { run: append.run, records, stat });
-        Ok(appended)
+        match self.changes.last() {
+            Some(Committed::Appended { records, .. }) => records,
+            _ => &[],
+        }
     }
 
-    fn delete(&mut self, run: RunId, index: &Index, buffer: &mut GroupBuffer) -> bool {
-        let standing = match self.touched.get(&run) {
-            Some(touched) => Some(&touched.stream),
-            None => index.stream(&run),
-        };
-        let Some(stream) = standing.filter(|stream| stream.phase != Phase::Deleted) else {
+    /// Puts entries of the feed into the group that has what they tell of.
+    fn feed(&mut self, entries: Vec<Bytes>, group: &mut InGroup<'_>) {
+        if entries.is_empty() {
+            return;
+        }
+        let standing = self.standing(&RunId::feed(), group.index);
+        let (append, placement) = stream::feed(standing, entries, group.index.first_epoch);
+        self.store(append, &placement, group);
+    }
+
+    fn delete(&mut self, run: RunId, group: &mut InGroup<'_>) -> bool {
+        let standing = self.standing(&run, group.index);
+        let alive = |stream: &&Stream| stream.phase != Phase::Deleted && !run.is_feed();
+        let Some(stream) = standing.filter(alive) else {
             return false;
         };
         let mut stream = stream.clone();
         stream.delete();
-        buffer.push_note(&Note::Delete { run: run.as_str() });
+        group.buffer.push_note(&Note::Delete { run: run.as_str() });
         let emptied = Touched { stream, emptied: true, extents: Vec::new() };
         self.touched.insert(run.clone(), emptied);
-        self.changes.push(Committed::Deleted { run });
         self.must_sync = true;
+        let entry = group.observer.feed_deletion(&run);
+        self.changes.push(Committed::Deleted { run });
+        self.feed(entry.into_iter().collect(), group);
         true
     }
+}
+
+/// What requests are decided by and written to.
+pub(crate) struct InGroup<'a> {
+    pub(crate) index: &'a Index,
+    pub(crate) producers_max: usize,
+    pub(crate) buffer: &'a mut GroupBuffer,
+    /// Says what goes into the feed.
+    pub(crate) observer: &'a dyn CommitObserver,
 }
 
 /// Writes the new events of an append as records.

@@ -147,6 +147,11 @@ impl Queue {
         drop(dropped);
     }
 
+    /// Requests that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting().requests.len()
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -14,6 +14,7 @@ use crate::embedded::error::OpenError;
 use crate::embedded::index::{Entry, Extent, Index};
 use crate::embedded::options::Surroundings;
 use crate::embedded::scan::{Found, Scan};
+use crate::embedded::wal::FORMAT_VERSION;
 use crate::embedded::wal::group::HEADER_LENGTH;
 use crate::embedded::wal::header::{self, FileHeader, HeaderFault};
 use crate::embedded::wal::record::{Note, Record, StoredAppend};
@@ -57,7 +58,12 @@ pub(crate) fn recover(
     let (file, header, length) = match newest {
         Some(newest) => newest,
         None => {
-            let header = FileHeader { log_id: surroundings.new_log_id, number: 1, first_group: 1 };
+            let header = FileHeader {
+                log_id: surroundings.new_log_id,
+                number: 1,
+                first_group: 1,
+                version: FORMAT_VERSION,
+            };
             let file = directory::create_file(disk, directory, &header)
                 .map_err(OpenError::io("create a log file in", directory))?;
             recovery.index.add_file(Arc::clone(&file));
@@ -267,7 +273,7 @@ impl Recovery {
     }
 
     fn begin_stream(&mut self, append: &StoredAppend<'_>) -> Result<&mut Entry, String> {
-        let run = RunId::new(append.run).map_err(not_an_id)?;
+        let run = RunId::from_stored(append.run).map_err(not_an_id)?;
         let expected = match self.index.stream(&run) {
             None => Some(self.index.first_epoch),
             Some(stream) if stream.phase == Phase::Deleted => Some(stream.epoch.next()),

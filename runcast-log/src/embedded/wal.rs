@@ -1,4 +1,7 @@
-//! The write-ahead log's format, version 1.
+//! The write-ahead log's format, version 2.
+//!
+//! Version 2 has the feed: a stream with the name `$feed`, whose records stand in the groups of what
+//! they tell of. A file of version 1 is read, and never written to again: a new one begins behind it.
 //!
 //! A log is the files `wal-0000000001.log`, `wal-0000000002.log` … in one directory. All numbers
 //! are little-endian; `varint` is LEB128, at most 10 bytes. A checksum is CRC-32C.
@@ -44,7 +47,7 @@
 //! | 9 | 1 | flags: of an append, bit 0 closes the stream, bit 1 makes it, bit 2 has a producer; of an opened, bit 0 relaxed |
 //! | 10 | 1 | length of the name |
 //! | 11 | 1 | length of the producer id; 0 without one |
-//! | 12 | | the name: the run id, or for an opened the boot id |
+//! | 12 | | the name: the run id or `$feed`, or for an opened the boot id |
 //! | | | the producer id |
 //! | | | of an append: varint epoch, varint first offset, varint number of events; with a producer varint its epoch, varint the sequence of the first event; a varint length for each event; the events |
 //!
@@ -60,12 +63,14 @@
 //! group proves it. Where later groups exist and do not prove it, durability was relaxed and the
 //! machine crashed: they are cut off too, and a new epoch begins.
 
+#[cfg(test)]
+mod fuzz;
 pub(crate) mod group;
 pub(crate) mod header;
 pub(crate) mod record;
 
 /// The newest format that this code reads, and the one it writes.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// The name of a file by its number.
 pub(crate) fn file_name(number: u32) -> String {

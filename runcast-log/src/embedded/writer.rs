@@ -7,19 +7,22 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use tokio::sync::watch;
 
 use crate::contract::{AppendError, CommitObserver, LogHealth};
+use crate::distribution::Distribution;
 use crate::embedded::directory;
 use crate::embedded::disk::{Disk, DiskFile};
 use crate::embedded::index::Index;
 use crate::embedded::lock::DirectoryLock;
 use crate::embedded::options::{Durability, EmbeddedOptions};
-use crate::embedded::pending::Pending;
+use crate::embedded::pending::{InGroup, Pending};
 use crate::embedded::queue::{Queue, Queued, Woken};
+use crate::embedded::wal::FORMAT_VERSION;
 use crate::embedded::wal::group::GroupBuffer;
 use crate::embedded::wal::header::{self, FileHeader};
 use crate::embedded::wal::record::Note;
@@ -31,6 +34,31 @@ pub(crate) struct Shared {
     pub(crate) health: Mutex<LogHealth>,
     /// True once the writer has let go of the data.
     pub(crate) ended: watch::Sender<bool>,
+    pub(crate) counts: Counts,
+}
+
+/// What the writer counts as it goes.
+pub(crate) struct Counts {
+    /// Bytes of all files.
+    pub(crate) disk_bytes: AtomicU64,
+    /// Changes in each group.
+    pub(crate) group_changes: Distribution,
+    /// How long each sync took.
+    pub(crate) syncs: Distribution,
+}
+
+impl Counts {
+    pub(crate) fn new(disk_bytes: u64) -> Self {
+        Self {
+            disk_bytes: AtomicU64::new(disk_bytes),
+            group_changes: Distribution::of_counts(),
+            syncs: Distribution::of_times(),
+        }
+    }
+
+    fn grew(&self, bytes: u64) {
+        self.disk_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
 }
 
 impl Shared {
@@ -113,7 +141,7 @@ impl Writer {
         if let Err(error) = self.note_opening() {
             let mut pending = Pending::default();
             self.decide(requests, &mut pending);
-            pending.answers.into_iter().for_each(|answer| answer.refuse(&error));
+            self.refuse_all(pending, &error);
         } else {
             let mut pending = Pending::default();
             self.buffer.clear();
@@ -126,8 +154,14 @@ impl Writer {
 
     fn decide(&mut self, requests: &mut Vec<Queued>, pending: &mut Pending) {
         let index = self.shared.index.read().unwrap_or_else(PoisonError::into_inner);
+        let mut group = InGroup {
+            index: &index,
+            producers_max: self.options.producers_max,
+            buffer: &mut self.buffer,
+            observer: self.observer.as_ref(),
+        };
         for queued in requests.drain(..) {
-            pending.add(queued.request, &index, self.options.producers_max, &mut self.buffer);
+            pending.add(queued.request, &mut group);
         }
     }
 
@@ -139,11 +173,17 @@ impl Writer {
         match self.write_group(pending.must_sync) {
             Ok(start) => {
                 self.publish(pending.touched, start);
+                self.shared.counts.group_changes.add(pending.changes.len() as u64, 1);
                 self.observer.committed(pending.changes);
                 pending.answers.into_iter().for_each(|answer| answer.give());
             }
-            Err(error) => pending.answers.into_iter().for_each(|answer| answer.refuse(&error)),
+            Err(error) => self.refuse_all(pending, &error),
         }
+    }
+
+    fn refuse_all(&self, pending: Pending, error: &AppendError) {
+        self.observer.discarded();
+        pending.answers.into_iter().for_each(|answer| answer.refuse(error));
     }
 
     /// Shows a group to readers.
@@ -186,6 +226,7 @@ impl Writer {
             self.tail.cut();
             return Err(error);
         }
+        self.shared.counts.grew(length);
         if self.refused != Refused::No {
             self.refused = Refused::No;
             self.shared.set_health(LogHealth::Healthy);
@@ -202,14 +243,18 @@ impl Writer {
             return Err(self.refuse("cut off a failed write in", &error));
         }
         self.tail.dirty = false;
-        let full = self.tail.length >= self.options.wal_bytes_max;
-        if !full || self.tail.length <= header::LENGTH as u64 {
+        let length = self.tail.length;
+        let is_full = length >= self.options.wal_bytes_max && length > header::LENGTH as u64;
+        // Its version promises what is in it to those that read no newer one.
+        let is_older = self.tail.header.version < FORMAT_VERSION;
+        if !is_full && !is_older {
             return Ok(());
         }
         self.sync()?;
         let header = FileHeader {
             number: self.tail.header.number + 1,
             first_group: self.tail.next_group,
+            version: FORMAT_VERSION,
             ..self.tail.header
         };
         match directory::create_file(self.disk.as_ref(), &self.directory, &header) {
@@ -219,6 +264,7 @@ impl Writer {
                 self.tail.file = file;
                 self.tail.header = header;
                 self.tail.length = header::LENGTH as u64;
+                self.shared.counts.grew(header::LENGTH as u64);
                 Ok(())
             }
             Err(error) => Err(self.refuse("begin the file after", &error)),
@@ -230,7 +276,10 @@ impl Writer {
         if self.tail.unsynced_since.is_none() {
             return Ok(());
         }
-        match self.tail.file.sync() {
+        let began = Instant::now();
+        let synced = self.tail.file.sync();
+        self.shared.counts.syncs.add_time(began.elapsed());
+        match synced {
             Ok(()) => {
                 self.tail.unsynced_since = None;
                 self.tail.synced_group = self.tail.next_group - 1;

@@ -11,7 +11,7 @@ use runcast_event::{Offset, ProducerId, RunId};
 use runcast_log::disk::{Disk, DiskFile, SystemDisk};
 use runcast_log::{
     Append, AppendError, Appended, CommitObserver, Committed, EmbeddedLog, EmbeddedOptions, Log,
-    OpenError, Page, ProducerStamp, ReadError, ReadLimit, Surroundings,
+    NewEvents, OpenError, Page, ProducerStamp, ReadError, ReadLimit, Surroundings,
 };
 use tokio::task::JoinHandle;
 
@@ -85,6 +85,30 @@ impl Recorder {
 impl CommitObserver for Recorder {
     fn committed(&self, changes: Vec<Committed>) {
         self.0.lock().unwrap().extend(changes);
+    }
+
+    /// Events that begin with `life` go into the feed, and deletions of runs that do.
+    fn feed_entries(&self, events: NewEvents<'_>) -> Vec<Bytes> {
+        let NewEvents { run, epoch, begins, records } = events;
+        let first = if begins { " begins" } else { "" };
+        let wanted = records.iter().filter(|record| record.payload.starts_with(b"life"));
+        wanted.map(|r| format!("{run}{first} {epoch}.{}", r.offset).into()).collect()
+    }
+
+    fn feed_deletion(&self, run: &RunId) -> Option<Bytes> {
+        run.as_str().starts_with("life").then(|| format!("{run} deleted").into())
+    }
+}
+
+/// All entries of the feed.
+pub async fn feed(log: &dyn Log) -> Vec<String> {
+    match log.read(&RunId::feed(), Offset::START, ALL).await {
+        Err(ReadError::NotFound) => Vec::new(),
+        page => {
+            let texts = texts(&page.unwrap());
+            assert!(texts.iter().map(|(offset, _)| *offset).eq(1..=texts.len() as u64), "no hole");
+            texts.into_iter().map(|(_, text)| text).collect()
+        }
     }
 }
 

@@ -5,20 +5,20 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::head::{self, HEADERS_MAX, HeadError};
 use super::socket::Socket;
-use super::{Acceptor, Phase};
+use super::split::{self, Way};
+use super::{Acceptor, Handover, KEEPALIVE_AFTER, Phase, Wire};
+use crate::front::FrontDoor;
+use crate::plane::Newcomer;
 use crate::problem::{Code, Problem};
 
-/// After how much silence a peer is asked whether it is still there.
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
-/// How long it has for each answer.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// How long an HTTP/2 peer may take to answer a ping.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Requests at once on one HTTP/2 connection.
@@ -29,12 +29,7 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How much is read then.
 const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-pub(super) async fn serve(acceptor: &Acceptor, stream: TcpStream) {
-    if let Err(error) = prepare(&stream) {
-        tracing::debug!(%error, "a connection was gone at once");
-        return;
-    }
-    let stream = Arc::new(stream);
+pub(super) async fn serve(acceptor: &Acceptor, stream: TcpStream, seat: OwnedSemaphorePermit) {
     let mut phase = acceptor.phase.clone();
     let limits = &acceptor.limits;
     let first_head =
@@ -43,27 +38,47 @@ pub(super) async fn serve(acceptor: &Acceptor, stream: TcpStream) {
         first_head = first_head => first_head,
         () = phase.reached(Phase::Draining) => return,
     };
-    match first_head {
-        Ok(Ok(bytes)) => {
-            speak_http(acceptor, Arc::clone(&stream), bytes.freeze()).await;
-        }
+    let bytes = match first_head {
+        Ok(Ok(bytes)) => bytes.freeze(),
         Ok(Err(HeadError::Gone)) => return,
-        Ok(Err(HeadError::Malformed(error))) => refuse(&stream, &not_http(error)),
-        Ok(Err(HeadError::TooManyHeaders)) => refuse(&stream, &too_many_headers()),
-        Ok(Err(HeadError::TooLarge)) => refuse(&stream, &head_too_large(limits.head_bytes_max)),
-        Err(_) => refuse(&stream, &head_too_slow(limits.head_timeout)),
+        Ok(Err(HeadError::Malformed(error))) => {
+            return refuse(acceptor, &stream, &not_http(error)).await;
+        }
+        Ok(Err(HeadError::TooManyHeaders)) => {
+            return refuse(acceptor, &stream, &too_many_headers()).await;
+        }
+        Ok(Err(HeadError::TooLarge)) => {
+            return refuse(acceptor, &stream, &head_too_large(limits.head_bytes_max)).await;
+        }
+        Err(_) => return refuse(acceptor, &stream, &head_too_slow(limits.head_timeout)).await,
+    };
+    match (split::way(&bytes, acceptor.front.guard()), &acceptor.plane) {
+        (Way::Refused(problem), _) => refuse(acceptor, &stream, &problem).await,
+        // What came behind the request is thrown away, as everything is that will come.
+        (Way::Plane(request, page), Some(plane)) => match stream.into_std() {
+            Ok(stream) => plane.join(Newcomer { stream, request: *request, page, seat }),
+            Err(error) => tracing::warn!(%error, "a connection cannot be served"),
+        },
+        (way, _) => {
+            let stream = Arc::new(stream);
+            let is_http2 = matches!(way, Way::Http2);
+            let wire = Wire::new(&acceptor.metrics, is_http2);
+            let stall_timeout = limits.write_stall_timeout;
+            let socket = Socket::new(Arc::clone(&stream), bytes, stall_timeout, Arc::clone(&wire));
+            let handover = Handover::default();
+            let front = acceptor.front.clone().for_connection(handover.clone(), wire);
+            if is_http2 {
+                Box::pin(speak_http2(acceptor, socket, front)).await;
+            } else {
+                // In a box, so that what HTTP needs is given back when the connection goes on without.
+                Box::pin(speak_http1(acceptor, socket, front)).await;
+                if let Some(next) = handover.take() {
+                    next.await;
+                }
+            }
+            close(acceptor, &stream).await;
+        }
     }
-    tokio::select! {
-        () = linger(&stream) => {}
-        () = phase.reached(Phase::Draining) => {}
-    }
-}
-
-fn prepare(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let keepalive =
-        TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_INTERVAL);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
 fn head_too_slow(timeout: Duration) -> Problem {
@@ -87,44 +102,64 @@ fn head_too_large(max: usize) -> Problem {
     Problem::new(Code::HeadTooLarge, detail).with("max", max)
 }
 
-fn refuse(stream: &TcpStream, problem: &Problem) {
+async fn refuse(acceptor: &Acceptor, stream: &TcpStream, problem: &Problem) {
     // An empty send buffer takes a problem as a whole; a client that is gone needs none.
     let _ = stream.try_write(&problem.to_raw_response());
+    close(acceptor, stream).await;
 }
 
-async fn speak_http(acceptor: &Acceptor, stream: Arc<TcpStream>, read_before: bytes::Bytes) {
+async fn close(acceptor: &Acceptor, stream: &TcpStream) {
+    let mut phase = acceptor.phase.clone();
+    tokio::select! {
+        () = linger(stream) => {}
+        () = phase.reached(Phase::Draining) => {}
+    }
+}
+
+/// Serves a connection to its end, which draining brings about gracefully and stopping at once.
+macro_rules! serve_to_end {
+    ($acceptor:expr, $connection:expr) => {{
+        let mut connection = std::pin::pin!($connection);
+        let mut phase = $acceptor.phase.clone();
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = phase.reached(Phase::Draining) => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = connection.as_mut() => ended,
+                    () = phase.reached(Phase::Stopped) => Ok(()),
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection broke off");
+        }
+    }};
+}
+
+async fn speak_http1(acceptor: &Acceptor, socket: Socket, front: FrontDoor) {
     let limits = &acceptor.limits;
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = http1::Builder::new();
     builder
-        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.idle_timeout)
         .max_headers(HEADERS_MAX)
         .max_buf_size(limits.head_bytes_max.max(MIN_BUFFER_BYTES));
+    let connection = builder.serve_connection(TokioIo::new(socket), front).with_upgrades();
+    serve_to_end!(acceptor, connection);
+}
+
+async fn speak_http2(acceptor: &Acceptor, socket: Socket, front: FrontDoor) {
+    let limits = &acceptor.limits;
+    let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
-        .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEPALIVE_AFTER)
         .keep_alive_timeout(PING_TIMEOUT)
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX));
-    let io = TokioIo::new(Socket::new(stream, read_before, limits.write_stall_timeout));
-    let connection = builder.serve_connection(io, acceptor.front.clone());
-    tokio::pin!(connection);
-    let mut phase = acceptor.phase.clone();
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = phase.reached(Phase::Draining) => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = phase.reached(Phase::Stopped) => Ok(()),
-            }
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection broke off");
-    }
+    let connection = builder.serve_connection(TokioIo::new(socket), front);
+    serve_to_end!(acceptor, connection);
 }
 
 /// The smallest buffer that hyper takes.

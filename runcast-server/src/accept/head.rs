@@ -29,7 +29,7 @@ impl From<io::Error> for HeadError {
 /// Headers of a request, which is what the HTTP library takes.
 pub(super) const HEADERS_MAX: usize = 100;
 /// How a connection of HTTP/2 begins.
-const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
+pub(super) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
 /// How much of a head is expected at once.
 const READ_BYTES: usize = 4 * 1024;
 
@@ -55,7 +55,7 @@ pub(super) async fn read(stream: &TcpStream, bytes_max: usize) -> Result<BytesMu
 
 /// Whether this is a request, or could become one. HTTP/2 is left to the HTTP library.
 fn check(bytes: &[u8]) -> Result<(), HeadError> {
-    if bytes.starts_with(HTTP2_PREFACE) {
+    if bytes.starts_with(HTTP2_PREFACE) || HTTP2_PREFACE.starts_with(bytes) {
         return Ok(());
     }
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
@@ -72,6 +72,9 @@ fn ends(bytes: &[u8], seen: usize) -> bool {
     let fresh = &bytes[seen.saturating_sub(2)..];
     memmem::find(fresh, b"\n\r\n").is_some() || memmem::find(fresh, b"\n\n").is_some()
 }
+
+#[cfg(test)]
+mod fuzz;
 
 #[cfg(test)]
 mod tests {

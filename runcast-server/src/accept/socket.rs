@@ -14,6 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
+use super::Wire;
+
 pub(super) struct Socket {
     stream: Arc<TcpStream>,
     /// Read before, not given yet.
@@ -21,11 +23,17 @@ pub(super) struct Socket {
     stall_timeout: Duration,
     /// Runs while a write waits for the client.
     stalled: Option<Pin<Box<Sleep>>>,
+    wire: Arc<Wire>,
 }
 
 impl Socket {
-    pub(super) fn new(stream: Arc<TcpStream>, read_before: Bytes, stall_timeout: Duration) -> Self {
-        Self { stream, read_before, stall_timeout, stalled: None }
+    pub(super) fn new(
+        stream: Arc<TcpStream>,
+        read_before: Bytes,
+        stall_timeout: Duration,
+        wire: Arc<Wire>,
+    ) -> Self {
+        Self { stream, read_before, stall_timeout, stalled: None, wire }
     }
 
     fn poll_write_with(
@@ -36,13 +44,19 @@ impl Socket {
         loop {
             if self.stream.poll_write_ready(cx)?.is_pending() {
                 ready!(self.poll_stalled(cx));
+                self.wire.gives_up(self.stall_timeout);
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
             match write(&self.stream) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => {
+                Ok(length) => {
                     self.stalled = None;
-                    return Poll::Ready(result);
+                    self.wire.wrote(length);
+                    return Poll::Ready(Ok(length));
+                }
+                Err(error) => {
+                    self.wire.broke();
+                    return Poll::Ready(Err(error));
                 }
             }
         }
@@ -50,7 +64,10 @@ impl Socket {
 
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let timeout = self.stall_timeout;
-        let timer = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        let timer = self.stalled.get_or_insert_with(|| {
+            self.wire.waits();
+            Box::pin(tokio::time::sleep(timeout))
+        });
         timer.as_mut().poll(cx)
     }
 }
@@ -73,11 +90,8 @@ impl AsyncRead for Socket {
         }
         loop {
             ready!(self.stream.poll_read_ready(cx))?;
-            match self.stream.try_read(buffer.initialize_unfilled()) {
-                Ok(length) => {
-                    buffer.advance(length);
-                    return Poll::Ready(Ok(()));
-                }
+            match self.stream.try_read_buf(buffer) {
+                Ok(_) => return Poll::Ready(Ok(())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }

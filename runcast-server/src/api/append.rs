@@ -13,8 +13,8 @@ use super::body::{BodyReader, read_whole};
 use super::description::{AppendedBody, EventBody, ProblemBody};
 use super::intake;
 use super::parameters::{MediaType, Query, RunPath, header_text};
-use super::{Shared, json};
-use crate::problem::{Place, Problem};
+use super::{Services, Shared, json};
+use crate::problem::{Code, Place, Problem};
 use crate::transport::answer;
 
 const PRODUCER_ID: HeaderName = HeaderName::from_static("producer-id");
@@ -23,11 +23,11 @@ const PRODUCER_SEQ: HeaderName = HeaderName::from_static("producer-seq");
 
 /// Where events go, and under which conditions.
 #[derive(Debug)]
-pub(super) struct Target {
-    pub(super) run: RunId,
-    pub(super) create: bool,
-    pub(super) expected_last: Option<Offset>,
-    pub(super) producer: Option<ProducerStamp>,
+pub(crate) struct Target {
+    pub(crate) run: RunId,
+    pub(crate) create: bool,
+    pub(crate) expected_last: Option<Offset>,
+    pub(crate) producer: Option<ProducerStamp>,
 }
 
 impl Target {
@@ -37,6 +37,16 @@ impl Target {
         let expected = query.number("expected_offset", 0..=Offset::MAX.get())?;
         let producer = producer(parts)?;
         Ok(Self { run, create, expected_last: expected.map(Offset::new), producer })
+    }
+
+    /// The batch that a JSON text is: one event, or an array of events.
+    pub(crate) fn append(&self, json: &[u8], now: Timestamp) -> Result<Append, Problem> {
+        let refused = |error: BatchError| Problem::of_batch(&error, Place::Event);
+        let events = parse_batch(json, now).map_err(refused)?;
+        if events.is_empty() {
+            return Err(Problem::new(Code::InvalidBody, "the array has no events"));
+        }
+        Ok(self.batch(events, Place::Event)?)
     }
 
     /// The batch that goes there next.
@@ -145,23 +155,26 @@ fn title_of(name: &HeaderName) -> &'static str {
 )]
 pub(super) async fn append(
     State(services): State<Shared>,
-    RunPath(run): RunPath,
+    run: Result<RunPath, Problem>,
     request: Request,
 ) -> Result<Response, Problem> {
+    services.metrics.append_requested();
+    let answer = match run {
+        Ok(RunPath(run)) => take(&services, run, request).await,
+        Err(problem) => Err(problem),
+    };
+    answer.inspect_err(|problem| services.metrics.append_refused(problem.code()))
+}
+
+async fn take(services: &Services, run: RunId, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let target = Target::parse(run, &parts)?;
     let media_type = MediaType::of(&parts.headers)?;
     if media_type == MediaType::Lines {
         let reader = BodyReader::new(body, services.limits.body_idle_timeout);
-        return intake::answer(&services, target, reader).await;
+        return intake::answer(services, target, reader).await;
     }
     let bytes = read_whole(&parts.headers, body, limits::BATCH_BYTES_MAX, &services.limits).await?;
-    let refused = |error: BatchError| Problem::of_batch(&error, Place::Event);
-    let events = parse_batch(&bytes, Timestamp::now()).map_err(refused)?;
-    if events.is_empty() {
-        let detail = "the array has no events";
-        return Err(Problem::new(crate::problem::Code::InvalidBody, detail));
-    }
-    let appended = services.hub.append(target.batch(events, Place::Event)?).await?;
+    let appended = services.hub.append(target.append(&bytes, Timestamp::now())?).await?;
     Ok(json(answer::appended(&target.run, &appended, None)))
 }

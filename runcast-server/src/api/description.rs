@@ -144,6 +144,8 @@ forms! {
         runs: Vec<RunBody>,
         /// The `cursor` of the next list; null at the end.
         next: Option<String>,
+        /// The feed's cursor: `/v1/feed?after=<feed>` tells of everything that this list has not.
+        feed: String,
     }
 
     /// Events that were asked for and cannot be had.
@@ -168,6 +170,44 @@ forms! {
         /// The newest event.
         last: u64,
         /// Whether the run has ended.
+        closed: bool,
+        gap: Option<GapBody>,
+    }
+
+    /// A life-cycle event of a run, in the feed.
+    EntryBody as FeedEntry {
+        /// Its place in the feed: 1, 2, 3 …
+        offset: u64,
+        /// `run.queued` and the other types of runs' events; `run.created` for a run that begins
+        /// with another event; `run.deleted`.
+        r#type: String,
+        #[schema(format = DateTime)]
+        time: String,
+        run: String,
+        data: EntryDataBody,
+    }
+
+    /// What the run is, as of that event.
+    EntryDataBody as FeedEntryData {
+        workflow: Option<String>,
+        name: Option<String>,
+        tags: Vec<String>,
+        status: Option<String>,
+        /// The epoch and the offset of the event in its run; not of a deletion.
+        epoch: Option<u32>,
+        offset: Option<u64>,
+        exit_code: Option<i64>,
+        signal: Option<String>,
+    }
+
+    /// A page of the feed.
+    FeedPageBody as FeedPage {
+        epoch: u32,
+        events: Vec<EntryBody>,
+        /// Where the next page begins.
+        next: String,
+        first: u64,
+        last: u64,
         closed: bool,
         gap: Option<GapBody>,
     }

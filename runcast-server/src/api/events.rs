@@ -2,10 +2,13 @@
 
 use axum::extract::{Request, State};
 use axum::response::Response;
+use runcast_event::FILTER_FIELDS;
 
 use super::description::{PageBody, ProblemBody};
+use super::follow::FollowRequest;
 use super::parameters::{Query, Representation, RunPath, cursor};
 use super::{Shared, follow, pages};
+use crate::accept::Wire;
 use crate::problem::Problem;
 
 /// Read or follow events
@@ -18,6 +21,13 @@ use crate::problem::Problem;
         ("run" = String, Path, description = "The run's id"),
         ("after" = Option<String>, Query, description = "The cursor: the offset of the last event seen"),
         ("Last-Event-ID" = Option<String>, Header, description = "The cursor, before `after`"),
+        ("channel" = Option<Vec<String>>, Query, description = "Only events of this channel; may be repeated, any of them"),
+        ("variation" = Option<Vec<String>>, Query, description = "Only events of this variation"),
+        ("stage" = Option<Vec<String>>, Query, description = "Only events of this stage, by name or number"),
+        ("step" = Option<Vec<String>>, Query, description = "Only events of this step"),
+        ("agent" = Option<Vec<String>>, Query, description = "Only events of this agent"),
+        ("type" = Option<Vec<String>>, Query, description = "Only events of this type, or with a * at the end of types that begin so"),
+        ("coalesce" = Option<bool>, Query, description = "Merge adjacent deltas of one message, call or output stream"),
         ("named" = Option<bool>, Query, description = "text/event-stream: name each frame by the event's type"),
         ("limit" = Option<u64>, Query, description = "application/json: 1 to 1,000 events, by default 100"),
         ("wait" = Option<u64>, Query, description = "application/json: milliseconds that an empty page waits, at most 60,000"),
@@ -41,18 +51,19 @@ pub(super) async fn read(
 ) -> Result<Response, Problem> {
     let representation = Representation::of(request.headers())?;
     let known: &[&str] = match representation {
-        Representation::Live => &["after", "named"],
-        Representation::Page => &["after", "limit", "wait", "contains"],
-        Representation::Lines => &["after"],
+        Representation::Live => {
+            let wire = Wire::of(&request);
+            let request = FollowRequest::parse(run, request.uri(), request.headers())?;
+            return follow::live(&services, request, wire).await;
+        }
+        Representation::Page => &["after", "coalesce", "limit", "wait", "contains"],
+        Representation::Lines => &["after", "coalesce"],
     };
-    let query = Query::parse(request.uri().query(), known, &[])?;
+    let query = Query::parse(request.uri().query(), known, &FILTER_FIELDS)?;
+    let view = query.view()?;
     let cursor = cursor(request.headers(), &query)?;
     match representation {
-        Representation::Live => {
-            let is_named = query.switch("named")?.unwrap_or(false);
-            follow::live(&services, run, cursor, is_named).await
-        }
-        Representation::Page => pages::page(&services, run, cursor, &query).await,
-        Representation::Lines => pages::lines(&services, run, cursor).await,
+        Representation::Lines => pages::lines(&services, run, cursor, view).await,
+        _ => pages::page(&services, run, cursor, view, &query).await,
     }
 }

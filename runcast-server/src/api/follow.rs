@@ -1,30 +1,54 @@
 //! Follows a run live, as server-sent events.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::stream;
-use runcast_event::{Cursor, Offset, Payload, RunId};
+use runcast_event::{Cursor, FILTER_FIELDS, Offset, Payload, RunId};
 use runcast_hub::{Delivery, Follower, Format, Hub, Slice};
 use runcast_log::{ReadLimit, StreamStat};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::Services;
-use crate::accept::{Phase, PhaseWatch};
+use super::parameters::{Query, cursor};
+use crate::accept::{Carried, Phase, PhaseWatch, Wire};
+use crate::metrics::Transport;
 use crate::problem::Problem;
-use crate::transport::sse;
+use crate::transport::sse::{self, Shape};
+
+/// What a reader asks that wants to follow a run live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FollowRequest {
+    pub(crate) run: RunId,
+    /// None if it does not say: from the first event on.
+    pub(crate) cursor: Option<Cursor>,
+    pub(crate) shape: Shape,
+}
+
+impl FollowRequest {
+    pub(crate) fn parse(run: RunId, uri: &Uri, headers: &HeaderMap) -> Result<Self, Problem> {
+        let known = ["after", "coalesce", "named"];
+        let query = Query::parse(uri.query(), &known, &FILTER_FIELDS)?;
+        let view = query.view()?;
+        let cursor = cursor(headers, &query)?;
+        let is_named = query.switch("named")?.unwrap_or(false);
+        let format = if is_named { Format::SseNamed } else { Format::Sse };
+        Ok(Self { run, cursor, shape: Shape { view, format } })
+    }
+}
 
 /// Answers with the run's events from the cursor on, and those to come.
 pub(super) async fn live(
     services: &Services,
-    run: RunId,
-    cursor: Option<Cursor>,
-    is_named: bool,
+    request: FollowRequest,
+    wire: Option<Arc<Wire>>,
 ) -> Result<Response, Problem> {
+    let FollowRequest { run, cursor, shape } = request;
     if let Some(cursor) = cursor
         && let Some(stat) = services.hub.stat(&run).await?
         && has_seen_all(cursor, &stat)
@@ -32,14 +56,18 @@ pub(super) async fn live(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let follower = services.hub.follow(&run, cursor.unwrap_or_default()).await?;
+    let carried = Carried::begin(&services.metrics, wire, Transport::Sse);
+    carried.follows(cursor.unwrap_or_default());
     let viewer = Viewer {
         hub: services.hub.clone(),
+        told: follower.cursor(),
         follower,
-        format: if is_named { Format::SseNamed } else { Format::Sse },
+        shape,
         terminal: None,
         heartbeat: heartbeat(services.heartbeat),
         phase: services.phase.clone(),
         next: Next::Opening,
+        carried,
     };
     let frames = stream::unfold(viewer, |mut viewer| async move {
         let frame = viewer.next_frame().await?;
@@ -69,12 +97,15 @@ fn heartbeat(period: Duration) -> Interval {
 struct Viewer {
     hub: Hub,
     follower: Follower,
-    format: Format,
+    /// The cursor that the reader has been told.
+    told: Cursor,
+    shape: Shape,
     /// The type of the event that ended the run, once it was sent.
     terminal: Option<String>,
     heartbeat: Interval,
     phase: PhaseWatch,
     next: Next,
+    carried: Carried,
 }
 
 enum Next {
@@ -94,30 +125,64 @@ impl Viewer {
             Next::Events => {}
             Next::Nothing => return None,
         }
-        let delivery = tokio::select! {
-            biased;
-            // Not the run's end: the viewer comes back and goes on.
-            () = self.phase.reached(Phase::Draining) => return None,
-            delivery = self.follower.next() => delivery,
-            _ = self.heartbeat.tick() => return Some(Bytes::from_static(sse::HEARTBEAT)),
-        };
-        match delivery {
-            Delivery::Events(slice) => Some(self.events(&slice)),
-            Delivery::Gap(gap) => Some(sse::gap(&gap)),
-            Delivery::End { last } => {
-                self.next = Next::Nothing;
-                let event_type = self.terminal_type(last).await?;
-                Some(sse::end(last, &event_type))
-            }
-            Delivery::Deleted => {
-                self.next = Next::Nothing;
-                Some(Bytes::from_static(sse::DELETED))
-            }
-            Delivery::Failed { reason } => {
-                tracing::error!(run = %self.follower.run(), %reason, "a follower cannot be served");
-                None
-            }
+        loop {
+            let delivery = tokio::select! {
+                biased;
+                // Not the run's end: the viewer comes back and goes on.
+                () = self.phase.reached(Phase::Draining) => {
+                    self.next = Next::Nothing;
+                    return Some(sse::retry(crate::plane::retry_ms()));
+                }
+                delivery = self.follower.next() => delivery,
+                _ = self.heartbeat.tick() => return Some(self.heartbeat_frame()),
+            };
+            return match delivery {
+                Delivery::Events(slice) => {
+                    let frames = self.events(&slice);
+                    if frames.is_empty() {
+                        continue;
+                    }
+                    Some(frames)
+                }
+                Delivery::Gap(gap) => {
+                    self.carried.told(&gap);
+                    Some(sse::gap(&gap))
+                }
+                Delivery::End { last } => {
+                    self.next = Next::Nothing;
+                    let event_type = self.terminal_type(last).await?;
+                    Some(self.end_frame(last, &event_type))
+                }
+                Delivery::Deleted => {
+                    self.next = Next::Nothing;
+                    Some(Bytes::from_static(sse::DELETED))
+                }
+                Delivery::Failed { reason } => {
+                    tracing::error!(run = %self.follower.run(), %reason, "a follower cannot be served");
+                    None
+                }
+            };
         }
+    }
+
+    /// Says that the run has ended, and moves the reader to the tail, so that it comes back to a 204.
+    fn end_frame(&self, last: Offset, event_type: &str) -> Bytes {
+        let end = sse::end(last, event_type);
+        let cursor = self.follower.cursor();
+        if cursor == self.told {
+            return end;
+        }
+        [sse::passed(cursor), end].concat().into()
+    }
+
+    /// Says that the stream is open, and up to where, if the reader cannot know that.
+    fn heartbeat_frame(&mut self) -> Bytes {
+        let cursor = self.follower.cursor();
+        if cursor == self.told {
+            return Bytes::from_static(sse::HEARTBEAT);
+        }
+        self.told = cursor;
+        sse::passed(cursor)
     }
 
     fn events(&mut self, slice: &Slice) -> Bytes {
@@ -128,7 +193,12 @@ impl Viewer {
                 self.terminal = Some(event_type.to_owned());
             }
         }
-        sse::events(slice, self.format)
+        let frames = sse::events(slice, &self.shape);
+        self.carried.delivered(slice, !frames.is_empty());
+        if self.shape.view.is_plain() {
+            self.told = self.follower.cursor();
+        }
+        frames
     }
 
     /// The type of the run's last event, which is read again if this viewer did not get it.
@@ -141,5 +211,15 @@ impl Viewer {
         let page = self.hub.read(self.follower.run(), before, limit).await.ok()?;
         let record = page.records.into_iter().next()?;
         Some(Payload::from_stored(record.payload).event_type().to_owned())
+    }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        if let Some(after) = self.carried.given_up_after() {
+            let (run, cursor, seconds) =
+                (self.follower.run(), self.follower.cursor(), after.as_secs_f64());
+            tracing::warn!(%run, %cursor, seconds, "a viewer took nothing and was disconnected");
+        }
     }
 }

@@ -7,6 +7,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
@@ -62,16 +63,21 @@ pub(super) async fn answer(
         Some(first) => first,
         None => return Err(Problem::new(Code::Internal, "the request could not be taken in")),
     };
-    let later = stream::unfold((Some(first), answered), |(first, mut answered)| async move {
+    let metrics = Arc::clone(&services.metrics);
+    let later = stream::unfold((Some(first), answered, metrics), |state| async move {
+        let (first, mut answered, metrics) = state;
         let next = match first {
             Some(first) => Some(first),
             None => answered.recv().await,
         };
         let bytes = match next? {
             Answer::Stored(bytes) | Answer::Done(bytes) => bytes,
-            Answer::Failed(problem) => answer::failed(&problem).into(),
+            Answer::Failed(problem) => {
+                metrics.append_refused(problem.code());
+                answer::failed(&problem).into()
+            }
         };
-        Some((Ok::<_, std::convert::Infallible>(bytes), (None, answered)))
+        Some((Ok::<_, std::convert::Infallible>(bytes), (None, answered, metrics)))
     });
     let mut response = Response::new(Body::from_stream(later));
     let media_type = HeaderValue::from_static("application/x-ndjson");

@@ -1,11 +1,13 @@
 //! Tells how the server is, and what it can do.
 
 use axum::extract::State;
+use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use runcast_log::LogHealth;
 
 use super::description::{ProblemBody, StatusBody};
 use super::{Shared, calls, json};
+use crate::metrics::METRICS_MEDIA_TYPE;
 use crate::problem::{Code, Problem};
 
 const OK: &[u8] = br#"{"status":"ok"}"#;
@@ -35,6 +37,22 @@ pub(super) async fn readyz(State(services): State<Shared>) -> Result<Response, P
             Err(Problem::new(Code::LogUnavailable, detail))
         }
     }
+}
+
+/// The server's figures
+///
+/// As OpenMetrics writes them, for Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", tag = "operation",
+    responses((status = 200, body = String, content_type = "application/openmetrics-text", description = "Every metric")),
+)]
+pub(super) async fn metrics(State(services): State<Shared>) -> Result<Response, Problem> {
+    let page = tokio::task::spawn_blocking(move || services.exposition.render()).await;
+    let page = page.map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
+    let mut response = json(page);
+    let media_type = HeaderValue::from_static(METRICS_MEDIA_TYPE);
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    Ok(response)
 }
 
 /// This description

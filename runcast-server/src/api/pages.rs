@@ -1,5 +1,6 @@
 //! Reads events in pages: one page, a page that waits, a search, or all pages one after the other.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -7,16 +8,18 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
-use runcast_event::{Cursor, Epoch, Offset, Payload, RunId, TextFilter, limits};
+use runcast_event::{Cursor, Epoch, Merged, Offset, RunId, TextFilter, limits};
 use runcast_hub::{Delivery, FollowError, Gap, Hub, resume};
-use runcast_log::{Page, ReadError, ReadLimit, StreamStat};
+use runcast_log::{Page, ReadError, ReadLimit, Record, StreamStat};
 use tokio::time::Instant;
 
 use super::parameters::Query;
 use super::{Services, json};
 use crate::accept::Phase;
+use crate::metrics::{Metrics, Transport};
 use crate::problem::{Code, Problem};
 use crate::transport::page::{PageWriter, write_gap_line, write_lines};
+use crate::transport::view::View;
 
 /// Events in one page at most.
 const PAGE_MAX: u64 = 1_000;
@@ -36,12 +39,13 @@ const STEP: ReadLimit = ReadLimit { events_max: 1_000, bytes_max: 256 * 1024 };
 /// Which events a page is to have.
 struct Wanted {
     limit: usize,
+    view: View,
     contains: Option<TextFilter>,
     scan_max: usize,
 }
 
 impl Wanted {
-    fn parse(query: &Query<'_>, scan_max: usize) -> Result<Self, Problem> {
+    fn parse(query: &Query<'_>, view: View, scan_max: usize) -> Result<Self, Problem> {
         let limit = query.number("limit", 1..=PAGE_MAX)?.unwrap_or(PAGE_DEFAULT) as usize;
         let contains = match query.text("contains") {
             None | Some("") => None,
@@ -51,7 +55,21 @@ impl Wanted {
             }
             Some(text) => Some(TextFilter::new(text)),
         };
-        Ok(Self { limit, contains, scan_max })
+        Ok(Self { limit, view, contains, scan_max })
+    }
+
+    /// Whether some events of the log are not events of the page.
+    fn chooses(&self) -> bool {
+        self.contains.is_some() || !self.view.is_plain()
+    }
+
+    /// Those of the records that the page is to have.
+    fn of(&self, records: &[Record]) -> Vec<Merged> {
+        let mut events = self.view.of(records);
+        if let Some(text) = &self.contains {
+            events.retain(|event| text.matches(&event.payload));
+        }
+        events
     }
 }
 
@@ -60,9 +78,10 @@ pub(super) async fn page(
     services: &Services,
     run: RunId,
     cursor: Option<Cursor>,
+    view: View,
     query: &Query<'_>,
 ) -> Result<Response, Problem> {
-    let wanted = Wanted::parse(query, services.limits.scan_events_max)?;
+    let wanted = Wanted::parse(query, view, services.limits.scan_events_max)?;
     let wait = query.number("wait", 0..=WAIT_MAX_MS)?.unwrap_or(0);
     let deadline = Instant::now() + Duration::from_millis(wait);
     let mut cursor = cursor.unwrap_or_default();
@@ -87,6 +106,8 @@ pub(super) async fn page(
             || !changed(services, &run, cursor, deadline).await?
         {
             let Collected { page, next, stat, .. } = found.ok_or_else(Problem::not_found)?;
+            services.metrics.of(Transport::Http).delivered(page.events() as u64, 1);
+            gap.iter().for_each(|gap| services.metrics.told_gap(gap.reason));
             return Ok(json(page.finish(next, &stat, gap.as_ref())));
         }
     }
@@ -133,39 +154,34 @@ async fn collect(
     let (epoch, mut after, mut scanned) = (stat.epoch, resumed.after, 0);
     let mut is_full = false;
     while !is_full && scanned < wanted.scan_max {
-        let events_max = match wanted.contains {
-            None => wanted.limit - page.events(),
-            Some(_) => STEP.events_max.min(wanted.scan_max - scanned),
+        let events_max = match wanted.chooses() {
+            false => wanted.limit - page.events(),
+            true => STEP.events_max.min(wanted.scan_max - scanned),
         };
         let limit = ReadLimit { events_max, bytes_max: STEP.bytes_max };
         let read = read(hub, run, epoch, after, limit).await?;
         stat = read.stat;
-        if read.records.is_empty() {
-            break;
-        }
-        for record in &read.records {
-            let fits = page.bytes() + record.payload.len() + OFFSET_BYTES <= PAGE_BYTES_MAX;
+        let Some(newest) = read.records.last() else { break };
+        scanned += read.records.len();
+        for event in wanted.of(&read.records) {
+            let bytes = event.payload.bytes().len() + OFFSET_BYTES;
+            let fits = page.bytes() + bytes <= PAGE_BYTES_MAX;
             is_full = page.events() == wanted.limit || (!fits && page.events() > 0);
             if is_full {
                 break;
             }
-            scanned += 1;
-            after = record.offset;
-            if is_wanted(wanted, &record.payload) {
-                page.push(record);
-            }
+            after = event.offset;
+            page.push(&event);
         }
-        is_full |= page.events() == wanted.limit;
+        if !is_full {
+            after = newest.offset;
+            is_full = page.events() == wanted.limit;
+        }
         // A long search lets others have the thread between its steps.
         tokio::task::yield_now().await;
     }
-    let scan_ended = wanted.contains.is_some() && scanned >= wanted.scan_max;
+    let scan_ended = wanted.chooses() && scanned >= wanted.scan_max;
     Ok(Collected { page, next: Cursor::new(epoch, after), stat, gap: resumed.gap, scan_ended })
-}
-
-fn is_wanted(wanted: &Wanted, payload: &Bytes) -> bool {
-    let Some(filter) = &wanted.contains else { return true };
-    filter.matches(&Payload::from_stored(payload.clone()))
 }
 
 /// Reads on in the history that a request began in.
@@ -189,16 +205,19 @@ pub(super) async fn lines(
     services: &Services,
     run: RunId,
     cursor: Option<Cursor>,
+    view: View,
 ) -> Result<Response, Problem> {
     let stat = services.hub.stat(&run).await?.ok_or_else(Problem::not_found)?;
     let resumed = resume(cursor.unwrap_or_default(), &stat)?;
     let export = Export {
         hub: services.hub.clone(),
         run,
+        view,
         epoch: stat.epoch,
         after: resumed.after,
         last: stat.last,
         gap: resumed.gap,
+        metrics: Arc::clone(&services.metrics),
     };
     let parts = stream::unfold(Some(export), |export| async move {
         let mut export = export?;
@@ -219,15 +238,18 @@ pub(super) async fn lines(
 struct Export {
     hub: Hub,
     run: RunId,
+    view: View,
     epoch: Epoch,
     after: Offset,
     last: Offset,
     gap: Option<Gap>,
+    metrics: Arc<Metrics>,
 }
 
 impl Export {
     async fn next_part(&mut self) -> Result<Option<Bytes>, Problem> {
         if let Some(gap) = self.gap.take() {
+            self.metrics.told_gap(gap.reason);
             let mut out = Vec::new();
             write_gap_line(&gap, &mut out);
             return Ok(Some(out.into()));
@@ -239,8 +261,9 @@ impl Export {
         page.records.retain(|record| record.offset <= self.last);
         let Some(newest) = page.records.last() else { return Ok(None) };
         self.after = newest.offset;
+        self.metrics.of(Transport::Http).delivered(page.records.len() as u64, 1);
         let mut out = Vec::with_capacity(STEP.bytes_max);
-        write_lines(&page.records, &mut out);
+        write_lines(&self.view.of(&page.records), &mut out);
         Ok(Some(out.into()))
     }
 }

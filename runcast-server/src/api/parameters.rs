@@ -9,9 +9,10 @@ use std::str::FromStr;
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
-use runcast_event::{Cursor, RunId};
+use runcast_event::{Cursor, EventFilter, FILTER_FIELDS, RunId};
 
 use crate::problem::{Code, Problem};
+use crate::transport::view::View;
 
 /// The run that the path names.
 #[derive(Debug)]
@@ -94,6 +95,18 @@ impl<'a> Query<'a> {
             Problem::parameter(name, detail)
         };
         number.map(Some).ok_or_else(refused)
+    }
+
+    /// Which events the reader wants, and whether merged: of [`FILTER_FIELDS`] and `coalesce`.
+    pub(crate) fn view(&self) -> Result<View, Problem> {
+        let mut filter = EventFilter::default();
+        for field in FILTER_FIELDS {
+            for value in self.all(field) {
+                let allowed = filter.allow(field, value);
+                allowed.map_err(|error| Problem::parameter(field, error.problem))?;
+            }
+        }
+        Ok(View { filter, coalesce: self.switch("coalesce")?.unwrap_or(false) })
     }
 
     /// A switch: `1` and `true`, `0` and `false`.
@@ -223,6 +236,9 @@ pub(crate) fn cursor(headers: &HeaderMap, query: &Query<'_>) -> Result<Option<Cu
         }
     }
 }
+
+#[cfg(test)]
+mod fuzz;
 
 #[cfg(test)]
 mod tests {

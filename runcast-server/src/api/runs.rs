@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use runcast_event::RunId;
+use runcast_event::{Cursor, RunId};
 use runcast_run::RunSnapshot;
 use serde::Serialize;
 
@@ -24,6 +24,7 @@ const LIST_DEFAULT: u64 = 100;
 struct ListAnswer<'a> {
     runs: &'a [RunSnapshot],
     next: Option<String>,
+    feed: String,
 }
 
 /// List runs
@@ -61,11 +62,13 @@ pub(super) async fn list(
     };
     let limit = query.number("limit", 1..=LIST_MAX)?.unwrap_or(LIST_DEFAULT) as usize;
     let from = query.parsed("cursor")?;
+    // Before the list: what the feed has behind this may be in the list, what it has up to it is.
+    let feed = services.hub.feed_cursor();
     let listed = services.projection.list(&filter, from, limit).await?;
-    Ok(answer(&listed, request.headers()))
+    Ok(answer(&listed, feed, request.headers()))
 }
 
-fn answer(listed: &Listed, headers: &HeaderMap) -> Response {
+fn answer(listed: &Listed, feed: Cursor, headers: &HeaderMap) -> Response {
     let etag = etag_of(listed);
     let is_same = headers.get_all(header::IF_NONE_MATCH).iter().any(|value| {
         let tags = value.to_str().unwrap_or_default().split(',').map(str::trim);
@@ -75,7 +78,7 @@ fn answer(listed: &Listed, headers: &HeaderMap) -> Response {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         let next = listed.next.as_ref().map(ToString::to_string);
-        let answer = ListAnswer { runs: &listed.runs, next };
+        let answer = ListAnswer { runs: &listed.runs, next, feed: feed.to_string() };
         json(serde_json::to_vec(&answer).expect("a snapshot is plain JSON"))
     };
     let etag = HeaderValue::try_from(etag).expect("a tag is hexadecimal digits in quotes");

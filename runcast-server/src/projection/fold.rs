@@ -1,6 +1,7 @@
 //! The task that folds: it hears which runs changed, reads what is new and folds it in.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,11 +21,27 @@ const PAGE: ReadLimit = ReadLimit { events_max: 1_000, bytes_max: 1024 * 1024 };
 /// Streams listed at a time at the start.
 const LIST_PAGE: usize = 1_000;
 
+/// What is before the folder.
+#[derive(Clone)]
+pub(super) struct Backlog {
+    /// Runs that it has not heard of yet.
+    waiting: runcast_hub::Backlog,
+    /// Runs that it is about to fold, the one it is folding among them.
+    taken: Arc<AtomicUsize>,
+}
+
+impl Backlog {
+    pub(super) fn runs(&self) -> usize {
+        self.waiting.runs() + self.taken.load(Ordering::Relaxed)
+    }
+}
+
 pub(super) struct Folder {
     hub: Hub,
     index: Arc<Mutex<Index>>,
     changes: Changes,
     asked: mpsc::Receiver<oneshot::Sender<()>>,
+    taken: Arc<AtomicUsize>,
 }
 
 impl Folder {
@@ -35,7 +52,11 @@ impl Folder {
     ) -> Self {
         // Before the streams are listed, so that no change falls between.
         let changes = hub.changes();
-        Self { hub, index, changes, asked }
+        Self { hub, index, changes, asked, taken: Arc::default() }
+    }
+
+    pub(super) fn backlog(&self) -> Backlog {
+        Backlog { waiting: self.changes.backlog(), taken: Arc::clone(&self.taken) }
     }
 
     pub(super) async fn run(mut self) {
@@ -64,8 +85,10 @@ impl Folder {
             }
             // Whoever asks was acknowledged before: its change is among these.
             runs.extend(self.changes.next().now_or_never().into_iter().flatten());
+            self.taken.fetch_add(runs.len(), Ordering::Relaxed);
             for run in runs {
                 self.fold(&run).await;
+                self.taken.fetch_sub(1, Ordering::Relaxed);
             }
             for ask in waiting {
                 // Who asked may have given up.
@@ -76,14 +99,21 @@ impl Folder {
 
     async fn fold_all(&mut self) -> Result<(), ReadError> {
         let mut after: Option<RunId> = None;
+        let streams = self.hub.measure_log().streams;
+        let mut left = usize::try_from(streams).unwrap_or(usize::MAX);
         loop {
+            // Streams come and go meanwhile, so that this is about how many are left.
+            self.taken.store(left, Ordering::Relaxed);
             let streams = self.hub.list(after.as_ref(), LIST_PAGE).await?;
-            let Some((last, _)) = streams.last() else { return Ok(()) };
+            let Some((last, _)) = streams.last() else { break };
             after = Some(last.clone());
+            left = left.saturating_sub(streams.len());
             for (run, _) in streams {
                 self.fold(&run).await;
             }
         }
+        self.taken.store(0, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Folds in what is new of a run.

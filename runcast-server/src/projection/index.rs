@@ -85,9 +85,15 @@ struct Entry {
 pub(super) struct Index {
     entries: HashMap<RunId, Entry>,
     order: BTreeSet<Place>,
+    /// Runs by their status, in the order of [`Status::ALL`].
+    statuses: [usize; Status::ALL.len()],
 }
 
 impl Index {
+    pub(super) fn statuses(&self) -> [usize; Status::ALL.len()] {
+        self.statuses
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -116,14 +122,19 @@ impl Index {
         entry.first = stat.first;
         entry.failure = None;
         let is_new = entry.state.offset() == Offset::START;
+        let before = entry.state.status();
         for record in records {
             let payload = Payload::from_stored(record.payload.clone());
             entry.state.apply(record.offset, stat.epoch, &payload);
         }
+        let now = entry.state.status();
         if is_new {
             let place = place_of(&entry.state);
             self.order.insert(place);
+        } else {
+            self.statuses[before as usize] -= 1;
         }
+        self.statuses[now as usize] += 1;
     }
 
     fn entry(&mut self, run: &RunId) -> &mut Entry {
@@ -140,8 +151,10 @@ impl Index {
     }
 
     pub(super) fn remove(&mut self, run: &RunId) {
-        if let Some(entry) = self.entries.remove(run) {
-            self.order.remove(&place_of(&entry.state));
+        if let Some(entry) = self.entries.remove(run)
+            && self.order.remove(&place_of(&entry.state))
+        {
+            self.statuses[entry.state.status() as usize] -= 1;
         }
     }
 

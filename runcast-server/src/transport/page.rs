@@ -2,9 +2,9 @@
 
 use std::io::Write as _;
 
-use runcast_event::{Cursor, Payload, RunId};
+use runcast_event::{Cursor, Merged, RunId};
 use runcast_hub::{Gap, GapReason};
-use runcast_log::{Record, StreamStat};
+use runcast_log::StreamStat;
 
 /// A page as it grows.
 pub(crate) struct PageWriter {
@@ -20,6 +20,11 @@ impl PageWriter {
         Self { out, events: 0 }
     }
 
+    /// A page of the feed, which is of no run.
+    pub(crate) fn of_feed(epoch: runcast_event::Epoch) -> Self {
+        Self { out: format!("{{\"epoch\":{epoch},\"events\":[").into_bytes(), events: 0 }
+    }
+
     pub(crate) fn events(&self) -> usize {
         self.events
     }
@@ -28,12 +33,12 @@ impl PageWriter {
         self.out.len()
     }
 
-    pub(crate) fn push(&mut self, record: &Record) {
+    pub(crate) fn push(&mut self, event: &Merged) {
         if self.events > 0 {
             self.out.push(b',');
         }
         self.events += 1;
-        Payload::from_stored(record.payload.clone()).write_json(record.offset, &mut self.out);
+        event.write_json(&mut self.out);
     }
 
     /// The whole page: `next` is where the next one begins, `stat` how the stream stood.
@@ -56,9 +61,9 @@ impl PageWriter {
 const VEC: &str = "a Vec takes every write";
 
 /// Writes events, each on a line of its own.
-pub(crate) fn write_lines(records: &[Record], out: &mut Vec<u8>) {
-    for record in records {
-        Payload::from_stored(record.payload.clone()).write_json(record.offset, out);
+pub(crate) fn write_lines(events: &[Merged], out: &mut Vec<u8>) {
+    for event in events {
+        event.write_json(out);
         out.push(b'\n');
     }
 }

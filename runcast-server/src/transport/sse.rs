@@ -6,11 +6,12 @@
 use std::io::Write as _;
 
 use bytes::Bytes;
-use runcast_event::{Cursor, Epoch, Offset, Payload};
+use runcast_event::{Cursor, Epoch, Merged, Offset, Payload};
 use runcast_hub::{Format, Gap, Slice};
 use runcast_log::Record;
 
 use super::page::write_gap;
+use super::view::View;
 
 /// What a stream begins with: it makes proxies and browsers show that it is open, and tells a
 /// browser to come back after a second.
@@ -20,26 +21,70 @@ pub(crate) const HEARTBEAT: &[u8] = b":\n\n";
 /// Says that the run was deleted.
 pub(crate) const DELETED: &[u8] = b"event: deleted\ndata: {}\n\n";
 
-/// The frames of events, made once for all readers of the same format.
-pub(crate) fn events(slice: &Slice, format: Format) -> Bytes {
-    slice.encoded(format, |epoch, records, out| {
-        for record in records {
-            write_event(epoch, record, format, out);
-        }
+/// What decides a reader's bytes: readers of one shape get the same of the same events.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Shape {
+    pub(crate) view: View,
+    pub(crate) format: Format,
+}
+
+/// The frames of events, made once for all readers of the same format. Empty when a reader of this
+/// shape gets none of them.
+pub(crate) fn events(slice: &Slice, shape: &Shape) -> Bytes {
+    if !shape.view.is_plain() {
+        return page(slice.epoch(), slice.records(), shape);
+    }
+    slice.encoded(shape.format, |epoch, records, out| {
+        write_plain(epoch, records, shape.format, out);
     })
 }
 
-fn write_event(epoch: Epoch, record: &Record, format: Format, out: &mut Vec<u8>) {
-    let payload = Payload::from_stored(record.payload.clone());
-    let cursor = Cursor::new(epoch, record.offset);
+/// The frames of events that follow on each other in one stream.
+pub(crate) fn page(epoch: Epoch, records: &[Record], shape: &Shape) -> Bytes {
+    /// What a frame has beside its payload: `id`, `data`, the offset, line ends; about.
+    const FRAME_BYTES: usize = 64;
+    if !shape.view.is_plain() {
+        let mut out = Vec::new();
+        for event in shape.view.of(records) {
+            write_event(epoch, &event, shape.format, &mut out);
+        }
+        return out.into();
+    }
+    let payloads: usize = records.iter().map(|record| record.payload.len()).sum();
+    let mut out = Vec::with_capacity(payloads + records.len() * FRAME_BYTES);
+    write_plain(epoch, records, shape.format, &mut out);
+    out.into()
+}
+
+fn write_plain(epoch: Epoch, records: &[Record], format: Format, out: &mut Vec<u8>) {
+    for record in records {
+        let payload = Payload::from_stored(record.payload.clone());
+        let event = Merged { offset: record.offset, count: 1, payload };
+        write_event(epoch, &event, format, out);
+    }
+}
+
+/// Tells a reader after how many milliseconds to come back.
+pub(crate) fn retry(after_ms: u64) -> Bytes {
+    format!("retry: {after_ms}\n\n").into()
+}
+
+/// Moves a reader's cursor past events that it did not choose, and says that the stream is open. A
+/// browser takes the `id` over and dispatches nothing, because there is no data.
+pub(crate) fn passed(cursor: Cursor) -> Bytes {
+    format!("id: {cursor}\n\n").into()
+}
+
+pub(super) fn write_event(epoch: Epoch, event: &Merged, format: Format, out: &mut Vec<u8>) {
+    let cursor = Cursor::new(epoch, event.offset);
     writeln!(out, "id: {cursor}").expect("a Vec takes every write");
     if format == Format::SseNamed {
         out.extend_from_slice(b"event: ");
-        out.extend_from_slice(payload.event_type().as_bytes());
+        out.extend_from_slice(event.payload.event_type().as_bytes());
         out.push(b'\n');
     }
     out.extend_from_slice(b"data: ");
-    payload.write_json(record.offset, out);
+    event.write_json(out);
     out.extend_from_slice(b"\n\n");
 }
 
@@ -65,14 +110,14 @@ mod tests {
 
     use super::*;
 
-    fn record(json: &str) -> Record {
+    fn event(json: &str) -> Merged {
         let payload = parse_event(json.as_bytes(), Timestamp::from_micros(0)).unwrap().payload;
-        Record { offset: Offset::new(7), payload: payload.into_bytes() }
+        Merged { offset: Offset::new(7), count: 1, payload }
     }
 
     fn frame(json: &str, epoch: u32, format: Format) -> String {
         let mut out = Vec::new();
-        write_event(Epoch::new(epoch).unwrap(), &record(json), format, &mut out);
+        write_event(Epoch::new(epoch).unwrap(), &event(json), format, &mut out);
         String::from_utf8(out).unwrap()
     }
 

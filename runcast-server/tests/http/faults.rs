@@ -147,4 +147,8 @@ async fn a_full_log_is_not_ready() {
     let server = server_with(Fault::Full).await;
     let problem = server.get("/readyz").await.problem(503, "log_unavailable");
     assert!(problem["detail"].as_str().unwrap().contains("no space left"));
+    let page = server.get("/metrics").await;
+    for state in ["{state=\"full\"} 1", "{state=\"healthy\"} 0", "{state=\"failed\"} 0"] {
+        assert!(page.text().contains(&format!("\nruncast_log_health{state}\n")), "{state}");
+    }
 }

@@ -32,6 +32,15 @@ async fn a_run_is_written_and_followed_over_one_http2_connection() {
         frames(std::str::from_utf8(&wire).unwrap()).into_iter().map(|f| f.0).collect();
     assert_eq!(ids, ["1", "2", ""]);
 
+    let page = server.get("/metrics").await;
+    for counted in [
+        "runcast_delivered_events_total{transport=\"sse\"} 2",
+        "runcast_connections_opened_total{transport=\"sse\"} 1",
+        "runcast_sent_bytes_total{transport=\"sse\"} 0",
+    ] {
+        assert!(page.text().contains(counted), "{counted}");
+    }
+
     let evil = Request::get("http://evil.example.com/v1/runs").body(Full::new(Bytes::new()));
     let refused = patiently(sender.send_request(evil.unwrap())).await.unwrap();
     assert_eq!(refused.status(), StatusCode::FORBIDDEN);

@@ -4,7 +4,7 @@
 #![allow(dead_code, unreachable_pub, reason = "shared by test programs that each use a part")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -50,6 +50,19 @@ impl Server {
         assert!(first_line.contains(&self.url()), "the server said {first_line:?}");
         TcpStream::connect(self.address).unwrap();
         self.child = Some(child);
+    }
+
+    /// The body of the answer to a GET.
+    pub fn get(&self, target: &str) -> String {
+        let mut connection = TcpStream::connect(self.address).unwrap();
+        let head =
+            format!("GET {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address);
+        connection.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{answer}");
+        body.to_owned()
     }
 
     /// `kill -9`.

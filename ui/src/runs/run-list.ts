@@ -1,11 +1,13 @@
 /**
- * The runs that there are, asked for each second while somebody looks.
+ * The runs that there are, live while somebody looks.
  *
- * An unchanged list costs an empty answer. The newest runs, up to what one request gives, are kept
- * up to date; older ones behind them are as they were when they were asked for.
+ * The feed says when a run begins, changes or ends; then the list is asked for again, with all that
+ * changed at about the same time. Nothing is asked for while nothing happens. The newest runs, up to
+ * what one request gives, are kept up to date; older ones behind them are as they were when they were
+ * asked for.
  */
 
-import { type Client, ProblemError, type Run, type RunStatus } from "@runcast/core";
+import { type Client, type Follow, ProblemError, type Run, type RunStatus } from "@runcast/core";
 
 export type ListState =
   | { readonly kind: "loading" }
@@ -13,10 +15,13 @@ export type ListState =
   /** The server does not answer; what was there before is still shown. */
   | { readonly kind: "away"; readonly message: string };
 
-const POLL_MS = 1_000;
+/** While the server does not answer. */
+const RETRY_MS = 1_000;
+/** What changes within this time is asked for together. */
+const GATHER_MS = 150;
 const PAGE_RUNS = 100;
 /** The most runs that are kept up to date: what one request gives. */
-const POLLED_MAX = 1_000;
+const LIVE_MAX = 1_000;
 
 export class RunList {
   state: ListState = { kind: "loading" };
@@ -32,7 +37,10 @@ export class RunList {
   #next: string | null = null;
   #etag: string | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #asking = new AbortController();
+  #asking: AbortController | undefined;
+  /** Something changed while the list was asked for. */
+  #isDue = false;
+  #feed: Follow | undefined;
 
   constructor(client: Client) {
     this.#client = client;
@@ -40,13 +48,12 @@ export class RunList {
 
   start(): void {
     document.addEventListener("visibilitychange", this.#onVisible);
-    void this.#poll();
+    this.#onVisible();
   }
 
   close(): void {
     document.removeEventListener("visibilitychange", this.#onVisible);
-    clearTimeout(this.#timer);
-    this.#asking.abort();
+    this.#stop();
   }
 
   subscribe(listener: () => void): () => void {
@@ -66,8 +73,8 @@ export class RunList {
   /** Asks for older runs. */
   async more(): Promise<void> {
     if (this.isLoadingMore || !this.hasMore) return;
-    if (this.#older.length === 0 && this.#limit < POLLED_MAX) {
-      this.#limit = Math.min(POLLED_MAX, this.#limit + PAGE_RUNS);
+    if (this.#older.length === 0 && this.#limit < LIVE_MAX) {
+      this.#limit = Math.min(LIVE_MAX, this.#limit + PAGE_RUNS);
       this.#askAgain();
       return;
     }
@@ -90,38 +97,86 @@ export class RunList {
 
   readonly #onVisible = (): void => {
     if (document.visibilityState === "visible") this.#askAgain();
+    else this.#stop();
   };
 
-  #askAgain(): void {
-    this.#etag = undefined;
-    this.#asking.abort();
+  #stop(): void {
     clearTimeout(this.#timer);
-    void this.#poll();
+    this.#timer = undefined;
+    this.#asking?.abort();
+    this.#asking = undefined;
+    this.#feed?.close();
+    this.#feed = undefined;
   }
 
-  async #poll(): Promise<void> {
+  /** Asks for the whole list, whatever was known. */
+  #askAgain(): void {
+    this.#etag = undefined;
+    this.#asking?.abort();
+    this.#asking = undefined;
+    this.#askIn(0);
+  }
+
+  #askIn(delayMs: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      void this.#ask();
+    }, delayMs);
+  }
+
+  async #ask(): Promise<void> {
+    if (this.#asking) {
+      this.#isDue = true;
+      return;
+    }
     const asking = new AbortController();
     this.#asking = asking;
+    this.#isDue = false;
     try {
       const query = { status: this.#statuses, limit: this.#limit, signal: asking.signal };
       const list = await this.#client.list(this.#etag ? { ...query, etag: this.#etag } : query);
+      if (asking.signal.aborted) return;
       if (list.changed) {
         this.#newest = list.runs;
         this.#etag = list.etag ?? undefined;
         if (this.#older.length === 0) this.#next = list.next;
         this.#merge();
+        if (!this.#feed) void this.#follow(list.feed);
       }
+      this.#feed?.reconnectNow();
       this.state = { kind: "ready" };
     } catch (error) {
       if (asking.signal.aborted) return;
       const said = error instanceof ProblemError ? error.message : "The server does not answer.";
       this.state = { kind: "away", message: said };
+      this.#askIn(RETRY_MS);
     }
-    if (asking.signal.aborted) return;
+    this.#asking = undefined;
+    if (this.#isDue && this.#timer === undefined) this.#askIn(GATHER_MS);
     this.#notify();
-    if (document.visibilityState === "visible") {
-      this.#timer = setTimeout(() => void this.#poll(), POLL_MS);
+  }
+
+  /** Asks for the list whenever the feed says that it has changed. */
+  async #follow(after: string): Promise<void> {
+    const feed = this.#client.followFeed({
+      after,
+      onState: ({ phase }) => {
+        if (phase === "reconnecting" && this.#feed === feed) void this.#ask();
+      },
+    });
+    this.#feed = feed;
+    try {
+      for await (const items of feed.batches()) {
+        if (items.length > 0 && this.#timer === undefined) this.#askIn(GATHER_MS);
+      }
+    } catch {
+      // The server knows this cursor no more: the next list brings another.
     }
+    if (this.#feed !== feed) return;
+    this.#feed = undefined;
+    this.#etag = undefined;
+    this.#askIn(RETRY_MS);
   }
 
   #merge(): void {

@@ -153,8 +153,8 @@ function RunRow({ run, now }: { run: Run; now: number }) {
       <td class="number cell-started">{moment(run.started_at ?? run.created_at, now)}</td>
       <td class="number cell-duration">{durationOf(run, now)}</td>
       <td class="number cell-events">
-        {count(run.events.total)}
-        <span class="only-narrow"> events</span>
+        {run.is_terminal ? count(run.events.total) : "–"}
+        {run.is_terminal && <span class="only-narrow"> events</span>}
       </td>
     </tr>
   );

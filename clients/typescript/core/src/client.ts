@@ -5,6 +5,7 @@
  * wants the answer.
  */
 
+import { type FeedOptions, followFeed } from "./feed.ts";
 import { Follow, type FollowOptions } from "./follow.ts";
 import { NetworkError, ProblemError, ProtocolError } from "./problem.ts";
 import type { Page, Run, RunStatus } from "./run.ts";
@@ -39,6 +40,8 @@ export type RunList =
       readonly runs: readonly Run[];
       readonly next: string | null;
       readonly etag: string | null;
+      /** `after` for `followFeed`: what the feed says behind it, the list may not have. */
+      readonly feed: string;
     }
   | { readonly changed: false };
 
@@ -86,7 +89,7 @@ export class Client {
     const address = withQuery(`${this.#base}/v1/runs`, search);
     const response = await this.#call(address, { headers }, query.signal);
     if (response.status === 304) return { changed: false };
-    const body = (await json(response)) as { runs: Run[]; next: string | null };
+    const body = (await json(response)) as { runs: Run[]; next: string | null; feed: string };
     return { changed: true, ...body, etag: response.headers.get("ETag") };
   }
 
@@ -116,6 +119,11 @@ export class Client {
   /** Follows a run, now or when it begins. */
   follow(run: string, options: FollowOptions = {}): Follow {
     return new Follow(this.runUrl(run), { fetch: this.#fetch, ...options });
+  }
+
+  /** Follows the life-cycle events of all runs. */
+  followFeed(options: FeedOptions = {}): Follow {
+    return followFeed(this.#base, { fetch: this.#fetch, ...options });
   }
 
   async #call(

@@ -31,19 +31,19 @@ export function isTerminal(type: string): boolean {
 /** Reads one event, or undefined if the text is none: then it is the sender's fault. */
 export function parseEvent(json: string): RunEvent | undefined {
   try {
-    const value: unknown = JSON.parse(json);
-    return isEvent(value) ? value : undefined;
+    return toEvent(JSON.parse(json));
   } catch {
     return undefined;
   }
 }
 
-function isEvent(value: unknown): value is RunEvent {
-  if (typeof value !== "object" || value === null) return false;
+/** The value as an event, or undefined if it is none. */
+export function toEvent(value: unknown): RunEvent | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
   const event = value as Partial<RunEvent>;
-  return (
+  const isEvent =
     Number.isSafeInteger(event.offset) &&
     typeof event.type === "string" &&
-    typeof event.time === "string"
-  );
+    typeof event.time === "string";
+  return isEvent ? (value as RunEvent) : undefined;
 }

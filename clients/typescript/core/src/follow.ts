@@ -51,9 +51,24 @@ export type FollowState =
     }
   | { readonly phase: "ended"; readonly because: EndedBecause };
 
+/** Which events: any value of each field that is named. All by default. */
+export interface Choice {
+  /** Types, or with a `*` at the end the beginnings of types. */
+  readonly type?: readonly string[];
+  readonly channel?: readonly string[];
+  readonly variation?: readonly string[];
+  /** By name or number. */
+  readonly stage?: readonly string[];
+  readonly step?: readonly string[];
+  readonly agent?: readonly string[];
+  /** Adjacent deltas of one message, call or output stream as one event, at the newest offset. */
+  readonly coalesce?: boolean;
+}
+
 export interface FollowOptions {
   /** A cursor; by default from the first event. */
   readonly after?: string;
+  readonly choice?: Choice;
   readonly signal?: AbortSignal;
   readonly fetch?: typeof fetch;
   readonly onState?: (state: FollowState) => void;
@@ -77,9 +92,24 @@ export function follow(url: string | URL, options: FollowOptions = {}): Follow {
   return new Follow(String(url), options);
 }
 
-/** One reader of one run. Iterate it once, by items or by `batches()`. */
+/** What is followed. */
+export interface FollowSource {
+  /** The address of its event stream. */
+  readonly stream: string;
+  /** What says how far it is: by its `offset` or its `last`. */
+  readonly state: string;
+  /** As the rest of a query; empty when it is all events. */
+  readonly choice: string;
+}
+
+function runSource(url: string, options: FollowOptions): FollowSource {
+  const state = url.replace(/\/+$/, "");
+  return { stream: `${state}/events`, state, choice: choiceQuery(options.choice) };
+}
+
+/** One reader of one run, or of the feed. Iterate it once, by items or by `batches()`. */
 export class Follow implements AsyncIterable<FollowItem> {
-  readonly #url: string;
+  readonly #source: FollowSource;
   readonly #options: FollowOptions;
   readonly #closing = new AbortController();
   #cursor: Cursor;
@@ -91,10 +121,10 @@ export class Follow implements AsyncIterable<FollowItem> {
   #started = false;
   #wake: (() => void) | undefined;
 
-  constructor(url: string, options: FollowOptions) {
+  constructor(url: string, options: FollowOptions, source: FollowSource = runSource(url, options)) {
     const cursor = options.after === undefined ? START : parseCursor(options.after);
     if (!cursor) throw new TypeError(`after: ${JSON.stringify(options.after)} is not a cursor`);
-    this.#url = url.replace(/\/+$/, "");
+    this.#source = source;
     this.#options = options;
     this.#cursor = cursor;
   }
@@ -179,7 +209,8 @@ export class Follow implements AsyncIterable<FollowItem> {
   async #open(signal: AbortSignal): Promise<ReadableStream<Uint8Array> | undefined> {
     const call = this.#options.fetch ?? fetch;
     this.#target = undefined;
-    const response = await call(`${this.#url}/events?after=${this.cursor}`, {
+    const { stream, choice } = this.#source;
+    const response = await call(`${stream}?after=${this.cursor}${choice}`, {
       headers: { Accept: "text/event-stream" },
       cache: "no-store",
       signal,
@@ -207,9 +238,10 @@ export class Follow implements AsyncIterable<FollowItem> {
     let target = 0;
     try {
       const headers = { Accept: "application/json" };
-      const response = await call(this.#url, { headers, cache: "no-store", signal });
-      const run = (await response.json()) as { offset?: number };
-      if (response.ok && typeof run.offset === "number") target = run.offset;
+      const response = await call(this.#source.state, { headers, cache: "no-store", signal });
+      const state = (await response.json()) as { offset?: number; last?: number };
+      const last = state.offset ?? state.last;
+      if (response.ok && typeof last === "number") target = last;
     } catch {
       // A run that does not exist has nothing to catch up with; a broken server breaks the stream.
     }
@@ -241,11 +273,16 @@ export class Follow implements AsyncIterable<FollowItem> {
   }
 
   #item(frame: SseFrame): FollowItem | undefined {
+    const { data, id } = frame;
+    if (data === undefined) {
+      this.#pass(id);
+      return undefined;
+    }
     switch (frame.event) {
       case "gap":
-        return this.#gap(frame);
+        return this.#gap(data);
       case "end": {
-        const end = object(frame.data);
+        const end = object(data);
         const offset = typeof end.offset === "number" ? end.offset : this.#cursor.offset;
         const type = typeof end.type === "string" ? end.type : null;
         if (offset > this.#cursor.offset) throw new ProtocolError("the end came before its event");
@@ -256,13 +293,20 @@ export class Follow implements AsyncIterable<FollowItem> {
         this.#end({ reason: "deleted" });
         return { kind: "deleted" };
       default:
-        return this.#event(frame);
+        return this.#event(data, id);
     }
   }
 
-  #event(frame: SseFrame): FollowItem | undefined {
-    const event = parseEvent(frame.data);
-    const at = parseCursor(frame.id);
+  /** Moves the cursor past events that were not chosen. */
+  #pass(id: string): void {
+    const at = parseCursor(id);
+    if (!at || at.epoch < this.#cursor.epoch) return;
+    if (at.epoch > this.#cursor.epoch || at.offset > this.#cursor.offset) this.#cursor = at;
+  }
+
+  #event(data: string, id: string): FollowItem | undefined {
+    const event = parseEvent(data);
+    const at = parseCursor(id);
     if (!event || !at || at.offset !== event.offset) {
       throw new ProtocolError(`what came after ${this.cursor} is not an event`);
     }
@@ -271,16 +315,17 @@ export class Follow implements AsyncIterable<FollowItem> {
       throw new ProtocolError(`epoch ${at.epoch} came after ${this.cursor}`);
     }
     if (at.offset <= this.#cursor.offset) return undefined;
-    if (at.offset !== this.#cursor.offset + 1) {
-      throw new ProtocolError(`${frame.id} came after ${this.cursor}: events are missing`);
+    // Only a reader of all events knows that one is missing.
+    if (this.#source.choice === "" && at.offset !== this.#cursor.offset + 1) {
+      throw new ProtocolError(`${id} came after ${this.cursor}: events are missing`);
     }
     this.#cursor = at;
     this.#lastType = event.type;
     return { kind: "event", event, epoch: at.epoch };
   }
 
-  #gap(frame: SseFrame): FollowItem {
-    const { from, to, reason, epoch } = object(frame.data);
+  #gap(data: string): FollowItem {
+    const { from, to, reason, epoch } = object(data);
     if (!isOffset(from) || !isOffset(to)) throw new ProtocolError("a gap has no ends");
     if (reason === "epoch_changed") {
       if (!isOffset(epoch) || from < 1) throw new ProtocolError("a gap has no epoch");
@@ -373,6 +418,21 @@ class Heartbeat {
       clearTimeout(timer);
     }
   }
+}
+
+function choiceQuery(choice: Choice = {}): string {
+  const { coalesce, ...fields } = choice;
+  return fieldsQuery(fields) + (coalesce ? "&coalesce=1" : "");
+}
+
+/** Repeated fields as the rest of a query. */
+export function fieldsQuery(fields: Readonly<Record<string, readonly string[]>>): string {
+  const query = new URLSearchParams();
+  for (const [name, values] of Object.entries(fields)) {
+    for (const value of values) query.append(name, value);
+  }
+  const pairs = query.toString();
+  return pairs && `&${pairs}`;
 }
 
 function asFailure(error: unknown): Error {

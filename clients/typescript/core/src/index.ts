@@ -13,9 +13,18 @@ export {
   type PageQuery,
   type RunList,
 } from "./client.ts";
+export { type CloseDecision, decideClose } from "./close.ts";
 export { type Cursor, formatCursor, parseCursor, START } from "./cursor.ts";
 export { isTerminal, parseEvent, type RunEvent } from "./event.ts";
 export {
+  type FeedChoice,
+  type FeedEvent,
+  type FeedOptions,
+  followFeed,
+  isFeedEvent,
+} from "./feed.ts";
+export {
+  type Choice,
   type EndedBecause,
   Follow,
   type FollowItem,
@@ -25,5 +34,14 @@ export {
   type Gap,
 } from "./follow.ts";
 export { NetworkError, type ProblemCode, ProblemError, ProtocolError } from "./problem.ts";
+export type { EventDraft, Producer, Published, PublishOptions } from "./publisher.ts";
 export type { Page, Run, RunStatus } from "./run.ts";
+export {
+  RuncastSocket,
+  type SocketOptions,
+  type SocketState,
+  type WebSocketConstructor,
+  type WebSocketLike,
+} from "./socket.ts";
 export { type SseFrame, SseParser } from "./sse.ts";
+export { Subscription, type SubscriptionOptions } from "./subscription.ts";

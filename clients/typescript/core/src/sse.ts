@@ -10,7 +10,8 @@ import { ProtocolError } from "./problem.ts";
 export interface SseFrame {
   /** The `event:` name, or `message`. */
   readonly event: string;
-  readonly data: string;
+  /** Absent from a frame that only moves the cursor. */
+  readonly data?: string;
   /** The last `id:` that was seen, on this frame or before it. */
   readonly id: string;
 }
@@ -26,6 +27,7 @@ export class SseParser {
   #event = "";
   #data: string | undefined;
   #id = "";
+  #hasId = false;
 
   constructor(frameCharsMax: number = FRAME_CHARS_MAX) {
     this.#max = frameCharsMax;
@@ -60,9 +62,10 @@ export class SseParser {
 
   #line(line: string, frames: SseFrame[]): void {
     if (line === "") {
-      if (this.#data !== undefined) {
-        frames.push({ event: this.#event || "message", data: this.#data, id: this.#id });
-      }
+      const event = this.#event || "message";
+      if (this.#data !== undefined) frames.push({ event, data: this.#data, id: this.#id });
+      else if (this.#hasId) frames.push({ event, id: this.#id });
+      this.#hasId = false;
       this.#event = "";
       this.#data = undefined;
       return;
@@ -79,6 +82,7 @@ export class SseParser {
       this.#event = value;
     } else if (field === "id" && !value.includes("\0")) {
       this.#id = value;
+      this.#hasId = true;
     }
   }
 

@@ -53,6 +53,24 @@ describe("following a run", () => {
     expect(states.at(-1)).toEqual({ phase: "ended", because });
   });
 
+  it("gives the events that were chosen, and resumes behind those that were not", async () => {
+    server.streams(
+      stream([frame(1), frame(3), "id: 7\n\n"], "break"),
+      stream([
+        frame(9, {}, 1, "run.completed"),
+        special("end", { offset: 9, type: "run.completed" }),
+      ]),
+    );
+    const choice = { type: ["step.*", "log"], stage: ["a b"], coalesce: true };
+    const { items, cursor } = await all({ choice });
+    expect(seen(items)).toEqual([1, 3, 9, "end"]);
+    expect(cursor).toBe("9");
+    expect(server.requests.filter((url) => url.includes("/events"))).toEqual([
+      "/v1/runs/r/events?after=0&type=step.*&type=log&stage=a+b&coalesce=1",
+      "/v1/runs/r/events?after=7&type=step.*&type=log&stage=a+b&coalesce=1",
+    ]);
+  });
+
   it("resumes after the last event when the connection is closed or breaks", async () => {
     server.streams(
       stream([frame(1), frame(2).slice(0, 20)], "break"),

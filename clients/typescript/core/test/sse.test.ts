@@ -41,8 +41,10 @@ describe("an event stream", () => {
     }
   });
 
-  it("gives no frame without data, and none that is cut off", () => {
-    expect(whole("id: 1\n\nevent: x\n\n")).toEqual([]);
+  it("gives no frame without data or id, and none that is cut off", () => {
+    expect(whole(": beat\n\nevent: x\n\n")).toEqual([]);
+    expect(whole("id: 1\n\n: beat\n\n")).toEqual([{ event: "message", id: "1" }]);
+    expect(whole("id: 1\n")).toEqual([]);
     expect(whole("data: half")).toEqual([]);
     expect(whole("data: half\n")).toEqual([]);
   });

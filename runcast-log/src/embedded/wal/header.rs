@@ -8,6 +8,8 @@ const MAGIC: &[u8; 8] = b"RUNCASTW";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileHeader {
+    /// The format of what is in the file.
+    pub(crate) version: u32,
     pub(crate) log_id: [u8; 16],
     pub(crate) number: u32,
     pub(crate) first_group: u64,
@@ -25,7 +27,7 @@ impl FileHeader {
     pub(crate) fn encode(&self) -> [u8; LENGTH] {
         let mut bytes = [0; LENGTH];
         bytes[..8].copy_from_slice(MAGIC);
-        bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.version.to_le_bytes());
         bytes[16..32].copy_from_slice(&self.log_id);
         bytes[32..40].copy_from_slice(&u64::from(self.number).to_le_bytes());
         bytes[40..48].copy_from_slice(&self.first_group.to_le_bytes());
@@ -48,7 +50,7 @@ impl FileHeader {
             Ok(number) if crc32c::crc32c(&bytes[..60]) == u32_at(bytes, 60) => {
                 let mut log_id = [0; 16];
                 log_id.copy_from_slice(&bytes[16..32]);
-                Ok(Self { log_id, number, first_group: u64_at(bytes, 40) })
+                Ok(Self { version, log_id, number, first_group: u64_at(bytes, 40) })
             }
             _ => Err(HeaderFault::Checksum),
         }
@@ -66,7 +68,12 @@ mod tests {
 
     #[test]
     fn a_header_reads_back_and_any_other_byte_is_noticed() {
-        let header = FileHeader { log_id: *b"0123456789abcdef", number: 7, first_group: 99 };
+        let header = FileHeader {
+            version: FORMAT_VERSION,
+            log_id: *b"0123456789abcdef",
+            number: 7,
+            first_group: 99,
+        };
         let bytes = header.encode();
         assert_eq!(FileHeader::decode(&bytes), Ok(header));
         for at in 0..LENGTH {
@@ -78,10 +85,10 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_told_from_a_damaged_one() {
-        let header = FileHeader { log_id: [1; 16], number: 1, first_group: 1 };
+        let header = FileHeader { version: 1, log_id: [1; 16], number: 1, first_group: 1 };
         let mut bytes = header.encode();
-        bytes[8] = 2;
-        assert_eq!(FileHeader::decode(&bytes), Err(HeaderFault::Newer(2)));
+        bytes[8] = 3;
+        assert_eq!(FileHeader::decode(&bytes), Err(HeaderFault::Newer(3)));
         bytes[0] = b'X';
         assert_eq!(FileHeader::decode(&bytes), Err(HeaderFault::Foreign));
     }

@@ -1,0 +1,121 @@
+//! The promises, checked while everything goes wrong: a real server that is killed again and again,
+//! producers that retry what they sent, and readers that drop in mid-frame, stall, come back
+//! anywhere, filter and let deltas be merged.
+//!
+//! Works in rounds of a few seconds. A round has its own server, runs, producers and readers; each
+//! reader writes down all that it was given. When the runs have ended, the round reads them once
+//! more in whole, and holds that against what the producers were promised and every reader saw:
+//! nothing lost, doubled, out of order or changed, and merged text the same to the letter.
+//!
+//! All that is left to chance hangs on the round's seed, which is printed. How threads and the
+//! server take turns does not: a seed repeats what was tried, mostly, not what came of it.
+
+mod follower;
+mod history;
+mod passage;
+mod producer;
+mod round;
+mod script;
+mod transport;
+mod view;
+mod world;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::subject::{Kind, Place};
+
+/// How long events flow in one round, at most.
+const ROUND_MAX: Duration = Duration::from_secs(6);
+
+/// What is tried and for how long.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Settings {
+    /// How long new rounds begin.
+    #[arg(long, default_value_t = 60)]
+    pub seconds: u64,
+    /// The first round's seed; a failure names the seed to repeat its round with.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// The server's program; `runcast` beside this program when not given.
+    #[arg(long, value_name = "PROGRAM")]
+    pub server: Option<PathBuf>,
+    /// A transport that readers use, all when none is named; may be repeated.
+    #[arg(long, value_name = "TRANSPORT")]
+    pub over: Vec<String>,
+    /// Where data is written.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub data: Option<PathBuf>,
+}
+
+/// What was tried.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tried {
+    /// Events that were stored.
+    pub events: u64,
+    /// Events that readers were given, merged ones once.
+    pub deliveries: u64,
+    /// Events that were given merged with others.
+    pub merged: u64,
+    /// Connections of readers.
+    pub passages: u64,
+    /// Times that the server was killed or stopped.
+    pub kills: u64,
+}
+
+impl Tried {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            events: self.events + other.events,
+            deliveries: self.deliveries + other.deliveries,
+            merged: self.merged + other.merged,
+            passages: self.passages + other.passages,
+            kills: self.kills + other.kills,
+        }
+    }
+}
+
+impl std::fmt::Display for Tried {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { events, deliveries, merged, passages, kills } = self;
+        write!(
+            f,
+            "{events} events stored, {deliveries} deliveries ({merged} events in merged ones) over \
+             {passages} connections, {kills} kills"
+        )
+    }
+}
+
+/// Tries for as long as the settings say.
+///
+/// # Errors
+/// When a promise was broken, or a round could not be held. The message names the seed.
+pub fn run(settings: &Settings) -> Result<Tried> {
+    crate::limits::raise_open_files()?;
+    let this = std::env::current_exe().context("this program cannot find itself")?;
+    let server = settings.server.clone().unwrap_or_else(|| this.with_file_name("runcast"));
+    ensure!(server.is_file(), "there is no server at {}", server.display());
+    let data = settings.data.clone().unwrap_or_else(std::env::temp_dir);
+    let place = Place { server, floor: this, data, kind: Kind::Server, floor_websocket: false };
+    let transports = transport::chosen(&settings.over)?;
+    let begin = Instant::now();
+    let time = Duration::from_secs(settings.seconds);
+    let mut seed = settings.seed.unwrap_or_else(|| fastrand::u64(1..1 << 48));
+    let mut tried = Tried::default();
+    for round in 1.. {
+        let left = time.saturating_sub(begin.elapsed());
+        if round > 1 && left.is_zero() {
+            break;
+        }
+        let flow = left.clamp(Duration::from_secs(1), ROUND_MAX);
+        eprintln!("round {round}, seed {seed}, {} s", flow.as_secs());
+        let of_round = round::hold(&place, &transports, seed, flow)
+            .with_context(|| format!("round {round}; again with --seed {seed}"))?;
+        eprintln!("  {of_round}");
+        tried = tried.plus(of_round);
+        seed = fastrand::Rng::with_seed(seed).u64(1..1 << 48);
+    }
+    Ok(tried)
+}

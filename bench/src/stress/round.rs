@@ -1,0 +1,178 @@
+//! One round: a server, its runs, producers and readers, the kills, and the reckoning.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+
+use super::Tried;
+use super::follower::Follower;
+use super::history::{History, Seen};
+use super::passage::Told;
+use super::producer::Producer;
+use super::transport::Transport;
+use super::view::View;
+use super::world::{GaveUp, World};
+use crate::subject::{FloorDisk, Place, Subject};
+use crate::wire::call::Caller;
+
+const RUNS: usize = 3;
+const PRODUCERS_PER_RUN: usize = 2;
+const FOLLOWERS: usize = 36;
+/// How long the server is left alone between two kills, in milliseconds.
+const ALIVE_MS: std::ops::Range<u64> = 300..2_200;
+/// One of so many kills is a SIGTERM.
+const GENTLE_EVERY: u8 = 4;
+
+/// Holds a round in which events flow for so long.
+pub(super) fn hold(
+    place: &Place,
+    transports: &[&'static dyn Transport],
+    seed: u64,
+    flow: Duration,
+) -> Result<Tried> {
+    let runs = (0..RUNS).map(|run| format!("stress-{run}")).collect();
+    let world = Arc::new(World::new(seed, runs));
+    let subject = place.start(FloorDisk::None)?;
+    world.set_address(Some(subject.address()));
+    let producers: Vec<_> = (0..RUNS * PRODUCERS_PER_RUN)
+        .map(|producer| Producer::new(Arc::clone(&world), producer % RUNS, producer))
+        .map(|producer| std::thread::spawn(|| producer.produce()))
+        .collect();
+    let followers: Vec<_> = (0..FOLLOWERS)
+        .map(|number| {
+            let transport = transports[number % transports.len()];
+            Follower::new(Arc::clone(&world), transport, number)
+        })
+        .map(|follower| std::thread::spawn(|| follower.follow()))
+        .collect();
+    let driven = drive(place, &world, subject, flow);
+    if driven.is_err() {
+        world.fail();
+    }
+    let producers = join(producers);
+    if producers.is_err() {
+        world.fail();
+    }
+    let ended = driven.and_then(|(subject, kills)| {
+        if producers.is_ok() {
+            end_runs(&world, &subject)?;
+        }
+        Ok((subject, kills))
+    });
+    if ended.is_err() {
+        world.fail();
+    }
+    let followers = join(followers);
+    match (ended, producers, followers) {
+        (Ok((subject, kills)), Ok(producers), Ok(followers)) => {
+            let tried = reckon(&world, &subject, &producers, &followers)?;
+            Ok(Tried { kills, ..tried })
+        }
+        (ended, producers, followers) => {
+            let errors = [ended.err(), producers.err(), followers.err()];
+            Err(cause(errors.into_iter().flatten()).context("the round came to no end"))
+        }
+    }
+}
+
+/// Of several errors the one that says most: that others gave up for it says nothing.
+fn cause(errors: impl Iterator<Item = anyhow::Error>) -> anyhow::Error {
+    let gave_up = |error: &anyhow::Error| error.downcast_ref::<GaveUp>().is_some();
+    let (others, causes): (Vec<_>, Vec<_>) = errors.partition(gave_up);
+    let first = causes.into_iter().chain(others).next();
+    first.unwrap_or_else(|| anyhow!("no part of it failed"))
+}
+
+/// Waits for all threads; if any failed, says why.
+fn join<T>(threads: Vec<JoinHandle<Result<T>>>) -> Result<Vec<T>> {
+    let (mut done, mut errors) = (Vec::new(), Vec::new());
+    for thread in threads {
+        match thread.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked"))) {
+            Ok(thing) => done.push(thing),
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.is_empty() { Ok(done) } else { Err(cause(errors.into_iter())) }
+}
+
+/// Lets events flow and kills the server meanwhile; gives the one that is left.
+fn drive(
+    place: &Place,
+    world: &World,
+    mut subject: Subject,
+    flow: Duration,
+) -> Result<(Subject, u64)> {
+    let mut rng = world.chances(3_000);
+    let mut kills = 0;
+    let begin = Instant::now();
+    loop {
+        let alive = Duration::from_millis(rng.u64(ALIVE_MS));
+        std::thread::sleep(alive.min(flow.saturating_sub(begin.elapsed())));
+        world.check()?;
+        if begin.elapsed() >= flow {
+            world.enough();
+            return Ok((subject, kills));
+        }
+        world.set_address(None);
+        let stopped = if rng.u8(..GENTLE_EVERY) == 0 { subject.stop() } else { subject.kill() };
+        kills += 1;
+        subject = place.restart(stopped?, FloorDisk::None)?.0;
+        world.set_address(Some(subject.address()));
+    }
+}
+
+fn end_runs(world: &World, subject: &Subject) -> Result<()> {
+    let mut caller = Caller::connect(subject.address())?;
+    for run in &world.runs {
+        let path = format!("/v1/runs/{run}/events");
+        let body = br#"{"type":"run.completed"}"#;
+        let answer = caller.post(&path, "Content-Type: application/json\r\n", body)?;
+        ensure!(answer.status == 200, "the end of {run} was answered {}", answer.status);
+    }
+    world.end();
+    Ok(())
+}
+
+/// Holds what was promised and seen against what is stored.
+fn reckon(
+    world: &World,
+    subject: &Subject,
+    producers: &[Producer],
+    followers: &[Follower],
+) -> Result<Tried> {
+    let mut tried = Tried::default();
+    let mut histories = Vec::new();
+    for (number, run) in world.runs.iter().enumerate() {
+        let history = History::read(subject.address(), run)?;
+        let of_run = producers.iter().filter(|producer| producer.script.run == number);
+        let of_run = of_run.map(|producer| {
+            let Producer { script, promises, next, .. } = producer;
+            (script.producer, (*script, promises.clone(), *next))
+        });
+        history.check(&of_run.collect()).with_context(|| format!("run {run}"))?;
+        tried.events += history.events.len() as u64;
+        histories.push(history);
+    }
+    let mut seen: HashMap<(usize, View), Seen<'_>> = HashMap::new();
+    for follower in followers {
+        for passage in &follower.passages {
+            let of = (passage.run, follower.view);
+            let due = seen.entry(of).or_insert_with(|| Seen::of(&histories[of.0], of.1));
+            passage.check(due).with_context(|| {
+                let Follower { name, .. } = follower;
+                format!("{name}, run {}, a connection from {}", passage.run, passage.after)
+            })?;
+            tried.passages += 1;
+            for told in &passage.told {
+                if let Told::Event { merged, .. } = told {
+                    tried.deliveries += 1;
+                    tried.merged += if *merged > 1 { *merged } else { 0 };
+                }
+            }
+        }
+    }
+    Ok(tried)
+}

@@ -1,0 +1,126 @@
+//! The stream plane: everyone who follows a run over HTTP/1.1, at little more than the price of a
+//! socket and a write.
+//!
+//! Owns those connections from the end of their request on, in shards: threads with a loop of their
+//! own, each with its part of the connections. A shard is woken once for a commit and writes the
+//! same shared bytes to every socket; a reader who lags is a cursor that reads the log in pages.
+//! Never parses what a client sends and never makes wire bytes, which `transport` does.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::http::HeaderValue;
+use runcast_hub::Hub;
+use tokio::sync::OwnedSemaphorePermit;
+
+use self::counts::PlaneCounts;
+use self::inbox::{Inbox, Message};
+use self::shard::Shard;
+use crate::api::FollowRequest;
+use crate::metrics::Metrics;
+
+mod counts;
+mod inbox;
+mod joins;
+mod outbox;
+mod pages;
+mod runs;
+mod shard;
+mod turn;
+mod viewer;
+mod wave;
+mod wheel;
+
+/// The soonest that a viewer comes back to a server that is restarted.
+const RETRY_MS_MIN: u64 = 500;
+/// The time over which the viewers of a server that is restarted come back.
+const RETRY_SPREAD_MS: u64 = 5_000;
+
+/// After how many milliseconds a viewer should come back when the server stops: another time for
+/// each, so that they do not all come at once.
+pub(crate) fn retry_ms() -> u64 {
+    RETRY_MS_MIN + fastrand::u64(..RETRY_SPREAD_MS)
+}
+
+/// How the plane treats its connections.
+#[derive(Debug, Clone)]
+pub(crate) struct PlaneConfig {
+    pub(crate) shards: usize,
+    /// After how much silence a viewer gets a comment.
+    pub(crate) heartbeat: Duration,
+    /// How long a viewer may take nothing while there is something to send to it.
+    pub(crate) stalled: Duration,
+}
+
+/// A connection that has asked to follow a run, and was let in.
+pub(crate) struct Newcomer {
+    pub(crate) stream: std::net::TcpStream,
+    pub(crate) request: FollowRequest,
+    /// The browser page of another origin whose request it is.
+    pub(crate) page: Option<HeaderValue>,
+    /// Its place among the connections.
+    pub(crate) seat: OwnedSemaphorePermit,
+}
+
+/// The running shards. They are told to end when this is dropped.
+pub(crate) struct Plane {
+    inboxes: Vec<Arc<Inbox>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    joined: AtomicUsize,
+}
+
+impl Plane {
+    /// Starts the shards, in a runtime that they can hand slow reads of the log to.
+    pub(crate) fn start(
+        hub: &Hub,
+        config: &PlaneConfig,
+        metrics: &Arc<Metrics>,
+    ) -> io::Result<Self> {
+        let (inboxes, threads) = (Vec::new(), Mutex::default());
+        let mut plane = Self { inboxes, threads, joined: AtomicUsize::new(0) };
+        for number in 0..config.shards.max(1) {
+            let shard = Shard::new(hub.clone(), config, PlaneCounts::new(metrics))?;
+            plane.inboxes.push(Arc::clone(shard.inbox()));
+            let thread = std::thread::Builder::new().name(format!("plane-{number}"));
+            plane.threads().push(thread.spawn(|| shard.run())?);
+        }
+        Ok(plane)
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a connection: the shards in turn.
+    pub(crate) fn join(&self, newcomer: Newcomer) {
+        let at = self.joined.fetch_add(1, Ordering::Relaxed) % self.inboxes.len();
+        self.inboxes[at].send(Message::Joins(Box::new(newcomer)));
+    }
+
+    /// Sends everyone away, to come back when the server is there again.
+    pub(crate) fn drain(&self) {
+        self.inboxes.iter().for_each(|inbox| inbox.send(Message::Drain));
+    }
+
+    /// Lets go of every connection, and blocks until the shards have ended, which is soon.
+    pub(crate) fn stop(&self) {
+        self.tell_to_stop();
+        for thread in self.threads().drain(..) {
+            // A shard that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+
+    fn tell_to_stop(&self) {
+        self.inboxes.iter().for_each(|inbox| inbox.send(Message::Stop));
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        self.tell_to_stop();
+    }
+}

@@ -1,0 +1,151 @@
+//! What a viewer's socket has not taken yet, and where the viewer stands behind it: a cursor, and at
+//! most one piece of bytes.
+
+use std::io::{self, IoSlice, Write};
+
+use bytes::Bytes;
+use runcast_event::{Epoch, Offset};
+
+use super::wave::Part;
+
+/// Pieces in one write.
+const SLICES_MAX: usize = 64;
+
+/// Bytes of which the socket took the first.
+struct Pending {
+    bytes: Bytes,
+    taken: usize,
+}
+
+impl Pending {
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.taken..]
+    }
+}
+
+/// How far a write came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// The socket took everything.
+    Sent,
+    /// The socket is full. What it did not take must be offered again, from the viewer's cursor on.
+    Full,
+    /// The socket is full, and the rest is less than the last part: the viewer keeps it.
+    Kept,
+}
+
+/// What a socket took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) progress: Progress,
+    pub(super) bytes: usize,
+    /// Parts of which it took something.
+    pub(super) parts: usize,
+}
+
+pub(super) struct Outbox {
+    pending: Option<Pending>,
+    pub(super) epoch: Epoch,
+    /// The next event that the viewer gets; what is pending comes before.
+    pub(super) next: Offset,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self { pending: None, epoch: Epoch::FIRST, next: Offset::START }
+    }
+}
+
+impl Outbox {
+    /// Puts bytes before everything that is sent from now on; what is pending stays before them.
+    pub(super) fn say(&mut self, bytes: Bytes) {
+        let bytes = match self.pending.take() {
+            Some(pending) => Bytes::from([pending.rest(), &bytes].concat()),
+            None => bytes,
+        };
+        self.pending = Some(Pending { bytes, taken: 0 });
+    }
+
+    /// Writes what is pending and then the parts, as much as the socket takes, and moves the cursor.
+    pub(super) fn send(&mut self, sink: &mut impl Write, parts: &[Part]) -> io::Result<Taken> {
+        let mut rest = parts;
+        let mut bytes = 0;
+        let progress = loop {
+            self.pass_over_empty(&mut rest);
+            if self.pending.is_none() && rest.is_empty() {
+                break Progress::Sent;
+            }
+            match self.write(sink, rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(taken) => {
+                    bytes += taken;
+                    self.account(taken, &mut rest);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    break if rest.is_empty() { Progress::Kept } else { Progress::Full };
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        };
+        Ok(Taken { progress, bytes, parts: parts.len() - rest.len() })
+    }
+
+    fn write(&self, sink: &mut impl Write, parts: &[Part]) -> io::Result<usize> {
+        match (&self.pending, parts) {
+            (None, [part]) => sink.write(&part.bytes),
+            (Some(pending), []) => sink.write(pending.rest()),
+            (pending, parts) => {
+                let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                let pending = pending.iter().map(Pending::rest);
+                let all = pending.chain(parts.iter().map(|part| &*part.bytes));
+                let mut length = 0;
+                for (slice, bytes) in slices.iter_mut().zip(all) {
+                    *slice = IoSlice::new(bytes);
+                    length += 1;
+                }
+                sink.write_vectored(&slices[..length])
+            }
+        }
+    }
+
+    fn pass_over_empty(&mut self, rest: &mut &[Part]) {
+        while let [part, behind @ ..] = *rest
+            && part.bytes.is_empty()
+        {
+            self.pass(part);
+            *rest = behind;
+        }
+    }
+
+    fn pass(&mut self, part: &Part) {
+        (self.epoch, self.next) = (part.epoch, part.next);
+    }
+
+    /// Takes in that the socket took so many bytes. A part that it took in half is pending.
+    fn account(&mut self, mut taken: usize, rest: &mut &[Part]) {
+        if let Some(pending) = &mut self.pending {
+            let length = taken.min(pending.rest().len());
+            pending.taken += length;
+            taken -= length;
+            if !pending.rest().is_empty() {
+                return;
+            }
+            self.pending = None;
+        }
+        while taken > 0
+            && let [part, behind @ ..] = *rest
+        {
+            *rest = behind;
+            self.pass(part);
+            if taken < part.bytes.len() {
+                self.pending = Some(Pending { bytes: part.bytes.clone(), taken });
+                return;
+            }
+            taken -= part.bytes.len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

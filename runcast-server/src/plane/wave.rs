@@ -1,0 +1,171 @@
+//! What a reader at an offset gets next: made once for all who are there.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use runcast_event::{Cursor, Epoch, Offset, Payload};
+use runcast_hub::{Look, Watch};
+use runcast_log::Record;
+
+use crate::transport::sse::{self, Shape};
+
+/// Bytes in a wave, unless one part alone has more.
+const WAVE_BYTES_MAX: usize = 256 * 1024;
+/// Batches in a wave: as many as go in one write, with what is pending before them and the end
+/// behind them.
+const WAVE_SLICES_MAX: usize = 62;
+
+/// Shared bytes, and where their reader stands behind them.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    pub(super) bytes: Bytes,
+    pub(super) epoch: Epoch,
+    pub(super) next: Offset,
+}
+
+/// What happens behind a wave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    /// Nothing until the run changes.
+    Wait,
+    /// There is more in memory.
+    More,
+    /// What comes next is in the log.
+    Read,
+    /// The run has ended, with an event that the reader has had; which type it was is in the log.
+    ReadEnd,
+    /// Nothing comes any more.
+    Close,
+}
+
+/// Parts that leave in one write.
+#[derive(Debug)]
+pub(super) struct Wave {
+    /// For readers whose next event is this,
+    pub(super) from: Offset,
+    /// of this incarnation of the run.
+    pub(super) deletions: u64,
+    pub(super) parts: Vec<Part>,
+    pub(super) then: Then,
+    /// When the first of its events became durable; none for events that were read from the log.
+    pub(super) committed_at: Option<Instant>,
+}
+
+impl Wave {
+    /// Looks what there is in memory from the event at `from` on.
+    pub(super) fn look(
+        watch: &Watch,
+        shape: &Shape,
+        (epoch, from, deletions): (Epoch, Offset, u64),
+    ) -> Self {
+        let (parts, then) = (Vec::new(), Then::More);
+        let mut wave = Self { from, deletions, parts, then, committed_at: None };
+        let is_plain = shape.view.is_plain();
+        let (mut epoch, mut next, mut bytes) = (epoch, from, 0);
+        let mut terminal = None;
+        let mut chosen_of = Vec::new();
+        let mut slices = 0;
+        while bytes < WAVE_BYTES_MAX && slices < WAVE_SLICES_MAX {
+            match watch.look(next, deletions) {
+                // A part has one epoch.
+                Look::Events(slice) if slices > 0 && slice.epoch() != epoch => break,
+                Look::Events(slice) => {
+                    slices += 1;
+                    wave.committed_at = wave.committed_at.or(slice.committed_at());
+                    (epoch, next) = (slice.epoch(), slice.last().next());
+                    terminal = slice.records().last().and_then(terminal_type);
+                    bytes +=
+                        slice.records().iter().map(|record| record.payload.len()).sum::<usize>();
+                    if is_plain {
+                        let bytes = sse::events(&slice, shape);
+                        wave.parts.push(Part { bytes, epoch, next });
+                    } else {
+                        chosen_of.extend_from_slice(slice.records());
+                    }
+                    continue;
+                }
+                Look::NotYet => wave.then = Then::Wait,
+                Look::InLog => wave.then = Then::Read,
+                Look::End if terminal.is_some() => wave.then = Then::Close,
+                Look::End => wave.then = Then::ReadEnd,
+                Look::Deleted => {
+                    wave.flush(shape, &mut chosen_of, epoch, next);
+                    let bytes = Bytes::from_static(sse::DELETED);
+                    wave.parts.push(Part { bytes, epoch, next });
+                    wave.then = Then::Close;
+                    return wave;
+                }
+            }
+            break;
+        }
+        wave.flush(shape, &mut chosen_of, epoch, next);
+        if let (Then::Close, Some(event_type)) = (wave.then, terminal) {
+            wave.end(shape, epoch, next, &event_type);
+        }
+        wave
+    }
+
+    /// Adds what a reader who chooses gets of these records. It is made of all of them together, so
+    /// that deltas merge over the borders of batches.
+    fn flush(&mut self, shape: &Shape, records: &mut Vec<Record>, epoch: Epoch, next: Offset) {
+        if !records.is_empty() {
+            let bytes = sse::page(epoch, records, shape);
+            self.parts.push(Part { bytes, epoch, next });
+            records.clear();
+        }
+    }
+
+    /// Adds that the run has ended.
+    pub(super) fn end(&mut self, shape: &Shape, epoch: Epoch, next: Offset, event_type: &str) {
+        let last = Offset::new(next.get().saturating_sub(1));
+        let mut bytes = sse::end(last, event_type);
+        if !shape.view.is_plain() {
+            // It may not have got the last event; so it comes back to the tail, and to a 204.
+            bytes = [sse::passed(Cursor::new(epoch, last)), bytes].concat().into();
+        }
+        self.parts.push(Part { bytes, epoch, next });
+        self.then = Then::Close;
+    }
+
+    fn is_for(&self, from: Offset, deletions: u64) -> bool {
+        self.from == from && self.deletions == deletions
+    }
+}
+
+/// The type of an event that ends its run.
+pub(super) fn terminal_type(record: &Record) -> Option<String> {
+    let payload = Payload::from_stored(record.payload.clone());
+    let event_type = payload.event_type();
+    runcast_event::is_terminal(event_type).then(|| event_type.to_owned())
+}
+
+/// The waves of one turn, so that readers at the same place share one.
+#[derive(Debug, Default)]
+pub(super) struct Waves(Vec<Arc<Wave>>);
+
+/// Places in a run that have a wave at once. Readers who keep up are all at one; the others are
+/// where their sockets were full.
+const WAVES_MAX: usize = 4;
+
+impl Waves {
+    /// When the first event of the first wave became durable: of those who keep up, if any does.
+    pub(super) fn committed_at(&self) -> Option<Instant> {
+        self.0.first().and_then(|wave| wave.committed_at)
+    }
+
+    pub(super) fn at(
+        &mut self,
+        (from, deletions): (Offset, u64),
+        look: impl FnOnce() -> Wave,
+    ) -> Arc<Wave> {
+        if let Some(wave) = self.0.iter().find(|wave| wave.is_for(from, deletions)) {
+            return Arc::clone(wave);
+        }
+        let wave = Arc::new(look());
+        if self.0.len() < WAVES_MAX {
+            self.0.push(Arc::clone(&wave));
+        }
+        wave
+    }
+}

@@ -1,0 +1,41 @@
+//! What a reader gets of a run's events: those that it chose, merged if it wants that.
+//!
+//! Pure: the same events give the same answer to every reader with the same view, so that a
+//! transport can encode it once for all of them.
+
+use runcast_event::{EventFilter, Head, Merged, Payload, coalesce};
+use runcast_log::Record;
+
+/// A choice of events. Readers with equal views of the same events get the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(crate) struct View {
+    /// Which events.
+    pub(crate) filter: EventFilter,
+    /// Whether adjacent deltas of one thing become one event.
+    pub(crate) coalesce: bool,
+}
+
+impl View {
+    /// Whether it is every event as it is.
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.coalesce && self.filter.is_open()
+    }
+
+    /// What a reader gets of these events, which follow on each other in one stream.
+    ///
+    /// The last one's offset may be less than that of the last record: what comes behind it was not
+    /// chosen, and the reader's cursor moves past it all the same.
+    pub(crate) fn of(&self, records: &[Record]) -> Vec<Merged> {
+        let mut chosen = Vec::with_capacity(records.len());
+        for record in records {
+            let payload = Payload::from_stored(record.payload.clone());
+            if self.filter.is_open() || self.filter.matches(&Head::of(&payload)) {
+                chosen.push(Merged { offset: record.offset, count: 1, payload });
+            }
+        }
+        if !self.coalesce {
+            return chosen;
+        }
+        coalesce(chosen.iter().map(|event| (event.offset, &event.payload)))
+    }
+}

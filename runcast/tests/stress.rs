@@ -1,0 +1,19 @@
+//! A short stress run against the real binary; `make stress` is a long one.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use runcast_bench::stress::{Settings, run};
+
+#[test]
+fn readers_of_all_kinds_see_everything_once_and_in_order_through_kills() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        seconds: 10,
+        seed: None,
+        over: Vec::new(),
+        server: Some(env!("CARGO_BIN_EXE_runcast").into()),
+        data: Some(directory.path().to_owned()),
+    };
+    let tried = run(&settings).unwrap_or_else(|error| panic!("{error:?}"));
+    assert!(tried.kills > 0 && tried.merged > 0 && tried.deliveries > tried.events, "{tried}");
+}
