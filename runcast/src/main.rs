@@ -54,7 +54,7 @@ enum Command {
 fn main() -> ExitCode {
     let Cli { global, command } = Cli::parse();
     let outcome = match command {
-        Command::Serve(args) => serve::run(&args),
+        Command::Serve(args) => serve::run(args),
         Command::Exec(args) => exec::run(args, &global),
         Command::Tail(args) => tail::run(args, &global),
         Command::Publish(args) => publish::run(args, &global),

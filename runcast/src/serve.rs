@@ -1,10 +1,10 @@
 //! `runcast serve`: the server, in development mode.
 //!
-//! Only reads the command line, and tells a person what became of it. SIGTERM and SIGINT end it in
+//! Only reads the command line and the configuration file, and tells a person what became of it. SIGTERM and SIGINT end it in
 //! good order; a second one at once.
 
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr as _;
@@ -19,14 +19,18 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use self::file::ConfigFile;
 use crate::palette::Palette;
 use crate::report::{UsageError, note};
+
+mod file;
+mod settings;
 
 /// Start a server
 ///
 /// In development mode: it takes connections from this machine only, and asks nobody who they are.
 /// Events are kept in the data directory, which one server at a time can have.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(
     verbatim_doc_comment,
     after_help = "\
@@ -34,33 +38,28 @@ Examples:
   runcast serve
   runcast serve --listen 127.0.0.1:8080 --data /var/lib/runcast
   runcast serve --durability relaxed --sync-every-ms 50
+  runcast serve --config runcast.toml --set stalled_s=10
   RUNCAST_LOG=info runcast serve
 
+The settings of --set and of the configuration file are in docs/configuration.md.
 SIGTERM and SIGINT (Ctrl-C) finish what is under way; a second one does not wait for it."
 )]
 pub(crate) struct Args {
-    /// Where to listen; port 0 takes a free one
-    #[arg(
-        long,
-        env = "RUNCAST_LISTEN",
-        value_name = "ADDRESS:PORT",
-        default_value = "127.0.0.1:7070",
-        value_parser = address
-    )]
-    listen: SocketAddr,
-    /// Where events are kept; made if it does not exist
-    #[arg(long, env = "RUNCAST_DATA", value_name = "DIRECTORY", default_value = "./runcast-data")]
-    data: PathBuf,
+    /// A file in TOML with any of these options and settings; what is said here goes before it
+    #[arg(long, env = "RUNCAST_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:7070]
+    #[arg(long, env = "RUNCAST_LISTEN", value_name = "ADDRESS:PORT", value_parser = address)]
+    listen: Option<SocketAddr>,
+    /// Where events are kept; made if it does not exist [default: ./runcast-data]
+    #[arg(long, env = "RUNCAST_DATA", value_name = "DIRECTORY")]
+    data: Option<PathBuf>,
     /// sync acknowledges events when they are on the disk, relaxed when the system has them
-    #[arg(long, env = "RUNCAST_DURABILITY", default_value = "sync")]
-    durability: DurabilityChoice,
+    /// [default: sync]
+    #[arg(long, env = "RUNCAST_DURABILITY")]
+    durability: Option<DurabilityChoice>,
     /// With relaxed durability, how much a crash of the machine can lose at most [default: 100]
-    #[arg(
-        long,
-        env = "RUNCAST_SYNC_EVERY_MS",
-        value_name = "MS",
-        value_parser = clap::value_parser!(u64).range(1..=SYNC_EVERY_MS_MAX)
-    )]
+    #[arg(long, env = "RUNCAST_SYNC_EVERY_MS", value_name = "MS")]
     sync_every_ms: Option<u64>,
     /// A web page's origin that may use the server, such as https://example.com; may be repeated
     #[arg(long, env = "RUNCAST_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
@@ -68,17 +67,28 @@ pub(crate) struct Args {
     /// A host name of this server, beside localhost; may be repeated
     #[arg(long, env = "RUNCAST_ALLOW_HOST", value_name = "HOST", value_delimiter = ',')]
     allow_host: Vec<String>,
+    /// A bound or a time of the server, such as stalled_s=10; may be repeated
+    #[arg(long, env = "RUNCAST_SET", value_name = "NAME=VALUE", value_delimiter = ',', value_parser = assignment)]
+    set: Vec<(String, f64)>,
     /// What is logged on stderr: a level, or levels of parts, such as warn,runcast_server=debug
-    #[arg(long, env = "RUNCAST_LOG", value_name = "LEVELS", default_value = "warn")]
-    log: String,
+    /// [default: warn]
+    #[arg(long, env = "RUNCAST_LOG", value_name = "LEVELS")]
+    log: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum DurabilityChoice {
     Sync,
     Relaxed,
 }
 
+/// Where a server listens that is told nothing else.
+const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7070);
+/// Where it keeps its events.
+const DATA_DEFAULT: &str = "./runcast-data";
+/// What it logs.
+const LOG_DEFAULT: &str = "warn";
 /// The interval of relaxed durability when none is given.
 const SYNC_EVERY_MS_DEFAULT: u64 = 100;
 /// The longest interval of relaxed durability.
@@ -88,38 +98,83 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "not an address and a port, such as 127.0.0.1:7070".to_owned())
 }
 
-pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let config = args.config()?;
-    start_log(&args.log)?;
+fn assignment(text: &str) -> Result<(String, f64), String> {
+    let parts = text.split_once('=');
+    let parts = parts.and_then(|(name, value)| Some((name.trim(), value.trim().parse().ok()?)));
+    let (name, value) = parts.ok_or("not a name and a number, such as stalled_s=10")?;
+    Ok((name.to_owned(), value))
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let (config, log) = args.config()?;
+    start_log(&log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(config))?;
     Ok(ExitCode::SUCCESS)
 }
 
 impl Args {
-    fn config(&self) -> Result<ServerConfig, UsageError> {
-        let durability = match (self.durability, self.sync_every_ms) {
-            (DurabilityChoice::Sync, None) => Durability::Sync,
-            (DurabilityChoice::Sync, Some(_)) => {
-                let message = "--sync-every-ms needs --durability relaxed: with sync, every event \
-                               is on the disk before it is acknowledged";
-                return Err(UsageError(message.to_owned()));
-            }
-            (DurabilityChoice::Relaxed, every) => Durability::Relaxed {
-                sync_every: Duration::from_millis(every.unwrap_or(SYNC_EVERY_MS_DEFAULT)),
-            },
+    /// What the server is told, and what it logs: the command line, then the file, then defaults.
+    fn config(self) -> anyhow::Result<(ServerConfig, String)> {
+        let (file, from) = match &self.config {
+            Some(path) => (file::read(path)?, file::named(path)),
+            None => (ConfigFile::default(), String::new()),
         };
-        Ok(ServerConfig {
-            data_dir: self.data.clone(),
-            log: EmbeddedOptions { durability, ..EmbeddedOptions::default() },
+        let mut config = ServerConfig {
+            data_dir: self.data.or(file.data).unwrap_or_else(|| DATA_DEFAULT.into()),
+            log: EmbeddedOptions {
+                durability: durability(
+                    self.durability.or(file.durability),
+                    self.sync_every_ms.or(file.sync_every_ms),
+                )?,
+                ..EmbeddedOptions::default()
+            },
             hub: HubConfig::default(),
             http: HttpConfig {
-                listen: self.listen,
-                allowed_origins: self.allow_origin.clone(),
-                allowed_hosts: self.allow_host.clone(),
+                listen: self.listen.or(file.listen).unwrap_or(LISTEN_DEFAULT),
+                allowed_origins: match self.allow_origin {
+                    given if !given.is_empty() => given,
+                    _ => file::origins(&file.allow_origin).context(from.clone())?,
+                },
+                allowed_hosts: match self.allow_host {
+                    given if !given.is_empty() => given,
+                    _ => file.allow_host,
+                },
                 ..HttpConfig::default()
             },
-        })
+        };
+        for (name, value) in &file.settings {
+            file::number(name, value)
+                .and_then(|value| Ok(settings::set(&mut config, name, value)?))
+                .with_context(|| from.clone())?;
+        }
+        for (name, value) in &self.set {
+            settings::set(&mut config, name, *value)
+                .map_err(|error| UsageError(error.to_string()))?;
+        }
+        Ok((config, self.log.or(file.log).unwrap_or_else(|| LOG_DEFAULT.to_owned())))
+    }
+}
+
+fn durability(
+    choice: Option<DurabilityChoice>,
+    sync_every_ms: Option<u64>,
+) -> Result<Durability, UsageError> {
+    match (choice.unwrap_or(DurabilityChoice::Sync), sync_every_ms) {
+        (DurabilityChoice::Sync, None) => Ok(Durability::Sync),
+        (DurabilityChoice::Sync, Some(_)) => {
+            let message = "sync_every_ms needs relaxed durability: with sync, every event is on \
+                           the disk before it is acknowledged";
+            Err(UsageError(message.to_owned()))
+        }
+        (DurabilityChoice::Relaxed, every) => {
+            let every = every.unwrap_or(SYNC_EVERY_MS_DEFAULT);
+            if !(1..=SYNC_EVERY_MS_MAX).contains(&every) {
+                let message = format!("sync_every_ms must be from 1 to {SYNC_EVERY_MS_MAX}");
+                return Err(UsageError(message));
+            }
+            Ok(Durability::Relaxed { sync_every: Duration::from_millis(every) })
+        }
     }
 }
 
@@ -169,3 +224,6 @@ fn start_log(levels: &str) -> Result<(), UsageError> {
     tracing_subscriber::registry().with(lines).with(targets).init();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

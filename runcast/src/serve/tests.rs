@@ -1,0 +1,71 @@
+//! What the command line and a file together tell a server.
+
+use super::*;
+
+/// A server that is told nothing.
+pub(super) fn config() -> ServerConfig {
+    Args::default().config().unwrap().0
+}
+
+fn with_file(text: &str, args: Args) -> anyhow::Result<(ServerConfig, String)> {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("runcast.toml");
+    std::fs::write(&file, text).unwrap();
+    Args { config: Some(file), ..args }.config()
+}
+
+/// What is said behind the file's name.
+fn error_of(text: &str) -> String {
+    let error = format!("{:#}", with_file(text, Args::default()).unwrap_err());
+    let (before, error) = error.split_once("runcast.toml: ").unwrap();
+    assert!(before.starts_with("the configuration file /"), "{before}");
+    error.to_owned()
+}
+
+#[test]
+fn a_file_says_what_the_command_line_does_not() {
+    let text = r#"
+        listen = "127.0.0.1:9000"
+        durability = "relaxed"
+        sync_every_ms = 20
+        allow_host = ["runcast.example"]
+        allow_origin = ["https://example.com"]
+        log = "info"
+        stalled_s = 7
+        drain_s = 1.5
+    "#;
+    let args = Args {
+        listen: Some("127.0.0.1:9001".parse().unwrap()),
+        set: vec![("stalled_s".to_owned(), 8.0)],
+        ..Args::default()
+    };
+    let (config, log) = with_file(text, args).unwrap();
+    assert_eq!(config.http.listen.port(), 9001);
+    assert_eq!(config.http.limits.write_stall_timeout, Duration::from_secs(8));
+    assert_eq!(config.http.drain, Duration::from_millis(1_500));
+    assert_eq!(config.http.allowed_hosts, ["runcast.example"]);
+    assert_eq!(config.http.allowed_origins[0].to_string(), "https://example.com");
+    let sync_every = Duration::from_millis(20);
+    assert_eq!(config.log.durability, Durability::Relaxed { sync_every });
+    assert_eq!(log, "info");
+}
+
+#[test]
+fn a_wrong_file_is_refused_by_line_or_name() {
+    assert_eq!(
+        error_of("listen = 7070"),
+        "line 1: invalid type: integer `7070`, expected socket address"
+    );
+    assert!(error_of("\n\nstalled_s = ").contains("line 3: "), "{}", error_of("\n\nstalled_s = "));
+    assert_eq!(error_of("stalled_s = \"7\""), "stalled_s must be a number, not string");
+    let hint = "there is no setting \"stale_s\"; did you mean \"stalled_s\"?";
+    assert_eq!(error_of("stale_s = 7"), hint);
+    assert!(error_of("allow_origin = [\"nowhere\"]").starts_with("allow_origin: "));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let args = Args { config: Some("no/such.toml".into()), ..Args::default() };
+    let error = format!("{:#}", args.config().unwrap_err());
+    assert!(error.starts_with("the configuration file no/such.toml: "), "{error}");
+}
