@@ -72,7 +72,8 @@ struct Publisher<'a> {
     poller: Poller,
     timer: Option<OwnedFd>,
     connections: Vec<Connection>,
-    free: Vec<usize>,
+    /// In turn, so that none stays without a request for so long that the server closes it.
+    free: VecDeque<usize>,
     due: VecDeque<Stamp>,
     made: u64,
     begin: Instant,
@@ -163,9 +164,9 @@ impl<'a> Publisher<'a> {
 
     /// Gives what is due to the connections that are free.
     fn send_due(&mut self) -> Result<()> {
-        while let (Some(&due), Some(&at)) = (self.due.front(), self.free.last()) {
+        while let (Some(&due), Some(&at)) = (self.due.front(), self.free.front()) {
             self.due.pop_front();
-            self.free.pop();
+            self.free.pop_front();
             let number = self.made - self.due.len() as u64 - 1;
             let run = usize::try_from(number % self.plan.runs.len() as u64)?;
             let under_way = UnderWay { run, due };
@@ -192,7 +193,7 @@ impl<'a> Publisher<'a> {
                 && let Some((under_way, answered)) = self.connections[at].read()?
             {
                 self.note(under_way, answered)?;
-                self.free.push(at);
+                self.free.push_back(at);
             }
         }
         Ok(())
