@@ -29,6 +29,7 @@ mod queue;
 mod read;
 mod recovery;
 mod scan;
+mod tail;
 mod wal;
 mod writer;
 
@@ -40,9 +41,10 @@ use index::Index;
 use lock::DirectoryLock;
 use queue::{Queue, Request};
 use read::PageRead;
-use recovery::recover;
+use recovery::{Recovered, recover};
+use tail::Tail;
 use wal::group::GroupBuffer;
-use writer::{Counts, NewEpoch, Refused, Shared, Tail, Writer};
+use writer::{Counts, NewEpoch, Refused, Shared, Writer};
 
 /// What a request takes of the queue's bytes beside its events.
 const REQUEST_BYTES: usize = 256;
@@ -96,10 +98,13 @@ impl EmbeddedLog {
         recovered.index.count();
         let disk_bytes = recovered.index.disk_bytes();
         let disk_bytes = disk_bytes.map_err(OpenError::io("measure the files of", directory))?;
-        let tag = recovered.header.tag();
+        let Recovered { index, file, header, length, next_group, lost } = recovered;
+        let tag = header.tag();
+        let tail = Tail::new(file, header, length, next_group);
+        let tail = tail.map_err(OpenError::io("measure the files of", directory))?;
         let shared = Arc::new(Shared {
             queue: Queue::new(&options),
-            index: RwLock::new(recovered.index),
+            index: RwLock::new(index),
             health: Mutex::new(LogHealth::Healthy),
             ended: watch::Sender::new(false),
             counts: Counts::new(disk_bytes),
@@ -114,17 +119,9 @@ impl EmbeddedLog {
             directory: directory.to_path_buf(),
             boot_id,
             _lock: lock,
-            tail: Tail {
-                file: recovered.file,
-                header: recovered.header,
-                length: recovered.length,
-                next_group: recovered.next_group,
-                synced_group: recovered.next_group - 1,
-                unsynced_since: None,
-                dirty: false,
-            },
+            tail,
             buffer: GroupBuffer::default(),
-            opening: Some(NewEpoch(recovered.lost)),
+            opening: Some(NewEpoch(lost)),
             refused: Refused::No,
         };
         if let Err(error) = writer.note_opening() {

@@ -7,13 +7,13 @@ mod support;
 use std::path::Path;
 use std::sync::Arc;
 
-use runcast_log::{
-    AppendError, EmbeddedLog, EmbeddedOptions, FORMAT_VERSION, Log, OpenError, ReadError,
+use runcast_log::{AppendError, EmbeddedLog, FORMAT_VERSION, Log, OpenError, ReadError};
+use support::{
+    Faults, Recorder, batch, events, feed, killed, machine, run, start, wal, without_room,
 };
-use support::{Faults, Recorder, batch, events, feed, killed, machine, run, start, wal};
 
 fn open(directory: &Path, faults: &Arc<Faults>) -> Result<Arc<EmbeddedLog>, OpenError> {
-    let options = EmbeddedOptions::default();
+    let options = without_room();
     let observer = Arc::new(Recorder::default());
     EmbeddedLog::open_in(directory, options, machine("boot", faults), observer)
 }

@@ -9,14 +9,14 @@ use std::time::Duration;
 use proptest::prelude::*;
 use runcast_event::{Epoch, Offset};
 use runcast_log::{Append, Durability, EmbeddedOptions, Log};
-use support::{batch, events, killed, open_with, run, wal};
+use support::{batch, events, killed, open_with, run, wal, without_room};
 
 /// What a disk writes at once.
 const SECTOR_BYTES: usize = 512;
 
 fn relaxed() -> EmbeddedOptions {
     let durability = Durability::Relaxed { sync_every: Duration::from_secs(3_600) };
-    EmbeddedOptions { durability, ..EmbeddedOptions::default() }
+    EmbeddedOptions { durability, ..without_room() }
 }
 
 #[derive(Debug, Clone)]
@@ -52,7 +52,7 @@ fn lose(bytes: &mut Vec<u8>, synced: usize, kept: &[bool], cut: usize) {
     bytes.truncate(left);
 }
 
-async fn walk(steps: Vec<Step>, kept: Vec<bool>, cut: usize) {
+async fn walk(steps: Vec<Step>, kept: Vec<bool>, cut: usize, room: usize) {
     let directory = tempfile::tempdir().unwrap();
     let log = open_with(directory.path(), relaxed(), "boot").unwrap();
     let length = || std::fs::metadata(wal(directory.path(), 1)).unwrap().len() as usize;
@@ -78,6 +78,7 @@ async fn walk(steps: Vec<Step>, kept: Vec<bool>, cut: usize) {
     let crashed = killed(directory.path());
     let mut bytes = std::fs::read(wal(crashed.path(), 1)).unwrap();
     lose(&mut bytes, synced, &kept, cut);
+    bytes.resize(bytes.len() + room, 0);
     std::fs::write(wal(crashed.path(), 1), bytes).unwrap();
 
     let second = Epoch::FIRST.next();
@@ -104,8 +105,9 @@ proptest! {
         steps in prop::collection::vec(step(), 1..12),
         kept in prop::collection::vec(any::<bool>(), 1..16),
         cut in 0..=100_usize,
+        room in prop_oneof![Just(0), 1..5_000_usize],
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(walk(steps, kept, cut));
+        runtime.block_on(walk(steps, kept, cut, room));
     }
 }

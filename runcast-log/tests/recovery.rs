@@ -15,7 +15,9 @@ use runcast_log::{
     Append, AppendError, Durability, EmbeddedLog, EmbeddedOptions, FORMAT_VERSION, Log, OpenError,
     ReadError, StreamStat,
 };
-use support::{Faults, batch, events, killed, machine, open, open_with, run, stamped, wal};
+use support::{
+    Faults, batch, events, killed, machine, open, open_with, run, stamped, wal, without_room,
+};
 
 /// Durability that never syncs by itself in a test's time.
 const RELAXED: EmbeddedOptions = EmbeddedOptions {
@@ -25,6 +27,7 @@ const RELAXED: EmbeddedOptions = EmbeddedOptions {
     queue_appends_max: 1_024,
     queue_bytes_max: 1024 * 1024,
     producers_max: 16,
+    room_bytes_max: 0,
 };
 
 async fn stat(log: &dyn Log, name: &str) -> StreamStat {
@@ -55,10 +58,12 @@ fn damage(directory: &Path, number: u32, at: usize) {
 
 #[tokio::test]
 async fn a_log_that_is_cut_anywhere_keeps_every_whole_group_and_invents_none() {
-    let (directory, ends) = groups(4, EmbeddedOptions::default()).await;
+    let (directory, ends) = groups(4, without_room()).await;
     let whole = std::fs::read(wal(directory.path(), 1)).unwrap();
-    for cut in ends[0] as usize..=whole.len() {
-        std::fs::write(wal(directory.path(), 1), &whole[..cut]).unwrap();
+    // In a file that ends where its groups do, and in one with room.
+    for (cut, room) in (ends[0] as usize..=whole.len()).flat_map(|cut| [(cut, 0), (cut, 300)]) {
+        let bytes = [&whole[..cut], &vec![0; room]].concat();
+        std::fs::write(wal(directory.path(), 1), bytes).unwrap();
         let kept = ends.iter().filter(|end| **end <= cut as u64).count() - 1;
         let log = open(directory.path());
         let read = events(&*log, "a").await;
@@ -75,7 +80,7 @@ async fn a_log_that_is_cut_anywhere_keeps_every_whole_group_and_invents_none() {
 
 #[tokio::test]
 async fn a_tail_that_was_cut_off_does_not_come_back() {
-    let (directory, ends) = groups(3, EmbeddedOptions::default()).await;
+    let (directory, ends) = groups(3, without_room()).await;
     let whole = std::fs::read(wal(directory.path(), 1)).unwrap();
     std::fs::write(wal(directory.path(), 1), &whole[..ends[3] as usize - 1]).unwrap();
     for opened in 0..3 {
@@ -87,7 +92,7 @@ async fn a_tail_that_was_cut_off_does_not_come_back() {
 
 #[tokio::test]
 async fn a_flipped_bit_in_an_acknowledged_group_is_refused() {
-    let (directory, ends) = groups(3, EmbeddedOptions::default()).await;
+    let (directory, ends) = groups(3, without_room()).await;
     let whole = std::fs::read(wal(directory.path(), 1)).unwrap();
     for at in 0..ends[2] as usize {
         std::fs::write(wal(directory.path(), 1), &whole).unwrap();
@@ -113,7 +118,7 @@ async fn a_flipped_bit_in_an_acknowledged_group_is_refused() {
 #[tokio::test]
 async fn damage_in_a_file_that_is_not_the_newest_is_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let options = EmbeddedOptions { wal_bytes_max: 300, ..EmbeddedOptions::default() };
+    let options = EmbeddedOptions { wal_bytes_max: 300, ..without_room() };
     let log = open_with(directory.path(), options.clone(), "boot").unwrap();
     for _ in 0..10 {
         log.append(batch("a", &["an event of some length"])).await.unwrap();
@@ -143,7 +148,7 @@ async fn damage_in_a_file_that_is_not_the_newest_is_refused() {
 #[tokio::test]
 async fn a_damaged_event_is_an_error_of_its_reader_and_never_wrong_bytes() {
     let directory = tempfile::tempdir().unwrap();
-    let log = open(directory.path());
+    let log = open_with(directory.path(), without_room(), "boot").unwrap();
     log.append(batch("a", &["good"])).await.unwrap();
     let end = length(directory.path());
     log.append(batch("b", &["bad"])).await.unwrap();
@@ -361,7 +366,7 @@ fn three_groups() -> &'static (Vec<u8>, Vec<u64>) {
     static GROUPS: OnceLock<(Vec<u8>, Vec<u64>)> = OnceLock::new();
     GROUPS.get_or_init(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let (directory, ends) = runtime.block_on(groups(3, EmbeddedOptions::default()));
+        let (directory, ends) = runtime.block_on(groups(3, without_room()));
         (std::fs::read(wal(directory.path(), 1)).unwrap(), ends)
     })
 }

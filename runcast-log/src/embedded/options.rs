@@ -26,6 +26,9 @@ pub struct EmbeddedOptions {
     pub durability: Durability,
     /// A write-ahead log file that is this large is followed by a new one.
     pub wal_bytes_max: u64,
+    /// The most zeros that are written ahead of the newest file's end, so that a sync writes events
+    /// and not the file's new size as well. It is given back when the log is closed.
+    pub room_bytes_max: u64,
     /// The most bytes of appends that go out in one write; a single larger one goes out alone.
     pub group_bytes_max: usize,
     /// The most appends that wait for the writer. More wait in their callers.
@@ -42,6 +45,7 @@ impl Default for EmbeddedOptions {
         Self {
             durability: Durability::Sync,
             wal_bytes_max: 64 * 1024 * 1024,
+            room_bytes_max: 1024 * 1024,
             group_bytes_max: 8 * 1024 * 1024,
             queue_appends_max: 16_384,
             queue_bytes_max: 64 * 1024 * 1024,

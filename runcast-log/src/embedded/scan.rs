@@ -22,7 +22,7 @@ pub(crate) struct Scan {
 
 /// What is at a place where a group should begin.
 pub(crate) enum Found<'a> {
-    /// The file's end.
+    /// The file's end, or room up to it.
     End,
     /// A whole group and its length.
     Group { length: usize, records: Records<'a> },
@@ -73,7 +73,8 @@ impl Scan {
             return Ok(Found::End);
         }
         let Some(header) = GroupHeader::decode(head, tag) else {
-            return Ok(Found::Fault("no group's header"));
+            let is_room = self.is_room(position)?;
+            return Ok(if is_room { Found::End } else { Found::Fault("no group's header") });
         };
         if header.number != number {
             return Ok(Found::Fault("another group than the next"));
@@ -87,6 +88,19 @@ impl Scan {
             Ok(records) => Found::Group { length, records },
             Err(fault) => Found::Fault(fault),
         })
+    }
+
+    /// Whether there are only zeros from a position to the end.
+    fn is_room(&mut self, position: u64) -> io::Result<bool> {
+        let mut at = position;
+        while at < self.length {
+            let bytes = self.bytes(at, WINDOW_BYTES)?;
+            if bytes.iter().any(|byte| *byte != 0) {
+                return Ok(false);
+            }
+            at += bytes.len() as u64;
+        }
+        Ok(true)
     }
 
     /// Looks for headers of groups behind the one with `number`, from a position to the end.

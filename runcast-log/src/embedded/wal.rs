@@ -6,7 +6,8 @@
 //! A log is the files `wal-0000000001.log`, `wal-0000000002.log` … in one directory. All numbers
 //! are little-endian; `varint` is LEB128, at most 10 bytes. A checksum is CRC-32C.
 //!
-//! **File** = file header, then groups without anything between them.
+//! **File** = file header, then groups without anything between them, then possibly room: zeros up to
+//! the end, into which the next groups are written.
 //!
 //! | at | bytes | file header |
 //! |---|---|---|

@@ -16,12 +16,13 @@ use tokio::sync::watch;
 use crate::contract::{AppendError, CommitObserver, LogHealth};
 use crate::distribution::Distribution;
 use crate::embedded::directory;
-use crate::embedded::disk::{Disk, DiskFile};
+use crate::embedded::disk::Disk;
 use crate::embedded::index::Index;
 use crate::embedded::lock::DirectoryLock;
 use crate::embedded::options::{Durability, EmbeddedOptions};
 use crate::embedded::pending::{InGroup, Pending};
 use crate::embedded::queue::{Queue, Queued, Woken};
+use crate::embedded::tail::{Room, Tail};
 use crate::embedded::wal::FORMAT_VERSION;
 use crate::embedded::wal::group::GroupBuffer;
 use crate::embedded::wal::header::{self, FileHeader};
@@ -56,8 +57,10 @@ impl Counts {
         }
     }
 
-    fn grew(&self, bytes: u64) {
-        self.disk_bytes.fetch_add(bytes, Ordering::Relaxed);
+    /// A file has another length.
+    fn resized(&self, from: u64, to: u64) {
+        // The sum wraps round and back.
+        self.disk_bytes.fetch_add(to.wrapping_sub(from), Ordering::Relaxed);
     }
 }
 
@@ -88,20 +91,6 @@ pub(crate) struct Writer {
 /// Whether a new epoch begins with this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NewEpoch(pub(crate) bool);
-
-/// The end of the log.
-pub(crate) struct Tail {
-    pub(crate) file: Arc<dyn DiskFile>,
-    pub(crate) header: FileHeader,
-    /// The file's length up to the last whole group.
-    pub(crate) length: u64,
-    pub(crate) next_group: u64,
-    pub(crate) synced_group: u64,
-    /// When the oldest group that is not synced was written.
-    pub(crate) unsynced_since: Option<Instant>,
-    /// Something may stand behind `length` that has to be cut off.
-    pub(crate) dirty: bool,
-}
 
 /// Why the last write did not work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -207,26 +196,21 @@ impl Writer {
         }
         self.make_way()?;
         let relaxed = self.options.durability != Durability::Sync;
+        let room = Room { bytes_max: self.options.room_bytes_max, end: self.options.wal_bytes_max };
         let tail = &mut self.tail;
-        let (number, start) = (tail.next_group, tail.length);
+        let (number, start, length_before) = (tail.next_group, tail.length, tail.file_length());
         let group = self.buffer.finish(number, tail.synced_group, relaxed, tail.header.tag());
-        let length = group.len() as u64;
-        if let Err(error) = tail.file.write_all_at(group, start) {
-            tail.cut();
-            return Err(self.refuse("write", &error));
-        }
-        tail.length += length;
-        tail.next_group += 1;
-        tail.unsynced_since.get_or_insert_with(Instant::now);
+        let written = tail.write(group, room);
+        self.shared.counts.resized(length_before, tail.file_length());
+        written.map_err(|error| self.refuse("write", &error))?;
         if (!relaxed || must_sync)
             && let Err(error) = self.sync()
         {
             // Nobody was told that the group is there: after a restart it should not be.
             self.tail.length = start;
-            self.tail.cut();
+            let _before_the_next = self.cut();
             return Err(error);
         }
-        self.shared.counts.grew(length);
         if self.refused != Refused::No {
             self.refused = Refused::No;
             self.shared.set_health(LogHealth::Healthy);
@@ -237,12 +221,11 @@ impl Writer {
 
     /// Makes the place for the next group: cuts off what failed, begins a new file.
     fn make_way(&mut self) -> Result<(), AppendError> {
-        if self.tail.dirty
-            && let Err(error) = self.tail.file.truncate(self.tail.length)
+        if self.tail.is_dirty()
+            && let Err(error) = self.cut()
         {
             return Err(self.refuse("cut off a failed write in", &error));
         }
-        self.tail.dirty = false;
         let length = self.tail.length;
         let is_full = length >= self.options.wal_bytes_max && length > header::LENGTH as u64;
         // Its version promises what is in it to those that read no newer one.
@@ -261,14 +244,23 @@ impl Writer {
             Ok(file) => {
                 let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
                 index.add_file(Arc::clone(&file));
-                self.tail.file = file;
-                self.tail.header = header;
-                self.tail.length = header::LENGTH as u64;
-                self.shared.counts.grew(header::LENGTH as u64);
+                drop(index);
+                // The file before may keep its room: where it ends, the next one says.
+                let _kept = self.cut();
+                self.tail.turn_to(file, header);
+                self.shared.counts.resized(0, self.tail.file_length());
                 Ok(())
             }
             Err(error) => Err(self.refuse("begin the file after", &error)),
         }
+    }
+
+    /// Cuts off what stands behind the last group. What could not be cut off is before the next.
+    fn cut(&mut self) -> io::Result<()> {
+        let length_before = self.tail.file_length();
+        let cut = self.tail.cut();
+        self.shared.counts.resized(length_before, self.tail.file_length());
+        cut
     }
 
     /// Makes all groups durable.
@@ -355,17 +347,11 @@ impl Writer {
         if let Err(error) = self.write_group(true) {
             tracing::warn!(%error, "the log could not be closed cleanly; nothing is lost by that");
         }
+        let _kept = self.cut();
     }
 }
 
 type Touches = std::collections::HashMap<runcast_event::RunId, crate::embedded::pending::Touched>;
-
-impl Tail {
-    /// Cuts off what stands behind the last whole group, now or before the next write.
-    fn cut(&mut self) {
-        self.dirty = self.file.truncate(self.length).is_err();
-    }
-}
 
 /// Tells everybody that there is no writer any more, even if it panicked.
 struct EndOfWriting(Arc<Shared>);

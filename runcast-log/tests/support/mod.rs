@@ -240,6 +240,11 @@ pub fn open(directory: &Path) -> Arc<EmbeddedLog> {
     open_with(directory, EmbeddedOptions::default(), "boot").unwrap()
 }
 
+/// A log whose files end where their last group does.
+pub fn without_room() -> EmbeddedOptions {
+    EmbeddedOptions { room_bytes_max: 0, ..EmbeddedOptions::default() }
+}
+
 pub fn wal(directory: &Path, number: u32) -> std::path::PathBuf {
     directory.join(format!("wal-{number:010}.log"))
 }

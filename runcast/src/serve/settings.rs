@@ -73,6 +73,7 @@ settings! {
     page_events_max: Count(hub.page_events_max, COUNT_MAX);
     page_bytes_max: Bytes(hub.page_bytes_max);
     wal_bytes_max: DiskBytes(log.wal_bytes_max);
+    room_bytes_max: DiskBytes(log.room_bytes_max);
     group_bytes_max: Bytes(log.group_bytes_max);
     queue_appends_max: Count(log.queue_appends_max, COUNT_MAX);
     queue_bytes_max: Bytes(log.queue_bytes_max);
