@@ -108,7 +108,9 @@ fn assignment(text: &str) -> Result<(String, f64), String> {
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (config, log) = args.config()?;
     start_log(&log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let workers = config.http.api_workers;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
     runtime.block_on(serve(config))?;
     Ok(ExitCode::SUCCESS)
 }

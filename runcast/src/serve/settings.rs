@@ -59,6 +59,7 @@ settings! {
     drain_s: Seconds(http.drain);
     reconnect_spread_s: Seconds(http.limits.reconnect_spread);
     plane_shards: Count(http.plane_shards, THREADS_MAX);
+    api_workers: Count(http.api_workers, THREADS_MAX);
     connections_max: Count(http.limits.connections_max, COUNT_MAX);
     followers_max: Count(hub.followers_max, COUNT_MAX);
     head_bytes_max: Bytes(http.limits.head_bytes_max);
@@ -156,8 +157,6 @@ mod tests {
             .filter(|(name, _)| SETTINGS.iter().any(|setting| setting.name == *name))
             .collect();
         let mut config = config();
-        // The only one that depends on the machine.
-        config.http.plane_shards = 1;
         let actual: Vec<(&str, String)> = SETTINGS
             .iter()
             .map(|setting| {
@@ -170,7 +169,7 @@ mod tests {
                 (setting.name, value)
             })
             .map(|(name, value)| match name {
-                "plane_shards" => (name, "half of the processors".to_owned()),
+                "plane_shards" | "api_workers" => (name, "half of the processors".to_owned()),
                 _ => (name, value),
             })
             .collect();
