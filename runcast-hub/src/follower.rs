@@ -69,7 +69,7 @@ impl fmt::Debug for Follower {
 
 impl Follower {
     pub(crate) fn new(place: FollowerPlace, seat: Seat, position: Position) -> Self {
-        let Position { epoch, resume, deletions } = position;
+        let Position { epoch, resume, deletions, .. } = position;
         let changed = seat.tail.watch();
         let reading = Reading::Live { next: resume.after.next() };
         Self { _place: place, seat, changed, deletions, epoch, reading, gap: resume.gap }

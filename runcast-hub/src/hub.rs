@@ -375,11 +375,12 @@ impl Hub {
                     return Err(FollowError::OffsetInFuture { last: Offset::START });
                 }
                 let resume = Resume { gap: None, after: Offset::START };
-                return Ok(Position { epoch: Epoch::FIRST, resume, deletions });
+                let last = Offset::START;
+                return Ok(Position { epoch: Epoch::FIRST, resume, last, deletions });
             };
             let resume = resume(cursor, &stat)?;
             if seat.tail.catch_up_with(&stat, deletions) {
-                return Ok(Position { epoch: stat.epoch, resume, deletions });
+                return Ok(Position { epoch: stat.epoch, resume, last: stat.last, deletions });
             }
         }
     }

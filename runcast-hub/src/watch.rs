@@ -19,6 +19,8 @@ pub struct Position {
     pub epoch: Epoch,
     /// What it misses, and after which event it goes on.
     pub resume: Resume,
+    /// The newest event; the start if there is none.
+    pub last: Offset,
     /// The incarnation that it follows, to be given to every [`Watch::look`].
     pub deletions: u64,
 }

@@ -60,6 +60,18 @@ pub struct Limits {
     pub state_wait: Duration,
 }
 
+impl Limits {
+    /// After how long one client should come back when the server stops.
+    pub(crate) fn reconnect_after(&self) -> Duration {
+        somewhere_in(self.reconnect_spread)
+    }
+}
+
+/// A time that is another for each who asks, so that not all come at once.
+pub(crate) fn somewhere_in(spread: Duration) -> Duration {
+    spread.mul_f64(fastrand::f64())
+}
+
 impl Default for HttpConfig {
     fn default() -> Self {
         Self {

@@ -1,10 +1,11 @@
-//! The stream plane: everyone who follows a run over HTTP/1.1, at little more than the price of a
-//! socket and a write.
+//! The stream plane: everyone who follows a run over HTTP/1.1, as server-sent events or on a
+//! WebSocket, at little more than the price of a socket and a write.
 //!
 //! Owns those connections from the end of their request on, in shards: threads with a loop of their
-//! own, each with its part of the connections. A shard is woken once for a commit and writes the
-//! same shared bytes to every socket; a reader who lags is a cursor that reads the log in pages.
-//! Never parses what a client sends and never makes wire bytes, which `transport` does.
+//! own, each with its part of the connections. A connection (`link`) has one reader, or, as a
+//! WebSocket, any number. A shard is woken once for a commit and writes the same shared bytes to
+//! every socket; a reader who lags is a cursor that reads the log in pages. Never makes wire bytes,
+//! which `transport` does, and never decides what a message means, which `socket` does.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,27 +24,20 @@ use crate::api::FollowRequest;
 use crate::metrics::Metrics;
 
 mod counts;
+mod dialogue;
 mod inbox;
 mod joins;
+mod link;
 mod outbox;
 mod pages;
+mod reader;
+mod readers;
 mod runs;
 mod shard;
+mod talk;
 mod turn;
-mod viewer;
 mod wave;
 mod wheel;
-
-/// The soonest that a viewer comes back to a server that is restarted.
-const RETRY_MS_MIN: u64 = 500;
-/// The time over which the viewers of a server that is restarted come back.
-const RETRY_SPREAD_MS: u64 = 5_000;
-
-/// After how many milliseconds a viewer should come back when the server stops: another time for
-/// each, so that they do not all come at once.
-pub(crate) fn retry_ms() -> u64 {
-    RETRY_MS_MIN + fastrand::u64(..RETRY_SPREAD_MS)
-}
 
 /// How the plane treats its connections.
 #[derive(Debug, Clone)]
@@ -53,16 +47,26 @@ pub(crate) struct PlaneConfig {
     pub(crate) heartbeat: Duration,
     /// How long a viewer may take nothing while there is something to send to it.
     pub(crate) stalled: Duration,
+    /// How long a WebSocket's client may leave pings unanswered.
+    pub(crate) pong_timeout: Duration,
+    /// Over how long clients spread that are sent away because the server stops.
+    pub(crate) reconnect_spread: Duration,
 }
 
-/// A connection that has asked to follow a run, and was let in.
+/// A connection that was let in.
 pub(crate) struct Newcomer {
     pub(crate) stream: std::net::TcpStream,
-    pub(crate) request: FollowRequest,
-    /// The browser page of another origin whose request it is.
-    pub(crate) page: Option<HeaderValue>,
+    pub(crate) wish: Wish,
     /// Its place among the connections.
     pub(crate) seat: OwnedSemaphorePermit,
+}
+
+/// What a connection came for.
+pub(crate) enum Wish {
+    /// To follow a run, for a browser page of another origin if there is one.
+    Follow { request: Box<FollowRequest>, page: Option<HeaderValue> },
+    /// To be a WebSocket: the handshake is done, and these bytes came behind it.
+    WebSocket { read_before: Vec<u8> },
 }
 
 /// The running shards. They are told to end when this is dropped.

@@ -126,7 +126,13 @@ impl Server {
         };
         let seats_max = limits.connections_max.min(Semaphore::MAX_PERMITS);
         let seats = Arc::new(Semaphore::new(seats_max));
-        let plane = PlaneConfig { shards, heartbeat, stalled: limits.write_stall_timeout };
+        let plane = PlaneConfig {
+            shards,
+            heartbeat,
+            stalled: limits.write_stall_timeout,
+            pong_timeout: limits.pong_timeout,
+            reconnect_spread: limits.reconnect_spread,
+        };
         let plane = Plane::start(&self.hub, &plane, &metrics).map(Arc::new);
         let plane = plane
             .inspect_err(

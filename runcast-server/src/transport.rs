@@ -8,6 +8,7 @@ pub(crate) mod feed;
 pub(crate) mod head;
 pub(crate) mod many;
 pub(crate) mod page;
+pub(crate) mod shape;
 pub(crate) mod sse;
 pub(crate) mod view;
 pub(crate) mod websocket;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::SockRef;
 use tokio::net::TcpStream;
@@ -16,7 +17,7 @@ use super::socket::Socket;
 use super::split::{self, Way};
 use super::{Acceptor, Handover, KEEPALIVE_AFTER, Phase, Wire};
 use crate::front::FrontDoor;
-use crate::plane::Newcomer;
+use crate::plane::{Newcomer, Plane, Wish};
 use crate::problem::{Code, Problem};
 
 /// How long an HTTP/2 peer may take to answer a ping.
@@ -55,10 +56,9 @@ pub(super) async fn serve(acceptor: &Acceptor, stream: TcpStream, seat: OwnedSem
     match (split::way(&bytes, acceptor.front.guard()), &acceptor.plane) {
         (Way::Refused(problem), _) => refuse(acceptor, &stream, &problem).await,
         // What came behind the request is thrown away, as everything is that will come.
-        (Way::Plane(request, page), Some(plane)) => match stream.into_std() {
-            Ok(stream) => plane.join(Newcomer { stream, request: *request, page, seat }),
-            Err(error) => tracing::warn!(%error, "a connection cannot be served"),
-        },
+        (Way::Plane(request, page), Some(plane)) => {
+            join(plane, stream, Wish::Follow { request, page }, seat);
+        }
         (way, _) => {
             let stream = Arc::new(stream);
             let is_http2 = matches!(way, Way::Http2);
@@ -72,12 +72,39 @@ pub(super) async fn serve(acceptor: &Acceptor, stream: TcpStream, seat: OwnedSem
             } else {
                 // In a box, so that what HTTP needs is given back when the connection goes on without.
                 Box::pin(speak_http1(acceptor, socket, front)).await;
-                if let Some(next) = handover.take() {
-                    next.await;
+                if let (Some(upgrade), Some(plane)) = (handover.take(), &acceptor.plane) {
+                    return become_websocket(plane, upgrade, stream, seat).await;
                 }
             }
             close(acceptor, &stream).await;
         }
+    }
+}
+
+fn join(plane: &Plane, stream: TcpStream, wish: Wish, seat: OwnedSemaphorePermit) {
+    match stream.into_std() {
+        Ok(stream) => plane.join(Newcomer { stream, wish, seat }),
+        Err(error) => tracing::warn!(%error, "a connection cannot be served"),
+    }
+}
+
+/// Gives a connection whose handshake is done to the stream plane, with the bytes that came behind it.
+async fn become_websocket(
+    plane: &Plane,
+    upgrade: OnUpgrade,
+    stream: Arc<TcpStream>,
+    seat: OwnedSemaphorePermit,
+) {
+    let upgraded = match upgrade.await {
+        Ok(upgraded) => upgraded,
+        Err(error) => return tracing::debug!(%error, "a connection was gone before its upgrade"),
+    };
+    let Ok(parts) = upgraded.downcast::<TokioIo<Socket>>() else { return };
+    // HTTP read more than the handshake, of which the socket itself may still have some.
+    let read_before = [&parts.read_buf[..], parts.io.inner().read_before()].concat();
+    drop(parts);
+    if let Ok(stream) = Arc::try_unwrap(stream) {
+        join(plane, stream, Wish::WebSocket { read_before }, seat);
     }
 }
 

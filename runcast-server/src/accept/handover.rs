@@ -1,16 +1,14 @@
 //! What a connection does once its last request is answered, if it is no HTTP connection any more.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-type Next = Pin<Box<dyn Future<Output = ()> + Send>>;
+use hyper::upgrade::OnUpgrade;
 
-/// A place beside each request of a connection, for what the connection becomes. It goes on in the
-/// connection's own task and keeps its seat.
+/// A place beside each request of a connection, for what the connection becomes: a WebSocket, which
+/// goes on in the stream plane and keeps its seat.
 #[derive(Clone, Default)]
-pub(crate) struct Handover(Arc<Mutex<Option<Next>>>);
+pub(crate) struct Handover(Arc<Mutex<Option<OnUpgrade>>>);
 
 impl fmt::Debug for Handover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -19,12 +17,12 @@ impl fmt::Debug for Handover {
 }
 
 impl Handover {
-    /// Says what the connection does next.
-    pub(crate) fn set(&self, next: impl Future<Output = ()> + Send + 'static) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::pin(next));
+    /// Says that the connection is a WebSocket when its request is answered.
+    pub(crate) fn set(&self, upgrade: OnUpgrade) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(upgrade);
     }
 
-    pub(super) fn take(&self) -> Option<Next> {
+    pub(super) fn take(&self) -> Option<OnUpgrade> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }

@@ -36,6 +36,11 @@ impl Socket {
         Self { stream, read_before, stall_timeout, stalled: None, wire }
     }
 
+    /// What was read before and nobody has taken.
+    pub(super) fn read_before(&self) -> &[u8] {
+        &self.read_before
+    }
+
     fn poll_write_with(
         &mut self,
         cx: &mut Context<'_>,

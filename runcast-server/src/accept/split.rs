@@ -95,7 +95,7 @@ mod tests {
 
     use super::*;
     use crate::config::HttpConfig;
-    use crate::transport::sse::Shape;
+    use crate::transport::shape::Shape;
     use crate::transport::view::View;
 
     const LIVE: &str = "Host: localhost\r\nAccept: text/event-stream\r\n";

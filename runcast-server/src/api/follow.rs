@@ -1,25 +1,24 @@
 //! Follows a run live, as server-sent events.
 
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use runcast_event::{Cursor, FILTER_FIELDS, Offset, Payload, RunId};
 use runcast_hub::{Delivery, Follower, Format, Hub, Slice};
 use runcast_log::{ReadLimit, StreamStat};
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::Interval;
 
 use super::Services;
+use super::live::{self, Departure};
 use super::parameters::{Query, cursor};
-use crate::accept::{Carried, Phase, PhaseWatch, Wire};
+use crate::accept::{Carried, Wire};
 use crate::metrics::Transport;
 use crate::problem::Problem;
-use crate::transport::sse::{self, Shape};
+use crate::transport::shape::Shape;
+use crate::transport::sse;
 
 /// What a reader asks that wants to follow a run live.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,33 +63,19 @@ pub(super) async fn live(
         follower,
         shape,
         terminal: None,
-        heartbeat: heartbeat(services.heartbeat),
-        phase: services.phase.clone(),
+        heartbeat: live::heartbeat(services.heartbeat),
+        departure: Departure::of(services),
         next: Next::Opening,
         carried,
     };
-    let frames = stream::unfold(viewer, |mut viewer| async move {
+    Ok(live::answer(stream::unfold(viewer, |mut viewer| async move {
         let frame = viewer.next_frame().await?;
-        Some((Ok::<_, Infallible>(frame), viewer))
-    });
-    let mut response = Response::new(Body::from_stream(frames));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    let cache_control = HeaderValue::from_static("no-cache, no-transform");
-    headers.insert(header::CACHE_CONTROL, cache_control);
-    // nginx would keep frames back until they fill a buffer.
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response)
+        Some((frame, viewer))
+    })))
 }
 
 fn has_seen_all(cursor: Cursor, stat: &StreamStat) -> bool {
     stat.closed && cursor == Cursor::new(stat.epoch, stat.last)
-}
-
-fn heartbeat(period: Duration) -> Interval {
-    let mut heartbeat = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
-    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    heartbeat
 }
 
 /// One open stream of events.
@@ -103,7 +88,7 @@ struct Viewer {
     /// The type of the event that ended the run, once it was sent.
     terminal: Option<String>,
     heartbeat: Interval,
-    phase: PhaseWatch,
+    departure: Departure,
     next: Next,
     carried: Carried,
 }
@@ -129,9 +114,9 @@ impl Viewer {
             let delivery = tokio::select! {
                 biased;
                 // Not the run's end: the viewer comes back and goes on.
-                () = self.phase.reached(Phase::Draining) => {
+                last = self.departure.comes() => {
                     self.next = Next::Nothing;
-                    return Some(sse::retry(crate::plane::retry_ms()));
+                    return Some(last);
                 }
                 delivery = self.follower.next() => delivery,
                 _ = self.heartbeat.tick() => return Some(self.heartbeat_frame()),

@@ -10,6 +10,11 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::time::{Interval, MissedTickBehavior};
 
+use super::Services;
+use crate::accept::{Phase, PhaseWatch};
+use crate::config::Limits;
+use crate::transport::sse;
+
 /// An answer that goes on with these frames.
 pub(super) fn answer(frames: impl Stream<Item = Bytes> + Send + 'static) -> Response {
     use futures_util::StreamExt as _;
@@ -22,6 +27,24 @@ pub(super) fn answer(frames: impl Stream<Item = Bytes> + Send + 'static) -> Resp
     // nginx would keep frames back until they fill a buffer.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
+}
+
+/// The end of the server as its viewers see it: each is to come back, at another time.
+pub(super) struct Departure {
+    phase: PhaseWatch,
+    limits: Limits,
+}
+
+impl Departure {
+    pub(super) fn of(services: &Services) -> Self {
+        Self { phase: services.phase.clone(), limits: services.limits.clone() }
+    }
+
+    /// Waits for it, and gives what a viewer is told last.
+    pub(super) async fn comes(&mut self) -> Bytes {
+        self.phase.reached(Phase::Draining).await;
+        sse::retry(self.limits.reconnect_after())
+    }
 }
 
 /// When to say that the connection is open.

@@ -1,17 +1,14 @@
 //! Opens a WebSocket, over which a client follows and appends to many runs.
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use hyper_util::rt::TokioIo;
 
-use super::Shared;
 use super::description::ProblemBody;
 use super::parameters::Query;
-use crate::accept::{Handover, Wire};
+use crate::accept::Handover;
 use crate::problem::{Code, Problem};
-use crate::socket;
 use crate::transport::websocket::{SUBPROTOCOL, handshake};
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
@@ -29,8 +26,8 @@ const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json", description = "The request is no handshake"),
     ),
 )]
-pub(super) async fn open(State(services): State<Shared>, request: Request) -> Response {
-    match upgrade(services, request) {
+pub(super) async fn open(request: Request) -> Response {
+    match upgrade(request) {
         Ok(response) => response,
         Err(problem) => {
             let needs_upgrade = problem.code() == Code::UpgradeRequired;
@@ -45,21 +42,14 @@ pub(super) async fn open(State(services): State<Shared>, request: Request) -> Re
     }
 }
 
-fn upgrade(services: Shared, request: Request) -> Result<Response, Problem> {
+fn upgrade(request: Request) -> Result<Response, Problem> {
     Query::parse(request.uri().query(), &[], &[])?;
     let accepted = handshake(request.method(), request.version(), request.headers())?;
     let Some(handover) = request.extensions().get::<Handover>().cloned() else {
         let detail = "this connection cannot become a WebSocket";
         return Err(Problem::new(Code::UpgradeRequired, detail));
     };
-    let wire = Wire::of(&request);
-    let upgraded = hyper::upgrade::on(request);
-    handover.set(async move {
-        match upgraded.await {
-            Ok(upgraded) => socket::serve(TokioIo::new(upgraded), services, wire).await,
-            Err(error) => tracing::debug!(%error, "a connection was gone before its upgrade"),
-        }
-    });
+    handover.set(hyper::upgrade::on(request));
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();

@@ -34,7 +34,7 @@ impl Transport {
 pub(crate) enum Eviction {
     /// Its socket took nothing for too long.
     Stalled,
-    /// Writes to it failed again and again.
+    /// A write to it failed, after which none works with TCP.
     WriteFailed,
 }
 

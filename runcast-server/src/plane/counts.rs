@@ -1,4 +1,4 @@
-//! What happens on the plane, counted as traffic of server-sent events.
+//! What happens on the plane, counted as traffic of the transport that it happens on.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,7 +6,8 @@ use std::time::Instant;
 use runcast_event::{Cursor, Offset};
 use runcast_hub::GapReason;
 
-use crate::metrics::{Eviction, Metrics, Traffic, Transport};
+use crate::metrics::{Eviction, Metrics, Transport};
+use crate::problem::Code;
 
 /// Counters that all shards share. What happens for each delivery is added once a turn.
 #[derive(Debug, Clone)]
@@ -17,67 +18,87 @@ impl PlaneCounts {
         Self(Arc::clone(metrics))
     }
 
-    fn traffic(&self) -> &Traffic {
-        self.0.of(Transport::Sse)
-    }
-
     /// A connection joins.
-    pub(super) fn joined(&self) {
-        self.traffic().opened();
+    pub(super) fn joined(&self, transport: Transport) {
+        self.0.of(transport).opened();
     }
 
     /// So many connections are gone.
-    pub(super) fn left(&self, connections: usize) {
-        self.traffic().closed(connections as u64);
+    pub(super) fn left(&self, transport: Transport, connections: u64) {
+        self.0.of(transport).closed(connections);
     }
 
-    /// A viewer gets its place, which it asked for with this cursor.
-    pub(super) fn placed(&self, cursor: Option<Cursor>) {
+    /// A reader gets its place, which it asked for with this cursor.
+    pub(super) fn placed(&self, transport: Transport, cursor: Option<Cursor>) {
         if cursor.is_some_and(|cursor| cursor.after > Offset::START) {
-            self.traffic().resumed();
+            self.0.of(transport).resumed();
         }
     }
 
-    /// So many viewers are told of events that they cannot have.
-    pub(super) fn told_gap(&self, reason: GapReason, viewers: usize) {
-        (0..viewers).for_each(|_| self.0.told_gap(reason));
+    /// So many readers are told of events that they cannot have.
+    pub(super) fn told_gap(&self, reason: GapReason, readers: usize) {
+        (0..readers).for_each(|_| self.0.told_gap(reason));
     }
 
     /// A viewer is let go because it took nothing for too long.
-    pub(super) fn gave_up(&self) {
-        self.traffic().evicted(Eviction::Stalled);
-        self.traffic().failed();
+    pub(super) fn gave_up(&self, transport: Transport) {
+        self.0.of(transport).evicted(Eviction::Stalled);
+        self.0.of(transport).failed();
     }
 
-    /// A viewer could not be written to.
-    pub(super) fn broke(&self) {
-        self.traffic().failed();
+    /// A viewer is let go because it could not be written to.
+    pub(super) fn broke(&self, transport: Transport) {
+        self.0.of(transport).evicted(Eviction::WriteFailed);
+        self.0.of(transport).failed();
     }
 
-    /// So many viewers have by now been given what became durable then.
-    pub(super) fn delivered(&self, committed_at: Instant, viewers: usize) {
-        self.0.delivery_took(committed_at.elapsed(), viewers as u64);
+    /// So many readers have by now been given what became durable then.
+    pub(super) fn delivered(&self, committed_at: Instant, readers: usize) {
+        self.0.delivery_took(committed_at.elapsed(), readers as u64);
+    }
+
+    /// A WebSocket's client publishes.
+    pub(super) fn append_requested(&self) {
+        self.0.append_requested();
+    }
+
+    /// What it published was not stored.
+    pub(super) fn append_refused(&self, code: Code) {
+        self.0.append_refused(code);
     }
 
     /// Takes in what a shard has counted since it was here last.
     pub(super) fn add(&self, tally: &mut Tally) {
-        let Tally { events, deliveries, bytes, stalls } = std::mem::take(tally);
-        if deliveries > 0 {
-            self.traffic().delivered(events, deliveries);
-        }
-        if bytes > 0 {
-            self.traffic().sent(bytes);
-        }
-        for _ in 0..stalls {
-            self.traffic().stalled();
+        for (transport, counted) in Transport::ALL.into_iter().zip(&mut tally.0) {
+            let Counted { events, deliveries, bytes, stalls } = std::mem::take(counted);
+            let traffic = self.0.of(transport);
+            if deliveries > 0 {
+                traffic.delivered(events, deliveries);
+            }
+            if bytes > 0 {
+                traffic.sent(bytes);
+            }
+            for _ in 0..stalls {
+                traffic.stalled();
+            }
         }
     }
 }
 
-/// What a shard has counted in a turn.
+/// What a shard has counted in a turn, for each transport.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
-    /// Events that viewers were taken past.
+pub(super) struct Tally([Counted; Transport::ALL.len()]);
+
+impl Tally {
+    pub(super) fn of(&mut self, transport: Transport) -> &mut Counted {
+        &mut self.0[transport as usize]
+    }
+}
+
+/// What was counted on one transport.
+#[derive(Debug, Default)]
+pub(super) struct Counted {
+    /// Events that readers were taken past.
     pub(super) events: u64,
     /// Parts that were written to them.
     pub(super) deliveries: u64,

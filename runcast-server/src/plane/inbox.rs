@@ -10,17 +10,20 @@ use runcast_hub::{FollowError, Position, TailWaker};
 use runcast_log::{Page, ReadError};
 
 use super::Newcomer;
+use super::dialogue::Published;
 use super::joins::Arrival;
 use super::pages::PageKey;
-use super::viewer::ViewerKey;
+use super::reader::ReaderKey;
 
 pub(super) enum Message {
     /// A connection that wants to follow.
     Joins(Box<Newcomer>),
-    /// Where a viewer begins.
-    Placed(ViewerKey, Arrival, Result<Position, FollowError>),
+    /// Where a reader begins.
+    Placed(ReaderKey, Arrival, Result<Position, FollowError>),
     /// A page of the log.
     Page(PageKey, Result<Page, ReadError>),
+    /// A WebSocket's publish was stored, or was not.
+    Published(Box<Published>),
     /// Send everyone away.
     Drain,
     /// Let go of everything.

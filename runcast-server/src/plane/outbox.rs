@@ -1,10 +1,10 @@
-//! What a viewer's socket has not taken yet, and where the viewer stands behind it: a cursor, and at
-//! most one piece of bytes.
+//! What a socket has not taken yet: at most one piece of bytes. Its readers stand behind it, each with
+//! a cursor.
 
 use std::io::{self, IoSlice, Write};
 
 use bytes::Bytes;
-use runcast_event::{Epoch, Offset};
+use runcast_event::{Cursor, Epoch, Offset};
 
 use super::wave::Part;
 
@@ -28,9 +28,9 @@ impl Pending {
 pub(super) enum Progress {
     /// The socket took everything.
     Sent,
-    /// The socket is full. What it did not take must be offered again, from the viewer's cursor on.
+    /// The socket is full. What it did not take must be offered again, from the reader's cursor on.
     Full,
-    /// The socket is full, and the rest is less than the last part: the viewer keeps it.
+    /// The socket is full, and the rest is less than the last part: it is kept.
     Kept,
 }
 
@@ -43,17 +43,26 @@ pub(super) struct Taken {
     pub(super) parts: usize,
 }
 
-pub(super) struct Outbox {
-    pending: Option<Pending>,
+/// Where a reader stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
     pub(super) epoch: Epoch,
-    /// The next event that the viewer gets; what is pending comes before.
+    /// The next event that the reader gets; what is pending comes before.
     pub(super) next: Offset,
 }
 
-impl Default for Outbox {
-    fn default() -> Self {
-        Self { pending: None, epoch: Epoch::FIRST, next: Offset::START }
+impl Place {
+    pub(super) const START: Self = Self { epoch: Epoch::FIRST, next: Offset::START };
+
+    /// The cursor of a client that has got everything up to here.
+    pub(super) const fn cursor(self) -> Cursor {
+        Cursor::new(self.epoch, Offset::new(self.next.get().saturating_sub(1)))
     }
+}
+
+#[derive(Default)]
+pub(super) struct Outbox {
+    pending: Option<Pending>,
 }
 
 impl Outbox {
@@ -66,12 +75,23 @@ impl Outbox {
         self.pending = Some(Pending { bytes, taken: 0 });
     }
 
-    /// Writes what is pending and then the parts, as much as the socket takes, and moves the cursor.
-    pub(super) fn send(&mut self, sink: &mut impl Write, parts: &[Part]) -> io::Result<Taken> {
+    /// Bytes that are pending.
+    pub(super) fn pending_bytes(&self) -> usize {
+        self.pending.as_ref().map_or(0, |pending| pending.rest().len())
+    }
+
+    /// Writes what is pending and then a reader's parts, as much as the socket takes, and moves the
+    /// reader.
+    pub(super) fn send(
+        &mut self,
+        sink: &mut impl Write,
+        parts: &[Part],
+        place: &mut Place,
+    ) -> io::Result<Taken> {
         let mut rest = parts;
         let mut bytes = 0;
         let progress = loop {
-            self.pass_over_empty(&mut rest);
+            pass_over_empty(&mut rest, place);
             if self.pending.is_none() && rest.is_empty() {
                 break Progress::Sent;
             }
@@ -79,7 +99,7 @@ impl Outbox {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(taken) => {
                     bytes += taken;
-                    self.account(taken, &mut rest);
+                    self.account(taken, &mut rest, place);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     break if rest.is_empty() { Progress::Kept } else { Progress::Full };
@@ -109,21 +129,8 @@ impl Outbox {
         }
     }
 
-    fn pass_over_empty(&mut self, rest: &mut &[Part]) {
-        while let [part, behind @ ..] = *rest
-            && part.bytes.is_empty()
-        {
-            self.pass(part);
-            *rest = behind;
-        }
-    }
-
-    fn pass(&mut self, part: &Part) {
-        (self.epoch, self.next) = (part.epoch, part.next);
-    }
-
     /// Takes in that the socket took so many bytes. A part that it took in half is pending.
-    fn account(&mut self, mut taken: usize, rest: &mut &[Part]) {
+    fn account(&mut self, mut taken: usize, rest: &mut &[Part], place: &mut Place) {
         if let Some(pending) = &mut self.pending {
             let length = taken.min(pending.rest().len());
             pending.taken += length;
@@ -137,13 +144,22 @@ impl Outbox {
             && let [part, behind @ ..] = *rest
         {
             *rest = behind;
-            self.pass(part);
+            *place = part.behind;
             if taken < part.bytes.len() {
                 self.pending = Some(Pending { bytes: part.bytes.clone(), taken });
                 return;
             }
             taken -= part.bytes.len();
         }
+    }
+}
+
+fn pass_over_empty(rest: &mut &[Part], place: &mut Place) {
+    while let [part, behind @ ..] = *rest
+        && part.bytes.is_empty()
+    {
+        *place = part.behind;
+        *rest = behind;
     }
 }
 

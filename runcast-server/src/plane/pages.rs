@@ -10,9 +10,10 @@ use runcast_event::{Epoch, Offset, RunId};
 use runcast_hub::{Gap, GapReason};
 use runcast_log::{Page, ReadError, ReadLimit};
 
-use super::viewer::ViewerKey;
+use super::outbox::Place;
+use super::reader::ReaderKey;
 use super::wave::{Part, Then, Wave, terminal_type};
-use crate::transport::sse::{self, Shape};
+use crate::transport::shape::Shape;
 
 /// Pages that a shard has read at once.
 const PAGES_UNDER_WAY_MAX: usize = 64;
@@ -57,7 +58,7 @@ impl PageKey {
     /// Makes what the readers get of a page.
     pub(super) fn wave(
         &self,
-        shape: &Shape,
+        (run, shape): (&RunId, &Shape),
         epoch: Epoch,
         page: Result<Page, ReadError>,
     ) -> Result<Wave, ReadError> {
@@ -69,23 +70,25 @@ impl PageKey {
                 let record = page.records.first().ok_or(ReadError::NotFound)?;
                 // The stream is closed behind this event, whatever it is.
                 let event_type = terminal_type(record).unwrap_or_default();
-                wave.end(shape, page.stat.epoch, next, &event_type);
+                let behind = Place { epoch: page.stat.epoch, next };
+                wave.end((run, shape), behind, &event_type);
             }
             Ok(page) => {
                 if let Some(last) = page.records.last() {
-                    let (epoch, next) = (page.stat.epoch, last.offset.next());
-                    let bytes = sse::page(epoch, &page.records, shape);
-                    wave.parts.push(Part { bytes, epoch, next });
+                    let behind = Place { epoch: page.stat.epoch, next: last.offset.next() };
+                    let bytes = shape.page(run, behind.epoch, &page.records);
+                    wave.parts.push(Part { bytes, behind });
                 }
             }
             Err(ReadError::Trimmed { first }) => {
                 let to = Offset::new(first.get().saturating_sub(1));
                 let gap = Gap { from: next, to, reason: GapReason::Trimmed, epoch };
-                wave.parts.push(Part { bytes: sse::gap(&gap), epoch, next: first });
+                let behind = Place { epoch, next: first };
+                wave.parts.push(Part { bytes: shape.gap(run, &gap), behind });
             }
             Err(ReadError::NotFound | ReadError::Deleted) => {
-                let bytes = bytes::Bytes::from_static(sse::DELETED);
-                wave.parts.push(Part { bytes, epoch, next });
+                let behind = Place { epoch, next };
+                wave.parts.push(Part { bytes: shape.deleted(run), behind });
                 wave.then = Then::Close;
             }
             Err(error) => return Err(error),
@@ -103,10 +106,11 @@ pub(super) enum Ask {
     Wait,
 }
 
-/// Who waits for a page, and the form in which they want it.
-struct Asked {
-    shape: Arc<Shape>,
-    readers: Vec<ViewerKey>,
+/// Who waits for a page, of which run, and the form in which they want it.
+pub(super) struct Asked {
+    pub(super) run: RunId,
+    pub(super) shape: Arc<Shape>,
+    pub(super) readers: Vec<ReaderKey>,
 }
 
 #[derive(Default)]
@@ -139,9 +143,9 @@ impl Pages {
         &mut self,
         key: PageKey,
         (run, shape): (&RunId, &Arc<Shape>),
-        reader: ViewerKey,
+        reader: ReaderKey,
     ) -> Ask {
-        let new = || Asked { shape: Arc::clone(shape), readers: Vec::new() };
+        let new = || Asked { run: run.clone(), shape: Arc::clone(shape), readers: Vec::new() };
         let readers = &mut self.asked.entry(key).or_insert_with(new).readers;
         readers.push(reader);
         if readers.len() > 1 {
@@ -155,10 +159,10 @@ impl Pages {
         Ask::Read
     }
 
-    /// Takes in that a page has come; gives its form and its readers.
-    pub(super) fn came(&mut self, key: &PageKey) -> Option<(Arc<Shape>, Vec<ViewerKey>)> {
+    /// Takes in that a page has come; gives who waits for it.
+    pub(super) fn came(&mut self, key: &PageKey) -> Option<Asked> {
         self.under_way -= 1;
-        self.asked.remove(key).map(|asked| (asked.shape, asked.readers))
+        self.asked.remove(key)
     }
 
     /// A page to read now, because there is room again.

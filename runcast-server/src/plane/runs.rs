@@ -9,7 +9,7 @@ use slab::Slab;
 
 use super::inbox::Inbox;
 use super::wheel::Tick;
-use crate::transport::sse::Shape;
+use crate::transport::shape::Shape;
 
 /// How long a run is watched on without viewers: those who come back find its newest events in
 /// memory.

@@ -17,16 +17,20 @@ use tokio::runtime::Handle;
 
 use super::counts::{PlaneCounts, Tally};
 use super::inbox::{Inbox, Message};
+use super::link::{Link, Phase};
 use super::pages::Pages;
+use super::reader::Reader;
 use super::runs::Runs;
-use super::viewer::{Stage, Viewer, ViewerKey};
 use super::wheel::{Tick, Wheel};
 use super::{PlaneConfig, wave::Waves};
+use crate::config::somewhere_in;
 
 /// The longest tick of the clock.
 const TICK_MAX: Duration = Duration::from_secs(1);
 /// What sockets say in one turn.
 const EVENTS_MAX: usize = 1_024;
+/// What is read from a client at a time.
+const READ_BYTES: usize = 16 * 1024;
 /// The token of the inbox; no socket ever has it.
 const INBOX: Token = Token(usize::MAX);
 
@@ -35,22 +39,36 @@ pub(super) struct Shard {
     pub(super) runtime: Handle,
     pub(super) poll: Poll,
     pub(super) inbox: Arc<Inbox>,
-    pub(super) viewers: Slab<Viewer>,
-    /// Viewers that there ever were.
+    pub(super) links: Slab<Link>,
+    pub(super) readers: Slab<Reader>,
+    /// Connections and readers that there ever were.
     pub(super) joined: u64,
     pub(super) runs: Runs,
     pub(super) pages: Pages,
     pub(super) wheel: Wheel,
     pub(super) clock: Clock,
-    /// Viewers who have more to read than they got in their turn.
-    pub(super) agenda: VecDeque<usize>,
-    /// Viewers who follow no more, to be taken out at the end of the turn.
-    pub(super) done: Vec<usize>,
+    /// What is to be gone on with when all have had their turn.
+    pub(super) agenda: VecDeque<Chore>,
+    /// Readers who follow no more, to be taken out at the end of the turn.
+    pub(super) over: Vec<usize>,
+    /// Connections to be closed then.
+    pub(super) gone: Vec<usize>,
+    /// What clients send is read into this; an idle connection has no buffer.
+    pub(super) read_buffer: Vec<u8>,
     /// What every answer begins with in this tick.
     pub(super) opening: Option<(Tick, Bytes)>,
     pub(super) is_draining: bool,
     pub(super) tally: Tally,
     pub(super) counts: PlaneCounts,
+}
+
+/// What did not fit into a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Chore {
+    /// A reader has more to read.
+    Advance(usize),
+    /// A WebSocket's client has sent more, or has answers waiting.
+    Listen(usize),
 }
 
 /// The lengths of things in ticks.
@@ -60,7 +78,10 @@ pub(super) struct Clock {
     tick: Duration,
     pub(super) heartbeat: u32,
     pub(super) stalled: u32,
+    pub(super) pong_timeout: u32,
     pub(super) linger: u32,
+    /// Over how long clients spread that are sent away.
+    reconnect_spread: Duration,
 }
 
 /// How long a client may take to close when everything was sent to it.
@@ -68,13 +89,20 @@ const LINGER: Duration = Duration::from_secs(2);
 
 impl Clock {
     fn new(config: &PlaneConfig) -> Self {
-        let shortest = config.heartbeat.min(config.stalled).min(TICK_MAX);
+        let shortest = config.heartbeat.min(config.stalled).min(config.pong_timeout).min(TICK_MAX);
         let tick = shortest.max(Duration::from_millis(1));
         let ticks = |time: Duration| {
             u32::try_from(time.as_nanos().div_ceil(tick.as_nanos())).unwrap_or(u32::MAX).max(1)
         };
-        let (heartbeat, stalled) = (ticks(config.heartbeat), ticks(config.stalled));
-        Self { begun: Instant::now(), tick, heartbeat, stalled, linger: ticks(LINGER) }
+        Self {
+            begun: Instant::now(),
+            tick,
+            heartbeat: ticks(config.heartbeat),
+            stalled: ticks(config.stalled),
+            pong_timeout: ticks(config.pong_timeout),
+            linger: ticks(LINGER),
+            reconnect_spread: config.reconnect_spread,
+        }
     }
 
     /// How long so many ticks are.
@@ -99,13 +127,16 @@ impl Shard {
             runtime: Handle::current(),
             poll,
             inbox,
-            viewers: Slab::new(),
+            links: Slab::new(),
+            readers: Slab::new(),
             joined: 0,
             pages: Pages::default(),
             wheel: Wheel::new(),
             clock: Clock::new(config),
             agenda: VecDeque::new(),
-            done: Vec::new(),
+            over: Vec::new(),
+            gone: Vec::new(),
+            read_buffer: vec![0; READ_BYTES],
             opening: None,
             is_draining: false,
             tally: Tally::default(),
@@ -162,15 +193,18 @@ impl Shard {
         if !self.agenda.is_empty() || !self.inbox.may_sleep() {
             return Some(Duration::ZERO);
         }
-        let is_idle = self.viewers.is_empty() && self.runs.is_empty();
+        let is_idle = self.links.is_empty() && self.runs.is_empty();
         (!is_idle).then(|| self.clock.until_next(self.wheel.now()))
     }
 
-    /// Serves the readers who have more to read, each once.
+    /// Does what did not fit into the turn, each thing once.
     fn go_on(&mut self) {
         for _ in 0..self.agenda.len() {
-            let Some(at) = self.agenda.pop_front() else { break };
-            self.advance(at, &mut Waves::default());
+            match self.agenda.pop_front() {
+                Some(Chore::Advance(at)) => self.advance(at, &mut Waves::default()),
+                Some(Chore::Listen(at)) => self.listen(at),
+                None => break,
+            }
         }
     }
 
@@ -189,37 +223,33 @@ impl Shard {
         }
     }
 
-    /// Takes those out who follow no more.
+    /// Takes those out who follow no more, and closes connections.
     fn sweep(&mut self) {
-        for at in std::mem::take(&mut self.done) {
-            let Some(viewer) = self.viewers.get_mut(at) else { continue };
-            let membership = viewer.membership.take();
-            if viewer.stage == Stage::Gone {
-                self.viewers.remove(at);
-                self.counts.left(1);
-            }
-            let Some(membership) = membership else { continue };
+        for at in std::mem::take(&mut self.over) {
+            let Some(membership) = self.readers.remove(at).membership else { continue };
             if let Some((moved, to)) = self.runs.leave(membership, self.wheel.now())
-                && let Some(moved) = self.viewers.get_mut(moved)
+                && let Some(moved) = self.readers.get_mut(moved)
             {
                 moved.membership = Some(to);
             }
         }
+        for at in std::mem::take(&mut self.gone) {
+            self.counts.left(self.links.remove(at).transport(), 1);
+        }
+        debug_assert!(self.links.iter().all(|(_, link)| link.phase != Phase::Gone));
     }
 
-    pub(super) fn key_of(&self, at: usize) -> Option<ViewerKey> {
-        self.viewers.get(at).map(|viewer| ViewerKey { at, serial: viewer.serial })
-    }
-
-    /// The viewer, if it is still the same.
-    pub(super) fn viewer(&mut self, key: ViewerKey) -> Option<&mut Viewer> {
-        self.viewers.get_mut(key.at).filter(|viewer| viewer.serial == key.serial)
+    /// After how long a client should come back when the server stops.
+    pub(super) fn reconnect_after(&self) -> Duration {
+        somewhere_in(self.clock.reconnect_spread)
     }
 }
 
 impl Drop for Shard {
     fn drop(&mut self) {
         self.inbox.close();
-        self.counts.left(self.viewers.len());
+        for (_, link) in &self.links {
+            self.counts.left(link.transport(), 1);
+        }
     }
 }

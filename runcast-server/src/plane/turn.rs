@@ -1,5 +1,5 @@
-//! What a shard does for a viewer: when its socket speaks, when its run changes, when a page comes,
-//! when the clock ticks.
+//! What a shard does for a connection and its readers: when the socket speaks, when a run changes,
+//! when a page comes, when the clock ticks.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,16 +7,16 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use mio::event::Event;
-use runcast_event::{Cursor, Offset, RunId};
+use runcast_event::RunId;
 use runcast_hub::{GapReason, Look};
 use runcast_log::{Page, ReadError};
 
 use super::inbox::Message;
-use super::outbox::{Progress, Taken};
-use super::pages::{Ask, PageKey, Wanted};
-use super::retry_ms;
-use super::shard::Shard;
-use super::viewer::{Stage, Viewer, ViewerKey};
+use super::link::{Kind, Phase};
+use super::outbox::{Place, Progress, Taken};
+use super::pages::{Ask, Asked, PageKey, Wanted};
+use super::reader::{Reader, ReaderKey, Stage};
+use super::shard::{Chore, Shard};
 use super::wave::{Part, Then, Wave, Waves};
 use crate::transport::sse;
 
@@ -33,13 +33,14 @@ impl Shard {
     pub(super) fn on_message(&mut self, message: Message) {
         match message {
             Message::Joins(newcomer) => self.join(*newcomer),
-            Message::Placed(key, arrival, result) => self.placed(key, arrival, result),
+            Message::Placed(key, arrival, result) => self.placed(key, &arrival, result),
             Message::Page(key, page) => {
                 self.on_page(key, page);
                 while let Some((key, run)) = self.pages.next_in_queue() {
                     self.read(key, run);
                 }
             }
+            Message::Published(published) => self.published(*published),
             Message::Drain => self.drain(),
             Message::Stop => {}
         }
@@ -47,24 +48,45 @@ impl Shard {
 
     pub(super) fn on_socket(&mut self, event: &Event) {
         let at = event.token().0;
-        let Some(viewer) = self.viewers.get_mut(at) else { return };
-        let is_gone = event.is_read_closed() || event.is_error();
-        if is_gone || (event.is_readable() && !viewer.discard()) {
-            self.let_go(at);
-            return;
+        let Some(link) = self.links.get_mut(at) else { return };
+        if event.is_error() {
+            return self.let_go(at);
+        }
+        let has_sent = event.is_readable() || event.is_read_closed();
+        if let (Phase::Open, Some(dialogue)) = (link.phase, link.dialogue()) {
+            // What a client said before it closed still counts.
+            dialogue.has_more |= has_sent;
+            if has_sent {
+                self.listen(at);
+            }
+        } else if event.is_read_closed() || (event.is_readable() && !link.discard()) {
+            return self.let_go(at);
         }
         if event.is_writable() {
             self.on_room(at);
         }
     }
 
-    /// Goes on with a viewer whose socket was full and may take more now.
+    /// Goes on with a connection whose socket was full and may take more now.
     fn on_room(&mut self, at: usize) {
-        let Some(viewer) = self.viewers.get(at).filter(|viewer| viewer.is_full) else { return };
-        match viewer.stage {
-            Stage::Flowing => self.flow(at, &mut Waves::default()),
-            Stage::Ending => self.offer(at, &[], Then::Close),
-            Stage::Placing | Stage::Reading | Stage::Lingering | Stage::Gone => {}
+        let Some(link) = self.links.get(at).filter(|link| link.is_full) else { return };
+        match (&link.kind, link.phase) {
+            (_, Phase::Lingering | Phase::Gone) => {}
+            (Kind::Events { reader: Some(reader) }, Phase::Open) => {
+                let reader = *reader;
+                if self.readers.get(reader).is_some_and(|reader| reader.stage == Stage::Flowing) {
+                    self.flow(reader, &mut Waves::default());
+                }
+            }
+            (Kind::WebSocket(_), Phase::Open) => {
+                if self.flush(at) {
+                    self.listen(at);
+                    self.flow_on(at);
+                }
+            }
+            (_, Phase::Open | Phase::Ending) => {
+                self.flush(at);
+            }
         }
     }
 
@@ -84,74 +106,122 @@ impl Shard {
         }
     }
 
-    /// Gives a viewer what there is for it in memory, or has it read from the log.
+    /// Gives a reader what there is for it in memory, or has it read from the log.
     pub(super) fn advance(&mut self, at: usize, waves: &mut Waves) {
-        let can_take = |viewer: &Viewer| !viewer.is_full && viewer.stage == Stage::Flowing;
-        if self.viewers.get(at).is_some_and(can_take) {
+        let Some(reader) = self.readers.get(at).filter(|reader| reader.stage == Stage::Flowing)
+        else {
+            return;
+        };
+        let link = self.links.get(reader.link);
+        if link.is_some_and(|link| !link.is_full && link.phase == Phase::Open) {
             self.flow(at, waves);
         }
     }
 
     fn flow(&mut self, at: usize, waves: &mut Waves) {
-        let Some(viewer) = self.viewers.get(at) else { return };
-        let Some(membership) = viewer.membership else { return };
-        let (watch, shape) = (self.runs.watch(membership), self.runs.shape(membership));
-        let (epoch, next, deletions) = (viewer.outbox.epoch, viewer.outbox.next, viewer.deletions);
-        let look = || Wave::look(watch, shape, (epoch, next, deletions));
-        let wave = waves.at((next, deletions), look);
+        let Some(Reader { membership: Some(membership), place, deletions, .. }) =
+            self.readers.get(at)
+        else {
+            return;
+        };
+        let (watch, shape) = (self.runs.watch(*membership), self.runs.shape(*membership));
+        let look = || Wave::look(watch, shape, (*place, *deletions));
+        let wave = waves.at((place.next, *deletions), look);
         self.offer(at, &wave.parts, wave.then);
     }
 
-    /// Offers bytes to a viewer's socket; when it took all of them, goes on as it is said.
-    pub(super) fn offer(&mut self, at: usize, parts: &[Part], then: Then) {
+    /// Offers a reader's bytes to its socket; when that took all of them, goes on as it is said.
+    fn offer(&mut self, at: usize, parts: &[Part], then: Then) {
         let now = self.wheel.now();
-        let Some(viewer) = self.viewers.get_mut(at) else { return };
-        let before = viewer.outbox.next;
-        let progress = match viewer.send(parts, now) {
+        let Some(reader) = self.readers.get_mut(at) else { return };
+        let Some(link) = self.links.get_mut(reader.link) else { return };
+        let before = reader.place.next;
+        let tally = self.tally.of(link.transport());
+        let progress = match link.send(parts, &mut reader.place, now) {
             Ok(Taken { progress, bytes, parts }) => {
-                self.tally.bytes += bytes as u64;
-                self.tally.deliveries += parts as u64;
+                tally.bytes += bytes as u64;
+                tally.deliveries += parts as u64;
                 progress
             }
             Err(error) => {
-                tracing::debug!(%error, "a viewer is gone");
-                self.counts.broke();
-                self.let_go(at);
-                return;
+                let link = reader.link;
+                return self.broke(link, &error);
             }
         };
-        self.tally.events += viewer.outbox.next.get().saturating_sub(before.get());
-        self.tally.stalls += u64::from(progress != Progress::Sent);
+        tally.events += reader.place.next.get().saturating_sub(before.get());
+        tally.stalls += u64::from(progress != Progress::Sent);
         match (progress, then) {
-            (Progress::Sent, Then::Wait) => viewer.is_behind = false,
-            (Progress::Sent, Then::More) => self.agenda.push_back(at),
+            (Progress::Sent, Then::Wait) => reader.is_behind = false,
+            (Progress::Sent, Then::More) => self.agenda.push_back(Chore::Advance(at)),
             (Progress::Sent, Then::Read) => self.read_page(at, Wanted::Events),
             (Progress::Sent, Then::ReadEnd) => self.read_page(at, Wanted::End),
-            (Progress::Sent, Then::Close) => self.finish(at),
-            (Progress::Kept, Then::Close) => viewer.stage = Stage::Ending,
+            (Progress::Sent | Progress::Kept, Then::Close) => self.end_of_run(at, progress),
             // When the socket takes more, it is looked again what comes next.
             (Progress::Kept | Progress::Full, _) => {}
         }
     }
 
+    /// A reader has got its run's last frame, or will when its socket takes it.
+    fn end_of_run(&mut self, at: usize, progress: Progress) {
+        let link = self.readers[at].link;
+        if self.is_subscription(at) {
+            self.end_subscription(at);
+        } else if progress == Progress::Sent {
+            self.finish(link);
+        } else {
+            self.links[link].phase = Phase::Ending;
+        }
+    }
+
+    /// Writes what a connection has to say. False if its socket does not take all of it.
+    pub(super) fn flush(&mut self, at: usize) -> bool {
+        let now = self.wheel.now();
+        let Some(link) = self.links.get_mut(at) else { return false };
+        let tally = self.tally.of(link.transport());
+        match link.send(&[], &mut Place::START.clone(), now) {
+            Ok(Taken { progress, bytes, .. }) => {
+                tally.bytes += bytes as u64;
+                tally.stalls += u64::from(progress != Progress::Sent);
+                if progress == Progress::Sent && link.phase == Phase::Ending {
+                    self.finish(at);
+                }
+                progress == Progress::Sent
+            }
+            Err(error) => {
+                self.broke(at, &error);
+                false
+            }
+        }
+    }
+
+    /// A write failed, and with TCP none works after it.
+    fn broke(&mut self, at: usize, error: &std::io::Error) {
+        let (runs, cursors) = self.standing(at);
+        tracing::debug!(runs, cursors, %error, "a viewer could not be written to and was let go");
+        if let Some(link) = self.links.get(at) {
+            self.counts.broke(link.transport());
+        }
+        self.let_go(at);
+    }
+
     fn read_page(&mut self, at: usize, wanted: Wanted) {
-        let Some(reader) = self.key_of(at) else { return };
-        let Some(viewer) = self.viewers.get_mut(at) else { return };
-        let Some(membership) = viewer.membership else { return };
-        let (next, deletions) = (viewer.outbox.next, viewer.deletions);
+        let Some(reader) = self.readers.get_mut(at) else { return };
+        let Some(membership) = reader.membership else { return };
+        let asks = ReaderKey { at, serial: reader.serial };
+        let (next, deletions) = (reader.place.next, reader.deletions);
         let group = self.runs.serial(membership);
         let key = PageKey { group, next, deletions, wanted };
-        viewer.stage = Stage::Reading;
-        if wanted == Wanted::Events && !viewer.is_behind {
-            viewer.is_behind = true;
+        reader.stage = Stage::Reading;
+        if wanted == Wanted::Events && !reader.is_behind {
+            reader.is_behind = true;
             self.runs.watch(membership).falls_behind(next);
         }
         if let Some(wave) = self.pages.recent(&key) {
-            self.serve_page(reader, &wave);
+            self.serve_page(asks, &wave);
             return;
         }
         let run = self.runs.watch(membership).run().clone();
-        if self.pages.ask(key, (&run, self.runs.shape(membership)), reader) == Ask::Read {
+        if self.pages.ask(key, (&run, self.runs.shape(membership)), asks) == Ask::Read {
             self.read(key, run);
         }
     }
@@ -170,14 +240,14 @@ impl Shard {
     }
 
     fn on_page(&mut self, key: PageKey, page: Result<Page, ReadError>) {
-        let Some((shape, readers)) = self.pages.came(&key) else { return };
-        let epoch = readers.iter().find_map(|reader| self.viewer(*reader).map(|v| v.outbox.epoch));
+        let Some(Asked { run, shape, readers }) = self.pages.came(&key) else { return };
+        let epoch = readers.iter().find_map(|reader| self.reader(*reader).map(|r| r.place.epoch));
         if matches!(page, Err(ReadError::Trimmed { .. })) {
             self.counts.told_gap(GapReason::Trimmed, readers.len());
         }
         // Without an epoch there is no reader any more.
         let Some(epoch) = epoch else { return };
-        match key.wave(&shape, epoch, page) {
+        match key.wave((&run, &shape), epoch, page) {
             Ok(wave) => {
                 let wave = Arc::new(wave);
                 if !wave.parts.is_empty() {
@@ -186,127 +256,154 @@ impl Shard {
                 readers.into_iter().for_each(|reader| self.serve_page(reader, &wave));
             }
             Err(error) => {
-                tracing::error!(%error, "viewers cannot be served");
-                for reader in readers {
-                    if self.viewer(reader).is_some() {
-                        self.let_go(reader.at);
-                    }
-                }
+                tracing::error!(%run, %error, "viewers cannot be served");
+                readers.into_iter().for_each(|reader| self.fail(reader));
             }
         }
     }
 
-    fn serve_page(&mut self, reader: ViewerKey, wave: &Wave) {
-        let Some(viewer) = self.viewer(reader).filter(|v| v.stage == Stage::Reading) else {
+    /// Lets go of a reader whose run cannot be read.
+    fn fail(&mut self, reader: ReaderKey) {
+        let Some(link) = self.reader(reader).map(|reader| reader.link) else { return };
+        if self.is_subscription(reader.at) {
+            self.fail_subscription(reader.at);
+        } else {
+            self.let_go(link);
+        }
+    }
+
+    fn serve_page(&mut self, key: ReaderKey, wave: &Wave) {
+        let Some(reader) = self.reader(key).filter(|reader| reader.stage == Stage::Reading) else {
             return;
         };
-        viewer.stage = Stage::Flowing;
-        let (next, deletions, membership) =
-            (viewer.outbox.next, viewer.deletions, viewer.membership);
-        let Some(membership) = membership else { return };
+        reader.stage = Stage::Flowing;
+        let (next, deletions, link) = (reader.place.next, reader.deletions, reader.link);
+        let Some(membership) = reader.membership else { return };
+        if self.links.get(link).is_none_or(|link| link.phase != Phase::Open) {
+            return;
+        }
         if matches!(self.runs.watch(membership).look(next, deletions), Look::Deleted) {
-            self.agenda.push_back(reader.at);
+            self.agenda.push_back(Chore::Advance(key.at));
         } else {
-            self.offer(reader.at, &wave.parts, wave.then);
+            self.offer(key.at, &wave.parts, wave.then);
         }
     }
 
-    /// Sends a viewer away, to come back when the server is there again.
+    /// Sends everyone away, to come back when the server is there again.
     fn drain(&mut self) {
         self.is_draining = true;
-        let all: Vec<_> = self.viewers.iter().map(|(at, viewer)| (at, viewer.stage)).collect();
-        for (at, stage) in all {
-            match stage {
-                Stage::Placing | Stage::Lingering => self.let_go(at),
-                Stage::Flowing | Stage::Reading => {
-                    let passed = self.passed(at).unwrap_or_default();
-                    let viewer = &mut self.viewers[at];
-                    viewer.say([passed, sse::retry(retry_ms())].concat().into());
-                    viewer.stage = Stage::Ending;
-                    if !viewer.is_full {
-                        self.offer(at, &[], Then::Close);
-                    }
-                }
-                Stage::Ending | Stage::Gone => {}
+        let all: Vec<_> = self.links.iter().map(|(at, link)| (at, link.phase)).collect();
+        for (at, phase) in all {
+            match phase {
+                Phase::Lingering => self.let_go(at),
+                Phase::Open => match self.links[at].kind {
+                    Kind::WebSocket(_) => self.send_away(at),
+                    Kind::Events { reader } => self.send_reader_away(at, reader),
+                },
+                Phase::Ending | Phase::Gone => {}
             }
+        }
+    }
+
+    fn send_reader_away(&mut self, at: usize, reader: Option<usize>) {
+        let is_placing =
+            |reader| self.readers.get(reader).is_none_or(|r| r.stage == Stage::Placing);
+        let Some(reader) = reader.filter(|reader| !is_placing(*reader)) else {
+            return self.let_go(at);
+        };
+        let passed = self.passed(reader).unwrap_or_default();
+        let retry = sse::retry(self.reconnect_after());
+        let link = &mut self.links[at];
+        link.say([passed, retry].concat().into());
+        link.phase = Phase::Ending;
+        if !link.is_full {
+            self.flush(at);
         }
     }
 
     /// Everything was sent: the client is to close.
     fn finish(&mut self, at: usize) {
-        let viewer = &mut self.viewers[at];
-        let is_open = viewer.linger() && viewer.discard();
-        if !is_open || self.is_draining {
-            self.let_go(at);
-            return;
+        self.end_readers(at);
+        let link = &mut self.links[at];
+        // A client may be sending on a WebSocket, and would not read the end of one that is cut.
+        let is_over = self.is_draining && matches!(link.kind, Kind::Events { .. });
+        if !link.linger() || !link.discard() || is_over {
+            return self.let_go(at);
         }
-        viewer.due = self.wheel.insert(at, self.wheel.now().plus(self.clock.linger));
-        self.done.push(at);
+        link.due = self.wheel.insert(at, self.wheel.now().plus(self.clock.linger));
     }
 
-    /// Closes a viewer's connection at the end of the turn.
+    /// Closes a connection at the end of the turn.
     pub(super) fn let_go(&mut self, at: usize) {
-        if let Some(viewer) = self.viewers.get_mut(at) {
-            viewer.stage = Stage::Gone;
-            self.done.push(at);
+        if let Some(link) = self.links.get_mut(at).filter(|link| link.phase != Phase::Gone) {
+            link.phase = Phase::Gone;
+            self.gone.push(at);
+            self.end_readers(at);
         }
     }
 
-    /// Looks after a viewer whose time has come.
+    /// Looks after a connection whose time has come.
     pub(super) fn look_after(&mut self, at: usize) {
         let now = self.wheel.now();
-        if self.viewers.get(at).is_none_or(|viewer| viewer.due != now) {
+        if self.links.get(at).is_none_or(|link| link.due != now) {
             return;
         }
         // Not every socket that has room again says so: not when it was the system that had none.
         self.on_room(at);
-        let Some(viewer) = self.viewers.get(at) else { return };
-        let quiet = now.since(viewer.took_at);
-        let is_waiting = match viewer.stage {
-            Stage::Gone => return,
-            Stage::Lingering => {
-                self.let_go(at);
-                return;
+        let Some(link) = self.links.get(at) else { return };
+        let quiet = now.since(link.took_at);
+        match link.phase {
+            Phase::Gone => return,
+            Phase::Lingering => return self.let_go(at),
+            Phase::Open | Phase::Ending if link.is_full && quiet >= self.clock.stalled => {
+                return self.give_up(at, quiet);
             }
-            Stage::Flowing | Stage::Ending => viewer.is_full,
-            Stage::Placing | Stage::Reading => false,
+            Phase::Open if !link.is_full => match link.kind {
+                Kind::WebSocket(_) => self.beat(at),
+                Kind::Events { reader: Some(reader) } if quiet >= self.clock.heartbeat => {
+                    self.comment(at, reader);
+                }
+                Kind::Events { .. } => {}
+            },
+            Phase::Open | Phase::Ending => {}
+        }
+        let clock = &self.clock;
+        let Some(link) = self.links.get_mut(at).filter(|link| link.due == now) else { return };
+        let due = match &link.kind {
+            _ if link.is_full => link.took_at.plus(clock.stalled),
+            Kind::WebSocket(dialogue) => dialogue.beat_at,
+            Kind::Events { .. } => link.took_at.plus(clock.heartbeat),
         };
-        if is_waiting && quiet >= self.clock.stalled {
-            let run = viewer.membership.map(|of| self.runs.watch(of).run().clone());
-            let run = run.as_ref().map_or("", RunId::as_str);
-            let last = Offset::new(viewer.outbox.next.get().saturating_sub(1));
-            let cursor = Cursor::new(viewer.outbox.epoch, last);
-            let seconds = self.clock.length(quiet).as_secs_f64();
-            tracing::warn!(run, %cursor, seconds, "a viewer took nothing and was disconnected");
-            self.counts.gave_up();
-            self.let_go(at);
-            return;
-        }
-        if viewer.stage == Stage::Flowing && !is_waiting && quiet >= self.clock.heartbeat {
-            let (epoch, next) = (viewer.outbox.epoch, viewer.outbox.next);
-            let part = Part { bytes: self.heartbeat(at), epoch, next };
-            self.offer(at, &[part], Then::Wait);
-        }
-        let Some(viewer) = self.viewers.get_mut(at) else { return };
-        let limit = if viewer.is_full { self.clock.stalled } else { self.clock.heartbeat };
-        let due = viewer.took_at.plus(limit).min(now.plus(self.clock.heartbeat));
-        viewer.due = self.wheel.insert(at, due.min(now.plus(self.clock.stalled)));
+        let due = due.min(now.plus(clock.heartbeat)).min(now.plus(clock.stalled));
+        link.due = self.wheel.insert(at, due);
     }
 
-    /// Says that the stream is open, and up to where, if the viewer cannot know that.
-    fn heartbeat(&mut self, at: usize) -> Bytes {
-        self.passed(at).unwrap_or(Bytes::from_static(sse::HEARTBEAT))
+    fn give_up(&mut self, at: usize, quiet: u32) {
+        let (runs, cursors) = self.standing(at);
+        let seconds = self.clock.length(quiet).as_secs_f64();
+        tracing::warn!(runs, cursors, seconds, "a viewer took nothing and was disconnected");
+        self.counts.gave_up(self.links[at].transport());
+        self.let_go(at);
     }
 
-    /// Moves the reader behind what it has passed over since it was told so last.
-    fn passed(&mut self, at: usize) -> Option<Bytes> {
-        let viewer = self.viewers.get_mut(at)?;
-        if self.runs.shape(viewer.membership?).view.is_plain() || viewer.told == viewer.outbox.next
-        {
+    /// Says that a stream is open, and up to where, if the reader cannot know that.
+    fn comment(&mut self, at: usize, reader: usize) {
+        if self.readers.get(reader).is_some_and(|reader| reader.stage == Stage::Flowing) {
+            let bytes = self.passed(reader).unwrap_or(Bytes::from_static(sse::HEARTBEAT));
+            self.links[at].say(bytes);
+            self.flush(at);
+        }
+    }
+
+    /// Moves a reader who chooses behind what it has passed over since it was told so last.
+    pub(super) fn passed(&mut self, at: usize) -> Option<Bytes> {
+        let reader = self.readers.get_mut(at)?;
+        let (membership, cursor) = (reader.membership?, reader.place.cursor());
+        let shape = self.runs.shape(membership);
+        if shape.view.is_plain() || reader.stage == Stage::Placing || reader.told == cursor {
             return None;
         }
-        viewer.told = viewer.outbox.next;
-        let last = Offset::new(viewer.outbox.next.get().saturating_sub(1));
-        Some(sse::passed(Cursor::new(viewer.outbox.epoch, last)))
+        reader.told = cursor;
+        Some(shape.passed(self.runs.watch(membership).run(), cursor))
     }
 }

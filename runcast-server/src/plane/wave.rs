@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use runcast_event::{Cursor, Epoch, Offset, Payload};
+use runcast_event::{Offset, Payload, RunId};
 use runcast_hub::{Look, Watch};
 use runcast_log::Record;
 
-use crate::transport::sse::{self, Shape};
+use super::outbox::Place;
+use crate::transport::shape::Shape;
 
 /// Bytes in a wave, unless one part alone has more.
 const WAVE_BYTES_MAX: usize = 256 * 1024;
@@ -20,8 +21,7 @@ const WAVE_SLICES_MAX: usize = 62;
 #[derive(Debug, Clone)]
 pub(super) struct Part {
     pub(super) bytes: Bytes,
-    pub(super) epoch: Epoch,
-    pub(super) next: Offset,
+    pub(super) behind: Place,
 }
 
 /// What happens behind a wave.
@@ -54,32 +54,29 @@ pub(super) struct Wave {
 
 impl Wave {
     /// Looks what there is in memory from the event at `from` on.
-    pub(super) fn look(
-        watch: &Watch,
-        shape: &Shape,
-        (epoch, from, deletions): (Epoch, Offset, u64),
-    ) -> Self {
+    pub(super) fn look(watch: &Watch, shape: &Shape, (place, deletions): (Place, u64)) -> Self {
+        let (run, from) = (watch.run(), place.next);
         let (parts, then) = (Vec::new(), Then::More);
         let mut wave = Self { from, deletions, parts, then, committed_at: None };
         let is_plain = shape.view.is_plain();
-        let (mut epoch, mut next, mut bytes) = (epoch, from, 0);
+        let (mut behind, mut bytes) = (place, 0);
         let mut terminal = None;
         let mut chosen_of = Vec::new();
         let mut slices = 0;
         while bytes < WAVE_BYTES_MAX && slices < WAVE_SLICES_MAX {
-            match watch.look(next, deletions) {
+            match watch.look(behind.next, deletions) {
                 // A part has one epoch.
-                Look::Events(slice) if slices > 0 && slice.epoch() != epoch => break,
+                Look::Events(slice) if slices > 0 && slice.epoch() != behind.epoch => break,
                 Look::Events(slice) => {
                     slices += 1;
                     wave.committed_at = wave.committed_at.or(slice.committed_at());
-                    (epoch, next) = (slice.epoch(), slice.last().next());
+                    behind = Place { epoch: slice.epoch(), next: slice.last().next() };
                     terminal = slice.records().last().and_then(terminal_type);
                     bytes +=
                         slice.records().iter().map(|record| record.payload.len()).sum::<usize>();
                     if is_plain {
-                        let bytes = sse::events(&slice, shape);
-                        wave.parts.push(Part { bytes, epoch, next });
+                        let bytes = shape.events(run, &slice);
+                        wave.parts.push(Part { bytes, behind });
                     } else {
                         chosen_of.extend_from_slice(slice.records());
                     }
@@ -90,41 +87,35 @@ impl Wave {
                 Look::End if terminal.is_some() => wave.then = Then::Close,
                 Look::End => wave.then = Then::ReadEnd,
                 Look::Deleted => {
-                    wave.flush(shape, &mut chosen_of, epoch, next);
-                    let bytes = Bytes::from_static(sse::DELETED);
-                    wave.parts.push(Part { bytes, epoch, next });
+                    wave.flush((run, shape), &mut chosen_of, behind);
+                    wave.parts.push(Part { bytes: shape.deleted(run), behind });
                     wave.then = Then::Close;
                     return wave;
                 }
             }
             break;
         }
-        wave.flush(shape, &mut chosen_of, epoch, next);
+        wave.flush((run, shape), &mut chosen_of, behind);
         if let (Then::Close, Some(event_type)) = (wave.then, terminal) {
-            wave.end(shape, epoch, next, &event_type);
+            wave.end((run, shape), behind, &event_type);
         }
         wave
     }
 
     /// Adds what a reader who chooses gets of these records. It is made of all of them together, so
     /// that deltas merge over the borders of batches.
-    fn flush(&mut self, shape: &Shape, records: &mut Vec<Record>, epoch: Epoch, next: Offset) {
+    fn flush(&mut self, (run, shape): (&RunId, &Shape), records: &mut Vec<Record>, behind: Place) {
         if !records.is_empty() {
-            let bytes = sse::page(epoch, records, shape);
-            self.parts.push(Part { bytes, epoch, next });
+            let bytes = shape.page(run, behind.epoch, records);
+            self.parts.push(Part { bytes, behind });
             records.clear();
         }
     }
 
     /// Adds that the run has ended.
-    pub(super) fn end(&mut self, shape: &Shape, epoch: Epoch, next: Offset, event_type: &str) {
-        let last = Offset::new(next.get().saturating_sub(1));
-        let mut bytes = sse::end(last, event_type);
-        if !shape.view.is_plain() {
-            // It may not have got the last event; so it comes back to the tail, and to a 204.
-            bytes = [sse::passed(Cursor::new(epoch, last)), bytes].concat().into();
-        }
-        self.parts.push(Part { bytes, epoch, next });
+    pub(super) fn end(&mut self, (run, shape): (&RunId, &Shape), behind: Place, event_type: &str) {
+        let bytes = shape.end(run, behind.cursor(), event_type);
+        self.parts.push(Part { bytes, behind });
         self.then = Then::Close;
     }
 

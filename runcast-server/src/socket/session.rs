@@ -19,7 +19,7 @@ use crate::transport::websocket::message::RequestId;
 
 /// What is to be done.
 #[derive(Debug)]
-pub(super) enum Action {
+pub(crate) enum Action {
     /// Follow a run, to which the session is subscribed from now on.
     Subscribe { id: Option<RequestId>, run: RunId, cursor: Cursor, view: View },
     /// Follow it no more, if it was followed.
@@ -36,13 +36,13 @@ pub(super) enum Action {
 
 /// One connection's subscriptions.
 #[derive(Debug, Default)]
-pub(super) struct Session {
+pub(crate) struct Session {
     runs: HashSet<RunId>,
 }
 
 impl Session {
     /// Takes a message.
-    pub(super) fn take(&mut self, message: &str, now: Timestamp) -> Action {
+    pub(crate) fn take(&mut self, message: &str, now: Timestamp) -> Action {
         let fields: Fields<'_> = match serde_json::from_str(message) {
             Ok(fields) => fields,
             Err(error) if error.is_data() => {
@@ -64,7 +64,7 @@ impl Session {
     }
 
     /// The subscription to the run is over.
-    pub(super) fn ended(&mut self, run: &RunId) {
+    pub(crate) fn ended(&mut self, run: &RunId) {
         self.runs.remove(run);
     }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use runcast_event::Merged;
 use runcast_hub::{Format, Slice};
 
-use super::sse::Shape;
+use super::shape::Shape;
 use super::sse::write_event;
 use super::view::View;
 

@@ -4,6 +4,7 @@
 //! that a producer sends can end a frame or begin another.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use bytes::Bytes;
 use runcast_event::{Cursor, Epoch, Merged, Offset, Payload};
@@ -11,7 +12,7 @@ use runcast_hub::{Format, Gap, Slice};
 use runcast_log::Record;
 
 use super::page::write_gap;
-use super::view::View;
+use super::shape::Shape;
 
 /// What a stream begins with: it makes proxies and browsers show that it is open, and tells a
 /// browser to come back after a second.
@@ -20,13 +21,6 @@ pub(crate) const OPENING: &[u8] = b": runcast\nretry: 1000\n\n";
 pub(crate) const HEARTBEAT: &[u8] = b":\n\n";
 /// Says that the run was deleted.
 pub(crate) const DELETED: &[u8] = b"event: deleted\ndata: {}\n\n";
-
-/// What decides a reader's bytes: readers of one shape get the same of the same events.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Shape {
-    pub(crate) view: View,
-    pub(crate) format: Format,
-}
 
 /// The frames of events, made once for all readers of the same format. Empty when a reader of this
 /// shape gets none of them.
@@ -64,9 +58,9 @@ fn write_plain(epoch: Epoch, records: &[Record], format: Format, out: &mut Vec<u
     }
 }
 
-/// Tells a reader after how many milliseconds to come back.
-pub(crate) fn retry(after_ms: u64) -> Bytes {
-    format!("retry: {after_ms}\n\n").into()
+/// Tells a reader after how long to come back.
+pub(crate) fn retry(after: Duration) -> Bytes {
+    format!("retry: {}\n\n", after.as_millis()).into()
 }
 
 /// Moves a reader's cursor past events that it did not choose, and says that the stream is open. A

@@ -294,7 +294,7 @@ async fn a_viewer_that_takes_nothing_is_disconnected_counted_and_named_in_the_lo
         .lines()
         .find(|line| line.contains("a viewer took nothing") && line.contains("stuck"))
         .unwrap();
-    assert!(line.contains("run=\"stuck\" cursor="), "{line}");
+    assert!(line.contains("runs=1 cursors=\"stuck:"), "{line}");
     assert!(line.contains(" seconds="), "{line}");
 }
 

@@ -222,7 +222,7 @@ async fn a_server_that_stops_tells_its_followers_when_to_come_back_each_another_
         times.push(time.unwrap().parse::<u64>().unwrap());
     }
     server.stopped().await;
-    assert!(times.iter().all(|time| (500..5_500).contains(time)), "{times:?}");
+    assert!(times.iter().all(|time| *time < 5_000), "{times:?}");
     times.sort_unstable();
     times.dedup();
     assert!(times.len() > 10, "{times:?}");

@@ -477,7 +477,7 @@ async fn what_goes_over_a_websocket_is_counted() {
     for counted in [
         "runcast_connections{transport=\"websocket\"} 1",
         "runcast_delivered_events_total{transport=\"websocket\"} 1",
-        "runcast_delivered_frames_total{transport=\"websocket\"} 1",
+        "runcast_delivered_frames_total{transport=\"websocket\"} 2",
         "runcast_append_requests_total 2",
         "runcast_append_refusals_total{code=\"run_ended\"} 1",
     ] {

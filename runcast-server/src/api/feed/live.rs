@@ -9,8 +9,9 @@ use runcast_event::{Cursor, RunId};
 use runcast_hub::{Delivery, Follower, Format, Slice};
 use tokio::time::Interval;
 
-use crate::accept::{Carried, Phase, PhaseWatch, Wire};
-use crate::api::{Services, live};
+use crate::accept::{Carried, Wire};
+use crate::api::Services;
+use crate::api::live::{self, Departure};
 use crate::feed::FeedFilter;
 use crate::metrics::Transport;
 use crate::problem::Problem;
@@ -34,8 +35,9 @@ pub(super) async fn follow(
         filter,
         format: if is_named { Format::SseNamed } else { Format::Sse },
         heartbeat: live::heartbeat(services.heartbeat),
-        phase: services.phase.clone(),
+        departure: Departure::of(services),
         is_open: false,
+        is_over: false,
     };
     Ok(live::answer(stream::unfold(viewer, |mut viewer| async move {
         let frame = viewer.next_frame().await?;
@@ -49,8 +51,9 @@ struct Viewer {
     filter: FeedFilter,
     format: Format,
     heartbeat: Interval,
-    phase: PhaseWatch,
+    departure: Departure,
     is_open: bool,
+    is_over: bool,
     /// Where the reader knows that it is.
     told: Cursor,
 }
@@ -61,11 +64,16 @@ impl Viewer {
         if !std::mem::replace(&mut self.is_open, true) {
             return Some(Bytes::from_static(sse::OPENING));
         }
+        if self.is_over {
+            return None;
+        }
         loop {
             let delivery = tokio::select! {
                 biased;
-                // The viewer comes back and goes on.
-                () = self.phase.reached(Phase::Draining) => return None,
+                last = self.departure.comes() => {
+                    self.is_over = true;
+                    return Some(last);
+                }
                 delivery = self.follower.next() => delivery,
                 _ = self.heartbeat.tick() => return Some(self.beat()),
             };

@@ -13,8 +13,9 @@ use runcast_hub::{Delivery, FollowError, Follower, Hub, Slice};
 use runcast_log::{ReadError, ReadLimit};
 use tokio::time::Interval;
 
-use crate::accept::{Carried, Phase, PhaseWatch, Wire};
-use crate::api::{Services, live};
+use crate::accept::{Carried, Wire};
+use crate::api::Services;
+use crate::api::live::{self, Departure};
 use crate::metrics::Transport;
 use crate::problem::Problem;
 use crate::transport::many::{self, Ended, Id};
@@ -46,7 +47,7 @@ pub(super) struct Viewer {
     /// Events that were delivered and are not all sent yet.
     part: Option<Part>,
     heartbeat: Interval,
-    phase: PhaseWatch,
+    departure: Departure,
     is_over: bool,
 }
 
@@ -83,7 +84,7 @@ impl Viewer {
             frames: VecDeque::from([Bytes::from_static(sse::OPENING)]),
             part: None,
             heartbeat: live::heartbeat(services.heartbeat),
-            phase: services.phase.clone(),
+            departure: Departure::of(services),
             is_over: false,
         };
         for (at, (run, cursor)) in cursors.into_iter().enumerate() {
@@ -136,7 +137,10 @@ impl Viewer {
             tokio::select! {
                 biased;
                 // Not the runs' end: the viewer comes back and goes on.
-                () = self.phase.reached(Phase::Draining) => return None,
+                last = self.departure.comes() => {
+                    self.is_over = true;
+                    return Some(last);
+                }
                 Some((at, follower, delivery)) = self.readings.next() => {
                     self.take(at, follower, delivery).await?;
                 }

@@ -44,26 +44,30 @@ impl Write for Sink {
 fn parts(sizes: impl IntoIterator<Item = usize>) -> Vec<Part> {
     let part = |(at, size)| Part {
         bytes: Bytes::from(vec![at as u8; size]),
-        epoch: Epoch::FIRST,
-        next: Offset::new(at as u64 + 2),
+        behind: at_event(at as u64 + 2),
     };
     sizes.into_iter().enumerate().map(part).collect()
 }
 
-fn outbox() -> Outbox {
-    Outbox { next: Offset::new(1), ..Outbox::default() }
+fn at_event(next: u64) -> Place {
+    Place { epoch: Epoch::FIRST, next: Offset::new(next) }
+}
+
+/// Sends to a reader of whom nothing else is asked.
+fn send(outbox: &mut Outbox, sink: &mut Sink, parts: &[Part]) -> Taken {
+    outbox.send(sink, parts, &mut at_event(1)).unwrap()
 }
 
 /// Offers all parts as a shard does: from the cursor on, until the sink took all.
 fn deliver(parts: &[Part], sink: &mut Sink) {
-    let mut outbox = outbox();
+    let (mut outbox, mut place) = (Outbox::default(), at_event(1));
     loop {
-        let from = outbox.next.get() as usize - 1;
-        if outbox.send(sink, &parts[from..]).unwrap().progress == Progress::Sent {
+        let from = place.next.get() as usize - 1;
+        if outbox.send(sink, &parts[from..], &mut place).unwrap().progress == Progress::Sent {
             break;
         }
     }
-    assert_eq!(outbox.next.get() as usize, parts.len() + 1);
+    assert_eq!(place.next.get() as usize, parts.len() + 1);
     assert!(outbox.pending.is_none());
 }
 
@@ -82,33 +86,35 @@ fn every_byte_goes_once_and_in_order_however_little_is_taken_at_once() {
 
 #[test]
 fn a_full_socket_leaves_one_part_and_a_cursor_behind_it() {
-    let mut outbox = outbox();
+    let (mut outbox, mut place) = (Outbox::default(), at_event(1));
     let parts = parts([100; 62]);
-    let taken = outbox.send(&mut Sink::new(250, true), &parts).unwrap();
+    let taken = outbox.send(&mut Sink::new(250, true), &parts, &mut place).unwrap();
     assert_eq!(taken, Taken { progress: Progress::Full, bytes: 250, parts: 3 });
-    assert_eq!(outbox.next, Offset::new(4));
+    assert_eq!(place.next, Offset::new(4));
     let pending = outbox.pending.as_ref().unwrap();
     assert_eq!((pending.bytes.len(), pending.taken), (100, 50));
 
-    let taken = outbox.send(&mut Sink::new(10, true), &[]).unwrap();
+    assert_eq!(outbox.pending_bytes(), 50);
+
+    let taken = send(&mut outbox, &mut Sink::new(10, true), &[]);
     assert_eq!(taken, Taken { progress: Progress::Kept, bytes: 10, parts: 0 });
 }
 
 #[test]
 fn what_a_view_leaves_out_moves_the_cursor_and_writes_nothing() {
-    let (mut outbox, mut sink) = (outbox(), Sink::new(100, false));
-    let taken = outbox.send(&mut sink, &parts([0, 0, 3, 0])).unwrap();
+    let (mut sink, mut place) = (Sink::new(100, false), at_event(1));
+    let taken = Outbox::default().send(&mut sink, &parts([0, 0, 3, 0]), &mut place).unwrap();
     assert_eq!(taken, Taken { progress: Progress::Sent, bytes: 3, parts: 4 });
-    assert_eq!((outbox.next, sink.taken), (Offset::new(5), vec![2; 3]));
+    assert_eq!((place.next, sink.taken), (Offset::new(5), vec![2; 3]));
 }
 
 #[test]
 fn what_is_said_comes_behind_what_is_pending() {
-    let (mut outbox, mut sink) = (outbox(), Sink::new(2, true));
-    outbox.send(&mut sink, &parts([3])).unwrap();
+    let (mut outbox, mut sink) = (Outbox::default(), Sink::new(2, true));
+    send(&mut outbox, &mut sink, &parts([3]));
     outbox.say(Bytes::from_static(b"head "));
     outbox.say(Bytes::from_static(b"tail "));
     sink.at_once = 100;
-    outbox.send(&mut sink, &parts([1])).unwrap();
+    send(&mut outbox, &mut sink, &parts([1]));
     assert_eq!(sink.taken, b"\0\0\0head tail \0");
 }

@@ -7,8 +7,8 @@ use std::io::Write as _;
 
 use bytes::Bytes;
 use runcast_event::{Cursor, Epoch, Merged, Offset, Payload, RunId};
-use runcast_hub::{Format, Gap, Slice};
-use runcast_log::Appended;
+use runcast_hub::{Format, Gap, GapReason, Slice};
+use runcast_log::{Appended, Record};
 use serde_json::value::RawValue;
 
 use super::{MESSAGE_BYTES_MAX, text};
@@ -74,17 +74,30 @@ pub(crate) fn events(slice: &Slice, run: &RunId, view: &View) -> Bytes {
     let last = slice.last();
     if view.is_plain() {
         return slice.encoded(Format::WebSocket, |epoch, records, out| {
-            let events = records.iter().map(|record| Merged {
-                offset: record.offset,
-                count: 1,
-                payload: Payload::from_stored(record.payload.clone()),
-            });
-            write_events(run, epoch, events, last, out);
+            write_events(run, epoch, as_they_are(records), last, out);
         });
     }
+    page(run, slice.epoch(), slice.records(), view)
+}
+
+/// Events that follow on each other, as [`events`].
+pub(crate) fn page(run: &RunId, epoch: Epoch, records: &[Record], view: &View) -> Bytes {
+    let Some(last) = records.last().map(|record| record.offset) else { return Bytes::new() };
     let mut out = Vec::new();
-    write_events(run, slice.epoch(), view.of(slice.records()).into_iter(), last, &mut out);
+    if view.is_plain() {
+        write_events(run, epoch, as_they_are(records), last, &mut out);
+    } else {
+        write_events(run, epoch, view.of(records).into_iter(), last, &mut out);
+    }
     out.into()
+}
+
+fn as_they_are(records: &[Record]) -> impl Iterator<Item = Merged> {
+    records.iter().map(|record| Merged {
+        offset: record.offset,
+        count: 1,
+        payload: Payload::from_stored(record.payload.clone()),
+    })
 }
 
 fn write_events(
@@ -125,7 +138,12 @@ pub(crate) fn cursor(run: &RunId, cursor: Cursor) -> Bytes {
 }
 
 /// Says which events the reader cannot have, and where it goes on.
-pub(crate) fn gap(run: &RunId, gap: &Gap, cursor: Cursor) -> Bytes {
+pub(crate) fn gap(run: &RunId, gap: &Gap) -> Bytes {
+    let after = match gap.reason {
+        GapReason::Trimmed => gap.to,
+        GapReason::EpochChanged => Offset::new(gap.from.get().saturating_sub(1)),
+    };
+    let cursor = Cursor::new(gap.epoch, after);
     message("gap", None, |out| {
         write!(out, ",\"run\":\"{run}\",\"gap\":").expect(VEC);
         write_gap(gap, out);
