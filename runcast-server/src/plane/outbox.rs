@@ -108,7 +108,9 @@ impl Outbox {
                 Err(error) => return Err(error),
             }
         };
-        Ok(Taken { progress, bytes, parts: parts.len() - rest.len() })
+        let begun = &parts[..parts.len() - rest.len()];
+        let parts = begun.iter().filter(|part| !part.bytes.is_empty()).count();
+        Ok(Taken { progress, bytes, parts })
     }
 
     fn write(&self, sink: &mut impl Write, parts: &[Part]) -> io::Result<usize> {

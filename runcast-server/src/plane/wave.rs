@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use runcast_event::{Offset, Payload, RunId};
-use runcast_hub::{Look, Watch};
+use runcast_hub::{Look, Slice, Watch};
 use runcast_log::Record;
 
 use super::outbox::Place;
@@ -58,57 +58,60 @@ impl Wave {
         let (run, from) = (watch.run(), place.next);
         let (parts, then) = (Vec::new(), Then::More);
         let mut wave = Self { from, deletions, parts, then, committed_at: None };
-        let is_plain = shape.view.is_plain();
         let (mut behind, mut bytes) = (place, 0);
-        let mut terminal = None;
-        let mut chosen_of = Vec::new();
-        let mut slices = 0;
-        while bytes < WAVE_BYTES_MAX && slices < WAVE_SLICES_MAX {
+        let mut slices = Vec::new();
+        let next = loop {
+            if bytes >= WAVE_BYTES_MAX || slices.len() >= WAVE_SLICES_MAX {
+                break None;
+            }
             match watch.look(behind.next, deletions) {
                 // A part has one epoch.
-                Look::Events(slice) if slices > 0 && slice.epoch() != behind.epoch => break,
+                Look::Events(slice) if !slices.is_empty() && slice.epoch() != behind.epoch => {
+                    break None;
+                }
                 Look::Events(slice) => {
-                    slices += 1;
                     wave.committed_at = wave.committed_at.or(slice.committed_at());
                     behind = Place { epoch: slice.epoch(), next: slice.last().next() };
-                    terminal = slice.records().last().and_then(terminal_type);
                     bytes +=
                         slice.records().iter().map(|record| record.payload.len()).sum::<usize>();
-                    if is_plain {
-                        let bytes = shape.events(run, &slice);
-                        wave.parts.push(Part { bytes, behind });
-                    } else {
-                        chosen_of.extend_from_slice(slice.records());
-                    }
-                    continue;
+                    slices.push(slice);
                 }
-                Look::NotYet => wave.then = Then::Wait,
-                Look::InLog => wave.then = Then::Read,
-                Look::End if terminal.is_some() => wave.then = Then::Close,
-                Look::End => wave.then = Then::ReadEnd,
-                Look::Deleted => {
-                    wave.flush((run, shape), &mut chosen_of, behind);
-                    wave.parts.push(Part { bytes: shape.deleted(run), behind });
-                    wave.then = Then::Close;
-                    return wave;
+                next => break Some(next),
+            }
+        };
+        wave.add((run, shape), &slices, behind);
+        match next {
+            None | Some(Look::Events(_)) => {}
+            Some(Look::NotYet) => wave.then = Then::Wait,
+            Some(Look::InLog) => wave.then = Then::Read,
+            Some(Look::End) => {
+                let last = slices.last().and_then(|slice| slice.records().last());
+                match last.and_then(terminal_type) {
+                    Some(event_type) => wave.end((run, shape), behind, &event_type),
+                    None => wave.then = Then::ReadEnd,
                 }
             }
-            break;
-        }
-        wave.flush((run, shape), &mut chosen_of, behind);
-        if let (Then::Close, Some(event_type)) = (wave.then, terminal) {
-            wave.end((run, shape), behind, &event_type);
+            Some(Look::Deleted) => {
+                wave.parts.push(Part { bytes: shape.deleted(run), behind });
+                wave.then = Then::Close;
+            }
         }
         wave
     }
 
-    /// Adds what a reader who chooses gets of these records. It is made of all of them together, so
-    /// that deltas merge over the borders of batches.
-    fn flush(&mut self, (run, shape): (&RunId, &Shape), records: &mut Vec<Record>, behind: Place) {
-        if !records.is_empty() {
-            let bytes = shape.page(run, behind.epoch, records);
-            self.parts.push(Part { bytes, behind });
-            records.clear();
+    /// Adds what a reader gets of these batches, which stands at `behind` with the last.
+    fn add(&mut self, (run, shape): (&RunId, &Shape), slices: &[Slice], behind: Place) {
+        if !shape.view.coalesce || slices.len() == 1 {
+            let part = |slice: &Slice| Part {
+                bytes: shape.events(run, slice),
+                behind: Place { next: slice.last().next(), ..behind },
+            };
+            self.parts.extend(slices.iter().map(part));
+        } else if !slices.is_empty() {
+            // Of all of them together, so that deltas merge over the borders of batches.
+            let records: Vec<_> =
+                slices.iter().flat_map(|slice| slice.records()).cloned().collect();
+            self.parts.push(Part { bytes: shape.page(run, behind.epoch, &records), behind });
         }
     }
 

@@ -22,8 +22,8 @@ impl Shape {
         matches!(self.format, Format::WebSocket)
     }
 
-    /// Events that have just come: made once for all readers without a choice. Empty when a reader
-    /// of this shape gets none of them.
+    /// Events that have just come: made once for all readers who get all of them. Empty when a reader
+    /// of this shape gets none.
     pub(crate) fn events(&self, run: &RunId, slice: &Slice) -> Bytes {
         if self.is_websocket() {
             message::events(slice, run, &self.view)

@@ -13,6 +13,7 @@ use runcast_log::Record;
 
 use super::page::write_gap;
 use super::shape::Shape;
+use super::view::Share;
 
 /// What a stream begins with: it makes proxies and browsers show that it is open, and tells a
 /// browser to come back after a second.
@@ -22,15 +23,16 @@ pub(crate) const HEARTBEAT: &[u8] = b":\n\n";
 /// Says that the run was deleted.
 pub(crate) const DELETED: &[u8] = b"event: deleted\ndata: {}\n\n";
 
-/// The frames of events, made once for all readers of the same format. Empty when a reader of this
-/// shape gets none of them.
+/// The frames of events, made once for all readers of the same format who get all of them. Empty
+/// when a reader of this shape gets none.
 pub(crate) fn events(slice: &Slice, shape: &Shape) -> Bytes {
-    if !shape.view.is_plain() {
-        return page(slice.epoch(), slice.records(), shape);
+    match shape.view.share_of(slice.records()) {
+        Share::All => slice.encoded(shape.format, |epoch, records, out| {
+            write_plain(epoch, records, shape.format, out);
+        }),
+        Share::Some => page(slice.epoch(), slice.records(), shape),
+        Share::None => Bytes::new(),
     }
-    slice.encoded(shape.format, |epoch, records, out| {
-        write_plain(epoch, records, shape.format, out);
-    })
 }
 
 /// The frames of events that follow on each other in one stream.

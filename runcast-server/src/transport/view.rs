@@ -15,10 +15,40 @@ pub(crate) struct View {
     pub(crate) coalesce: bool,
 }
 
+/// How much of some events a reader gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Share {
+    /// Each as it is: what was written for other readers will do.
+    All,
+    /// Other events, or fewer.
+    Some,
+    /// Nothing.
+    None,
+}
+
 impl View {
     /// Whether it is every event as it is.
     pub(crate) fn is_plain(&self) -> bool {
         !self.coalesce && self.filter.is_open()
+    }
+
+    /// How much a reader gets of these events, which follow on each other in one stream.
+    pub(crate) fn share_of(&self, records: &[Record]) -> Share {
+        let is_whole = !self.coalesce || records.len() == 1;
+        if is_whole && self.filter.is_open() {
+            return Share::All;
+        }
+        let chosen = records.iter().filter(|record| self.chooses(record)).count();
+        match chosen {
+            0 => Share::None,
+            _ if is_whole && chosen == records.len() => Share::All,
+            _ => Share::Some,
+        }
+    }
+
+    fn chooses(&self, record: &Record) -> bool {
+        let payload = Payload::from_stored(record.payload.clone());
+        self.filter.is_open() || self.filter.matches(&Head::of(&payload))
     }
 
     /// What a reader gets of these events, which follow on each other in one stream.
@@ -28,8 +58,8 @@ impl View {
     pub(crate) fn of(&self, records: &[Record]) -> Vec<Merged> {
         let mut chosen = Vec::with_capacity(records.len());
         for record in records {
-            let payload = Payload::from_stored(record.payload.clone());
-            if self.filter.is_open() || self.filter.matches(&Head::of(&payload)) {
+            if self.chooses(record) {
+                let payload = Payload::from_stored(record.payload.clone());
                 chosen.push(Merged { offset: record.offset, count: 1, payload });
             }
         }

@@ -15,7 +15,7 @@ use super::{MESSAGE_BYTES_MAX, text};
 use crate::problem::Problem;
 use crate::transport::answer;
 use crate::transport::page::write_gap;
-use crate::transport::view::View;
+use crate::transport::view::{Share, View};
 
 /// The longest id of a request, in bytes as it is written.
 const REQUEST_ID_BYTES_MAX: usize = 66;
@@ -68,16 +68,16 @@ pub(crate) fn unsubscribed(id: Option<&RequestId>, run: &RunId) -> Bytes {
     message("unsubscribed", id, |out| write!(out, ",\"run\":\"{run}\"").expect(VEC))
 }
 
-/// The events of a batch, made once for all readers of the run without a choice. Several messages
-/// where one would be too large; empty when a reader of this view gets none of them.
+/// The events of a batch, made once for all readers of the run who get all of them. Several messages
+/// where one would be too large; empty when a reader of this view gets none.
 pub(crate) fn events(slice: &Slice, run: &RunId, view: &View) -> Bytes {
-    let last = slice.last();
-    if view.is_plain() {
-        return slice.encoded(Format::WebSocket, |epoch, records, out| {
-            write_events(run, epoch, as_they_are(records), last, out);
-        });
+    match view.share_of(slice.records()) {
+        Share::All => slice.encoded(Format::WebSocket, |epoch, records, out| {
+            write_events(run, epoch, as_they_are(records), slice.last(), out);
+        }),
+        Share::Some => page(run, slice.epoch(), slice.records(), view),
+        Share::None => Bytes::new(),
     }
-    page(run, slice.epoch(), slice.records(), view)
 }
 
 /// Events that follow on each other, as [`events`].
