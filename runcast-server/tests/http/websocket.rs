@@ -29,6 +29,26 @@ const HANDSHAKE: [(&str, &str); 5] = [
     ("Sec-WebSocket-Protocol", "runcast.v1"),
 ];
 
+/// One frame as a client sends it.
+fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0x80 | opcode];
+    match payload.len() {
+        short @ 0..=125 => bytes.push(0x80 | short as u8),
+        medium @ 126..=0xffff => {
+            bytes.push(0x80 | 126);
+            bytes.extend_from_slice(&(medium as u16).to_be_bytes());
+        }
+        long => {
+            bytes.push(0x80 | 127);
+            bytes.extend_from_slice(&(long as u64).to_be_bytes());
+        }
+    }
+    let mask = [0x37, 0xfa, 0x21, 0x3d];
+    bytes.extend_from_slice(&mask);
+    bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
+    bytes
+}
+
 impl Socket {
     async fn open(server: &TestServer) -> Self {
         let mut connection = server.open("GET", "/v1/ws", &HANDSHAKE).await;
@@ -40,22 +60,7 @@ impl Socket {
     }
 
     async fn frame(&mut self, opcode: u8, payload: &[u8]) {
-        let mut bytes = vec![0x80 | opcode];
-        match payload.len() {
-            short @ 0..=125 => bytes.push(0x80 | short as u8),
-            medium @ 126..=0xffff => {
-                bytes.push(0x80 | 126);
-                bytes.extend_from_slice(&(medium as u16).to_be_bytes());
-            }
-            long => {
-                bytes.push(0x80 | 127);
-                bytes.extend_from_slice(&(long as u64).to_be_bytes());
-            }
-        }
-        let mask = [0x37, 0xfa, 0x21, 0x3d];
-        bytes.extend_from_slice(&mask);
-        bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
-        self.connection.write(&bytes).await;
+        self.connection.write(&frame(opcode, payload)).await;
     }
 
     async fn text(&mut self, text: &str) {
@@ -484,4 +489,29 @@ async fn what_goes_over_a_websocket_is_counted() {
         assert!(page.text().contains(&format!("\n{counted}\n")), "{counted}: {}", page.text());
     }
     assert!(!page.text().contains("runcast_sent_bytes_total{transport=\"websocket\"} 0\n"));
+}
+
+#[tokio::test]
+async fn what_a_client_sends_with_its_handshake_counts_however_much_it_is() {
+    let server = TestServer::start().await;
+    let mut first = format!("GET /v1/ws HTTP/1.1\r\nHost: {}\r\n", server.address);
+    for (name, value) in HANDSHAKE {
+        first.push_str(&format!("{name}: {value}\r\n"));
+    }
+    first.push_str("\r\n");
+    let mut first = first.into_bytes();
+    let event = json!({"type": "a.b", "data": "x".repeat(20_000)});
+    for id in 0..3 {
+        let publish = json!({"type": "publish", "id": id, "run": "r", "events": [event]});
+        first.extend(frame(1, publish.to_string().as_bytes()));
+    }
+    let mut connection = server.connect().await;
+    connection.write(&first).await;
+    assert_eq!(connection.head().await.status, 101);
+    let mut socket = Socket { connection };
+    for id in 0..3 {
+        let message = socket.message().await;
+        assert_eq!((&message["type"], &message["id"]), (&json!("published"), &json!(id)));
+        assert_eq!(message["last"], (id + 1).to_string().parse::<u64>().unwrap());
+    }
 }
