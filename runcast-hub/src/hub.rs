@@ -211,7 +211,7 @@ impl Hub {
     /// As [`Log::append`].
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         if let Some(feed) = self.fanout.feed.get()
-            && !feed.is_ready(&append.run, &append.events)
+            && !feed.is_ready(&append.run)
         {
             feed.make_ready(self, &append.run, false).await;
         }
