@@ -11,12 +11,12 @@ use bytes::Bytes;
 use runcast_event::{Cursor, Epoch, Offset, RunId};
 use runcast_log::{
     Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Log, LogHealth,
-    LogStats, NewEvents, Page, ReadError, ReadLimit, StreamStat,
+    LogStats, NewEvents, Page, ReadError, ReadLimit, Refusal, StreamStat,
 };
 
 use crate::changes::{ChangedRuns, Changes};
-use crate::feed::FeedSource;
 use crate::follower::Follower;
+use crate::gate::Gate;
 use crate::resume::{Resume, resume};
 use crate::stats::{AppendBegun, Counts, HubStats};
 use crate::tail::{Tail, TailBudget, TailWaker};
@@ -82,7 +82,7 @@ struct Fanout {
     followers: AtomicUsize,
     changes: RwLock<Vec<std::sync::Weak<ChangedRuns>>>,
     counts: Counts,
-    feed: OnceLock<Arc<dyn FeedSource>>,
+    gate: OnceLock<Arc<dyn Gate>>,
     /// Behind the newest entry of the feed of which all readers of changes have heard.
     feed_cursor: Mutex<Cursor>,
 }
@@ -126,22 +126,22 @@ impl CommitObserver for Fanout {
         if let Some(cursor) = feed_cursor {
             self.set_feed_cursor(cursor);
         }
-        if let Some(feed) = self.feed.get() {
-            feed.settle(true);
+        if let Some(gate) = self.gate.get() {
+            gate.settle(true);
         }
     }
 
-    fn feed_entries(&self, events: NewEvents<'_>) -> Vec<Bytes> {
-        self.feed.get().map(|feed| feed.entries(events)).unwrap_or_default()
+    fn admit(&self, events: NewEvents<'_>) -> Result<Vec<Bytes>, Refusal> {
+        self.gate.get().map_or_else(|| Ok(Vec::new()), |gate| gate.admit(events))
     }
 
     fn feed_deletion(&self, run: &RunId) -> Option<Bytes> {
-        self.feed.get()?.deletion(run)
+        self.gate.get()?.deletion(run)
     }
 
     fn discarded(&self) {
-        if let Some(feed) = self.feed.get() {
-            feed.settle(false);
+        if let Some(gate) = self.gate.get() {
+            gate.settle(false);
         }
     }
 }
@@ -167,7 +167,7 @@ impl HubBuilder {
             followers: AtomicUsize::new(0),
             changes: RwLock::default(),
             counts: Counts::default(),
-            feed: OnceLock::new(),
+            gate: OnceLock::new(),
             feed_cursor: Mutex::default(),
         });
         Self { config, fanout }
@@ -210,10 +210,10 @@ impl Hub {
     /// # Errors
     /// As [`Log::append`].
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        if let Some(feed) = self.fanout.feed.get()
-            && !feed.is_ready(&append.run)
+        if let Some(gate) = self.fanout.gate.get()
+            && !gate.is_ready(&append.run)
         {
-            feed.make_ready(self, &append.run, false).await;
+            gate.make_ready(self, &append.run, false).await;
         }
         let begun = AppendBegun::now(&append);
         let answer = self.log.append(append).await;
@@ -259,18 +259,18 @@ impl Hub {
     /// # Errors
     /// As [`Log::delete`].
     pub async fn delete(&self, run: &RunId) -> Result<bool, DeleteError> {
-        if let Some(feed) = self.fanout.feed.get() {
-            feed.make_ready(self, run, true).await;
+        if let Some(gate) = self.fanout.gate.get() {
+            gate.make_ready(self, run, true).await;
         }
         self.log.delete(run).await
     }
 
-    /// Takes what makes the feed's entries from now on. A hub has one feed: the first.
+    /// Takes what judges events and makes the feed's entries from now on. A hub has one: the first.
     ///
     /// # Errors
     /// When it cannot be read where the feed stands.
-    pub async fn begin_feed(&self, source: Arc<dyn FeedSource>) -> Result<(), ReadError> {
-        if self.fanout.feed.set(source).is_ok()
+    pub async fn set_gate(&self, gate: Arc<dyn Gate>) -> Result<(), ReadError> {
+        if self.fanout.gate.set(gate).is_ok()
             && let Some(stat) = self.log.stat(&RunId::feed()).await?
         {
             self.fanout.set_feed_cursor(Cursor::new(stat.epoch, stat.last));

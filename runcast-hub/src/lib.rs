@@ -7,8 +7,8 @@
 
 mod batch;
 mod changes;
-mod feed;
 mod follower;
+mod gate;
 mod hub;
 mod resume;
 mod stats;
@@ -17,8 +17,8 @@ mod watch;
 
 pub use batch::{Format, Slice};
 pub use changes::{Backlog, Changes};
-pub use feed::FeedSource;
 pub use follower::{Delivery, Follower};
+pub use gate::Gate;
 pub use hub::{FollowError, FollowerPlace, Hub, HubBuilder, HubConfig};
 pub use resume::{Gap, GapReason, Resume, resume};
 pub use stats::HubStats;

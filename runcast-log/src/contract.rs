@@ -153,6 +153,9 @@ pub enum AppendError {
         /// The limit.
         max: usize,
     },
+    /// The [`CommitObserver`] does not admit one of the events.
+    #[error("{0}")]
+    Refused(Refusal),
     /// There is no room; the log goes on when there is.
     #[error("no room to store events: {reason}")]
     NoRoom {
@@ -165,6 +168,20 @@ pub enum AppendError {
         /// Why.
         reason: String,
     },
+}
+
+/// Why an event may not be stored where it would stand. The log only hands it on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct Refusal {
+    /// Which event of the batch, from 0.
+    pub event: usize,
+    /// A name for programs.
+    pub code: &'static str,
+    /// What is wrong and what would be right, for people.
+    pub detail: String,
+    /// More for programs: names and values.
+    pub members: Vec<(&'static str, String)>,
 }
 
 /// Why a stream could not be deleted.
@@ -289,7 +306,7 @@ pub enum Committed {
 }
 
 /// Told of every commit, before the append is acknowledged and after reads can see it; and asked,
-/// before the commit, what of it goes into the feed.
+/// before the commit, whether events may be stored and what of them goes into the feed.
 ///
 /// Called from the log's own writer, in commit order: it must be quick, must never block and must
 /// not call the log.
@@ -297,10 +314,14 @@ pub trait CommitObserver: Send + Sync + 'static {
     /// One group commit's changes.
     fn committed(&self, changes: Vec<Committed>);
 
-    /// What goes into the feed ([`RunId::feed`]) with these events, which are about to be stored and
-    /// were not before. The entries are stored in one step with the events: both are kept or neither.
-    fn feed_entries(&self, _events: NewEvents<'_>) -> Vec<Bytes> {
-        Vec::new()
+    /// Whether these events, which were not stored before, may be stored, and what goes into the feed
+    /// ([`RunId::feed`]) with them. The entries are stored in one step with the events: both are kept
+    /// or neither.
+    ///
+    /// # Errors
+    /// When one of the events may not stand where it would. Nothing of the batch is stored then.
+    fn admit(&self, _events: NewEvents<'_>) -> Result<Vec<Bytes>, Refusal> {
+        Ok(Vec::new())
     }
 
     /// What goes into the feed with the deletion of this run, in one step with it.
@@ -308,7 +329,7 @@ pub trait CommitObserver: Send + Sync + 'static {
         None
     }
 
-    /// Nothing of what feed entries were asked for since the last commit was stored.
+    /// Nothing of what was admitted since the last commit was stored.
     fn discarded(&self) {}
 }
 

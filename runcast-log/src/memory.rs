@@ -75,14 +75,14 @@ impl MemoryLog {
             Plan::Acknowledge(appended) => return Ok((appended, Vec::new())),
             Plan::Store(placement) => placement,
         };
-        let new = append.events[placement.duplicates..].iter();
-        let records: Vec<_> = new.zip(placement.first.get()..).map(record).collect();
-        let entries = observer.feed_entries(NewEvents {
+        let records = placement.records(append);
+        let entries = observer.admit(NewEvents {
             run: &append.run,
             epoch: placement.epoch,
             begins: placement.begins,
             records: &records,
         });
+        let entries = entries.map_err(|refusal| placement.refused(refusal))?;
         let mut changes = vec![take(&mut streams, append, &placement)];
         changes.extend(feed(&mut streams, entries));
         Ok((placement.appended(append), changes))
@@ -110,9 +110,8 @@ fn feed(streams: &mut Streams, entries: Vec<Bytes>) -> Option<Committed> {
 impl Kept {
     fn take(&mut self, append: &Append, placement: &Placement) -> Committed {
         self.stream.advance(&placement.advance(append));
-        let new = &append.events[placement.duplicates..];
-        self.events.extend_from_slice(new);
-        let records = new.iter().zip(placement.first.get()..).map(record).collect();
+        let records = placement.records(append);
+        self.events.extend(records.iter().map(|record| record.payload.clone()));
         Committed::Appended { run: append.run.clone(), records, stat: self.stream.stat() }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use runcast_event::{Epoch, Offset, ProducerId, RunId};
 
-use crate::contract::{Append, AppendError, Appended, StreamStat};
+use crate::contract::{Append, AppendError, Appended, Record, Refusal, StreamStat};
 
 #[cfg(test)]
 mod tests;
@@ -81,6 +81,22 @@ impl Placement {
                 (&stamp.id, stamp.epoch, sequence)
             }),
         }
+    }
+
+    /// The events that are new.
+    pub(crate) fn records(&self, append: &Append) -> Vec<Record> {
+        let new = append.events[self.duplicates..].iter().zip(self.first.get()..);
+        let record = |(payload, offset): (&Bytes, u64)| Record {
+            offset: Offset::new(offset),
+            payload: payload.clone(),
+        };
+        new.map(record).collect()
+    }
+
+    /// The answer if one of the new events, which was counted among them, is not admitted.
+    pub(crate) fn refused(&self, mut refusal: Refusal) -> AppendError {
+        refusal.event += self.duplicates;
+        AppendError::Refused(refusal)
     }
 
     /// The answer once it is carried out.

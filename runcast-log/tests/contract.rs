@@ -68,6 +68,7 @@ facts! {
     a_log_that_is_shut_down_takes_nothing_more
     the_feed_has_one_entry_for_every_new_event_that_it_tells_of
     the_feed_is_no_run
+    what_the_observer_does_not_admit_is_not_stored
 }
 
 fn appended(epoch: u32, last: u64, stored: u64, duplicates: u64) -> Appended {
@@ -359,6 +360,20 @@ async fn the_feed_has_one_entry_for_every_new_event_that_it_tells_of(engine: Eng
     let told: Vec<_> = told.into_iter().flatten().map(|record| record.payload).collect();
     assert_eq!(told, entries, "the observer hears of the feed as of any stream");
     assert!(stats.iter().all(|stat| !stat.closed));
+}
+
+async fn what_the_observer_does_not_admit_is_not_stored(engine: Engine) {
+    let log = engine.log;
+    log.append(stamped("a", &["1", "life 2"], "p", 0, 0)).await.unwrap();
+    // The first was stored before; the last stands at 2 of the batch.
+    let refused = log.append(stamped("a", &["life 2", "life 3", "no"], "p", 0, 1)).await;
+    let Err(AppendError::Refused(refusal)) = refused else { panic!("{refused:?}") };
+    assert_eq!((refusal.event, refusal.code), (2, "no"));
+    log.append(batch("made", &["no"])).await.unwrap_err();
+    assert_eq!(log.stat(&run("made")).await, Ok(None));
+    // Nothing is lost and nothing else is disturbed: the producer goes on where it was.
+    assert_eq!(log.append(stamped("a", &["3"], "p", 0, 2)).await, Ok(appended(1, 3, 1, 0)));
+    assert_eq!(feed(&*log).await, ["a begins 1.2"]);
 }
 
 async fn the_feed_is_no_run(engine: Engine) {

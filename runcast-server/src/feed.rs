@@ -10,8 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use runcast_event::{Payload, RunId, Timestamp};
-use runcast_hub::{FeedSource, Hub};
-use runcast_log::{NewEvents, ReadError, ReadLimit};
+use runcast_hub::{Gate, Hub};
+use runcast_log::{NewEvents, ReadError, ReadLimit, Refusal};
 use runcast_run::{Brief, RunState, Status};
 
 use crate::projection::States;
@@ -103,7 +103,7 @@ impl LifeCycle {
     }
 }
 
-impl FeedSource for LifeCycle {
+impl Gate for LifeCycle {
     fn is_ready(&self, run: &RunId) -> bool {
         self.known().get(run).is_some()
     }
@@ -132,14 +132,14 @@ impl FeedSource for LifeCycle {
         })
     }
 
-    fn entries(&self, events: NewEvents<'_>) -> Vec<Bytes> {
+    fn admit(&self, events: NewEvents<'_>) -> Result<Vec<Bytes>, Refusal> {
         let NewEvents { run, epoch, begins, records } = events;
         let mut known = self.known();
         let has_life = records.iter().any(|record| is_life(&record.payload));
         if !has_life && !begins {
             let is_queued = |brief: &Brief| brief.status == Status::Queued;
             if !known.has_queued() || !known.get(run).is_some_and(is_queued) {
-                return Vec::new();
+                return Ok(Vec::new());
             }
         }
         let before = if begins { None } else { known.get(run).cloned() };
@@ -157,7 +157,7 @@ impl FeedSource for LifeCycle {
         }
         let is_open = !brief.status.is_terminal();
         known.coming.insert(run.clone(), is_open.then_some(brief));
-        entries
+        Ok(entries)
     }
 
     fn deletion(&self, run: &RunId) -> Option<Bytes> {

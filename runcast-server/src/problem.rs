@@ -81,6 +81,7 @@ codes! {
     RunExists "run_exists" CONFLICT "The run exists with another definition",
     /// The run is closed.
     RunEnded "run_ended" CONFLICT "The run has ended",
+    NotPossible "not_possible" CONFLICT "The run's state does not allow it",
     /// The run is at another offset.
     OffsetMismatch "offset_mismatch" CONFLICT "The run is at another offset",
     /// The connection is subscribed to the run.

@@ -115,7 +115,7 @@ impl Server {
         let metrics = Metrics::new();
         let projection = Projection::start(self.hub.clone(), limits.state_wait);
         let feed = Arc::new(LifeCycle::new(projection.states()));
-        if let Err(error) = self.hub.begin_feed(feed).await {
+        if let Err(error) = self.hub.set_gate(feed).await {
             tracing::error!(%error, "the feed cannot be read");
         }
         let services = Services {

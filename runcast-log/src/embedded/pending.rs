@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use runcast_event::{Offset, RunId};
+use runcast_event::RunId;
 use tokio::sync::oneshot;
 
 use crate::contract::{
@@ -92,15 +92,16 @@ impl Pending {
             Plan::Acknowledge(appended) => return Ok(appended),
             Plan::Store(placement) => placement,
         };
-        let appended = placement.appended(&append);
-        let run = append.run.clone();
-        let records = self.store(append, &placement, group);
-        let entries = group.observer.feed_entries(NewEvents {
-            run: &run,
+        let records = placement.records(&append);
+        let entries = group.observer.admit(NewEvents {
+            run: &append.run,
             epoch: placement.epoch,
             begins: placement.begins,
-            records,
+            records: &records,
         });
+        let entries = entries.map_err(|refusal| placement.refused(refusal))?;
+        let appended = placement.appended(&append);
+        self.store(&append, &placement, records, group);
         self.feed(entries, group);
         Ok(appended)
     }
@@ -109,31 +110,23 @@ impl Pending {
         self.touched.get(run).map(|touched| &touched.stream).or_else(|| index.stream(run))
     }
 
-    /// Puts the new events of an append that was decided on into the group, and gives them.
+    /// Puts the new events of an append that was decided on into the group.
     fn store(
         &mut self,
-        append: Append,
+        append: &Append,
         placement: &Placement,
+        records: Vec<Record>,
         group: &mut InGroup<'_>,
-    ) -> &[Record] {
+    ) {
         let touched = self.touched.entry(append.run.clone()).or_insert_with(|| {
             let standing = group.index.stream(&append.run).cloned();
             let stream = standing.unwrap_or_else(|| Stream::new(placement.epoch));
             Touched { stream, emptied: false, extents: Vec::new() }
         });
-        touched.stream.advance(&placement.advance(&append));
-        write(&append, placement, group.buffer, &mut touched.extents);
+        touched.stream.advance(&placement.advance(append));
+        write(append, placement, group.buffer, &mut touched.extents);
         let stat = touched.stream.stat();
-        let new = append.events.into_iter().skip(placement.duplicates);
-        let records = new
-            .zip(placement.first.get()..)
-            .map(|(payload, offset)| Record { offset: Offset::new(offset), payload });
-        let records = records.collect();
-        self.changes.push(Committed::Appended { run: append.run, records, stat });
-        match self.changes.last() {
-            Some(Committed::Appended { records, .. }) => records,
-            _ => &[],
-        }
+        self.changes.push(Committed::Appended { run: append.run.clone(), records, stat });
     }
 
     /// Puts entries of the feed into the group that has what they tell of.
@@ -143,7 +136,8 @@ impl Pending {
         }
         let standing = self.standing(&RunId::feed(), group.index);
         let (append, placement) = stream::feed(standing, entries, group.index.first_epoch);
-        self.store(append, &placement, group);
+        let records = placement.records(&append);
+        self.store(&append, &placement, records, group);
     }
 
     fn delete(&mut self, run: RunId, group: &mut InGroup<'_>) -> bool {

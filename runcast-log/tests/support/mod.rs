@@ -11,7 +11,7 @@ use runcast_event::{Offset, ProducerId, RunId};
 use runcast_log::disk::{Disk, DiskFile, SystemDisk};
 use runcast_log::{
     Append, AppendError, Appended, CommitObserver, Committed, EmbeddedLog, EmbeddedOptions, Log,
-    NewEvents, OpenError, Page, ProducerStamp, ReadError, ReadLimit, Surroundings,
+    NewEvents, OpenError, Page, ProducerStamp, ReadError, ReadLimit, Refusal, Surroundings,
 };
 use tokio::task::JoinHandle;
 
@@ -88,11 +88,16 @@ impl CommitObserver for Recorder {
     }
 
     /// Events that begin with `life` go into the feed, and deletions of runs that do.
-    fn feed_entries(&self, events: NewEvents<'_>) -> Vec<Bytes> {
+    /// Those that begin with `no` are refused.
+    fn admit(&self, events: NewEvents<'_>) -> Result<Vec<Bytes>, Refusal> {
         let NewEvents { run, epoch, begins, records } = events;
+        if let Some(event) = records.iter().position(|record| record.payload.starts_with(b"no")) {
+            let (code, detail, members) = ("no", "it says no".to_owned(), Vec::new());
+            return Err(Refusal { event, code, detail, members });
+        }
         let first = if begins { " begins" } else { "" };
         let wanted = records.iter().filter(|record| record.payload.starts_with(b"life"));
-        wanted.map(|r| format!("{run}{first} {epoch}.{}", r.offset).into()).collect()
+        Ok(wanted.map(|r| format!("{run}{first} {epoch}.{}", r.offset).into()).collect())
     }
 
     fn feed_deletion(&self, run: &RunId) -> Option<Bytes> {

@@ -2,7 +2,7 @@
 
 use runcast_event::{BatchError, EventError, EventProblem, IdError};
 use runcast_hub::FollowError;
-use runcast_log::{AppendError, DeleteError, ReadError};
+use runcast_log::{AppendError, DeleteError, ReadError, Refusal};
 
 use super::{Code, Problem};
 
@@ -92,6 +92,12 @@ impl From<AppendError> for Problem {
             }
             AppendError::TooManyProducers { max } => {
                 Self::new(Code::TooManyProducers, detail).with("max", max)
+            }
+            AppendError::Refused(Refusal { event, members, .. }) => {
+                let problem = Self::new(Code::NotPossible, detail).with("event", event + 1);
+                members
+                    .into_iter()
+                    .fold(problem, |problem, (name, value)| problem.with(name, value))
             }
             AppendError::NoRoom { .. } => Self::new(Code::NoRoom, detail),
             AppendError::Unavailable { .. } => Self::new(Code::LogUnavailable, detail),

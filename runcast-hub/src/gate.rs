@@ -6,20 +6,21 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use runcast_event::RunId;
-use runcast_log::NewEvents;
+use runcast_log::{NewEvents, Refusal};
 
 use crate::hub::Hub;
 
-/// Makes the entries of the feed.
+/// Stands before the log: says whether events may be stored where they would stand, and what of them
+/// goes into the feed.
 ///
 /// All but [`Self::make_ready`] is called from the log's own writer, in commit order: it must be
 /// quick, must never block and must not call the hub.
-pub trait FeedSource: Send + Sync + 'static {
-    /// Whether entries for events of the run can be made now.
+pub trait Gate: Send + Sync + 'static {
+    /// Whether events of the run can be judged now.
     fn is_ready(&self, run: &RunId) -> bool;
 
-    /// Reads what has to be known of a run before entries for its events can be made; for its
-    /// deletion, also of one that has ended.
+    /// Reads what has to be known of a run before its events can be judged; for its deletion, also of
+    /// one that has ended.
     fn make_ready<'a>(
         &'a self,
         hub: &'a Hub,
@@ -27,12 +28,15 @@ pub trait FeedSource: Send + Sync + 'static {
         is_deletion: bool,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-    /// The entries for events that are about to be stored.
-    fn entries(&self, events: NewEvents<'_>) -> Vec<Bytes>;
+    /// As [`runcast_log::CommitObserver::admit`].
+    ///
+    /// # Errors
+    /// When one of the events may not stand where it would.
+    fn admit(&self, events: NewEvents<'_>) -> Result<Vec<Bytes>, Refusal>;
 
-    /// The entry for a deletion that is about to be stored.
+    /// The feed's entry for a deletion that is about to be stored.
     fn deletion(&self, run: &RunId) -> Option<Bytes>;
 
-    /// What entries were made for since the last call was stored, or was not.
+    /// What was admitted since the last call was stored, or was not.
     fn settle(&self, is_stored: bool);
 }
