@@ -17,6 +17,7 @@ mod metrics;
 mod plane;
 mod problem;
 mod projection;
+mod schema;
 mod server;
 mod socket;
 mod start;
