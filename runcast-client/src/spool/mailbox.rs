@@ -43,14 +43,6 @@ impl MailboxPlace {
             && !self.waiting.contains(&cursor.after)
     }
 
-    /// Where to read on from: in front of everything that waits.
-    #[must_use]
-    pub fn resume(&self) -> Cursor {
-        let oldest = self.waiting.iter().min();
-        let before = oldest.map(|oldest| Offset::new(oldest.get().saturating_sub(1)));
-        Cursor::new(self.cursor.epoch, before.unwrap_or(self.cursor.after))
-    }
-
     /// Writes the place of the spool in `dir`, whole or not at all.
     pub(crate) fn write(&self, dir: &Path) -> io::Result<()> {
         let written = Written { cursor: self.cursor.to_string(), waiting: self.waiting.clone() };
@@ -113,7 +105,6 @@ mod tests {
     #[test]
     fn what_waits_is_read_again_and_nothing_else() {
         let place = place("9", &[5, 8]);
-        assert_eq!(place.resume(), at("4"));
         let again: Vec<u64> =
             (1..12).filter(|offset| !place.has(at(&offset.to_string()))).collect();
         assert_eq!(again, [5, 8, 10, 11]);
