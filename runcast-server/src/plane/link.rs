@@ -127,6 +127,13 @@ impl Link {
         if taken.bytes > 0 || (is_full && !self.is_full) {
             self.took_at = now;
         }
+        if taken.bytes > 0
+            && self.is_full
+            && let Some(dialogue) = self.dialogue()
+        {
+            // Only the client can have made room. The ping may be behind what it has not read yet.
+            dialogue.silent_since = None;
+        }
         self.is_full = is_full;
         Ok(taken)
     }

@@ -80,10 +80,13 @@ impl Shard {
         let Some(dialogue) = link.dialogue() else {
             return Err(io::ErrorKind::NotConnected.into());
         };
-        let unread = std::mem::take(&mut dialogue.unread);
-        if !unread.is_empty() {
-            buffer[..unread.len()].copy_from_slice(&unread);
-            return Ok(unread.len());
+        if !dialogue.unread.is_empty() {
+            // More than fits may have come behind the handshake.
+            let length = dialogue.unread.len().min(buffer.len());
+            let rest = dialogue.unread.split_off(length);
+            buffer[..length].copy_from_slice(&dialogue.unread);
+            dialogue.unread = rest;
+            return Ok(length);
         }
         dialogue.has_more = false;
         let length = link.read(buffer)?;
@@ -110,8 +113,10 @@ impl Shard {
                 self.flush(at);
             }
         }
-        if let Some(dialogue) = self.dialogue(at) {
-            dialogue.unread = input.to_vec();
+        if let Some(dialogue) = self.dialogue(at)
+            && !input.is_empty()
+        {
+            dialogue.unread.splice(..0, input.iter().copied());
         }
     }
 
@@ -234,10 +239,14 @@ impl Shard {
             return;
         }
         dialogue.beat_at = now.plus(heartbeat);
-        if dialogue.silent_since.is_some_and(|since| now.since(since) >= pong_timeout) {
+        if !dialogue.may_listen() {
+            // Its answer would not be heard, so that its silence says nothing.
+            dialogue.silent_since = None;
+        } else if dialogue.silent_since.is_some_and(|since| now.since(since) >= pong_timeout) {
             return self.close(at, &Close::Silent);
+        } else {
+            dialogue.silent_since.get_or_insert(now);
         }
-        dialogue.silent_since.get_or_insert(now);
         for reader in dialogue.readers.clone() {
             if let Some(passed) = self.passed(reader) {
                 self.say(at, passed);
