@@ -105,6 +105,11 @@ async fn server_with(fault: Fault) -> TestServer {
     TestServer::start_on(|config| config.limits.state_wait = Duration::from_millis(20), hub).await
 }
 
+/// A hub on a log whose events cannot be read.
+pub(crate) fn unreadable_hub() -> Hub {
+    hub_with(Fault::Read, &Arc::new(Semaphore::new(0)))
+}
+
 /// A hub on a log that stores a batch for each permit that it gets.
 pub(crate) fn slow_hub(gate: &Arc<Semaphore>) -> Hub {
     hub_with(Fault::Slow, gate)

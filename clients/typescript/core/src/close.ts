@@ -7,7 +7,7 @@ export interface CloseDecision {
 }
 
 /** Codes behind which the same client would only be refused again. */
-const FINAL = new Set([1002, 1003, 1007, 1008, 1009, 1010]);
+const FINAL = new Set([1002, 1003, 1007, 1008, 1009]);
 /** Longer waits are not taken from a server. */
 const RETRY_MS_MAX = 60_000;
 

@@ -1,4 +1,4 @@
-//! A server that stops, as its WebSockets see it; and a log that is slow.
+//! A server that stops, a log that is slow and one that cannot be read, as WebSockets see them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::socket::{Frame, Socket};
 use crate::client::TestServer;
-use crate::faults::slow_hub;
+use crate::faults::{slow_hub, unreadable_hub};
 
 #[tokio::test]
 async fn a_server_that_stops_says_when_to_come_back_to_each_another_time() {
@@ -108,5 +108,21 @@ async fn a_client_is_not_silent_when_it_is_the_server_that_does_not_listen() {
     gate.add_permits(70);
     for _ in 1..=70 {
         assert_eq!(socket.message().await["type"], "published");
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_cannot_be_read_ends_its_subscription_and_nothing_else() {
+    let server = TestServer::start_on(|_| {}, unreadable_hub()).await;
+    server.post("/v1/runs/r/events", r#"{"type":"a.b"}"#).await;
+    let mut socket = Socket::open(&server).await;
+    for _ in 0..2 {
+        assert_eq!(socket.subscribe("r", "0").await["type"], "subscribed");
+        let message = socket.message().await;
+        assert_eq!((&message["type"], &message["run"]), (&json!("error"), &json!("r")));
+        assert_eq!((&message["problem"]["code"], message.get("id")), (&json!("internal"), None));
+    }
+    while server.hub.followers() > 0 {
+        tokio::task::yield_now().await;
     }
 }
