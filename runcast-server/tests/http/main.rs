@@ -16,5 +16,6 @@ mod plane;
 mod runs;
 mod stops;
 mod streams;
+mod twice;
 mod views;
 mod websocket;
