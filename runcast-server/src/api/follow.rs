@@ -117,7 +117,7 @@ impl Viewer {
                 // Not the run's end: the viewer comes back and goes on.
                 last = self.departure.comes() => {
                     self.next = Next::Nothing;
-                    return Some(last);
+                    return Some([self.heartbeat_frame(), last].concat().into());
                 }
                 delivery = self.follower.next() => delivery,
                 _ = self.heartbeat.tick() => return Some(self.heartbeat_frame()),

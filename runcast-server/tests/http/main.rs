@@ -5,6 +5,7 @@
 mod appends;
 mod client;
 mod connections;
+mod departures;
 mod faults;
 mod feed;
 mod follows;
