@@ -22,7 +22,8 @@ pub trait Log: Send + Sync + 'static {
     /// Appends a batch to a stream and answers once it is durable.
     ///
     /// An append that has been taken up (at once, unless the log is saturated and the caller has to
-    /// wait for a place) happens even if the returned future is dropped.
+    /// wait for a place) happens even if the returned future is dropped. Appends are taken up in the
+    /// order in which their futures were polled first, also those that wait for a place.
     async fn append(&self, append: Append) -> Result<Appended, AppendError>;
 
     /// Reads events after `after`, in order, up to the limit; fewer only at the stream's end.

@@ -40,7 +40,7 @@ mod streams;
 
 pub(crate) use append::Target;
 pub(crate) use follow::FollowRequest;
-pub(crate) use parameters::{Query, Representation};
+pub(crate) use parameters::{Query, Representation, without_body};
 
 /// What every call works with.
 pub(crate) struct Services {

@@ -205,6 +205,8 @@ impl Drop for Plane {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
     use std::sync::atomic::AtomicBool;
 
     use runcast_event::RunId;
@@ -243,7 +245,7 @@ mod tests {
         while Arc::ptr_eq(&door.open().inbox, &first) {
             tokio::task::yield_now().await;
         }
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut viewer =
             tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().unwrap();
@@ -259,5 +261,33 @@ mod tests {
         assert_eq!(&begins, b"HTTP/1.1 200");
         door.stop();
         thread.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_websocket_that_opens_when_the_server_stops_is_told_when_to_come_back() {
+        let builder = HubBuilder::new(HubConfig::default());
+        let log = MemoryLog::new(builder.observer());
+        let config = PlaneConfig {
+            shards: 1,
+            heartbeat: Duration::from_secs(15),
+            stalled: Duration::from_secs(30),
+            pong_timeout: Duration::from_secs(30),
+            reconnect_spread: Duration::from_secs(5),
+        };
+        let plane = Plane::start(&builder.build(log), &config, &Metrics::new()).unwrap();
+        plane.drain();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let seat = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let wish = Wish::WebSocket { read_before: Vec::new() };
+        plane.join(Newcomer { stream, wish, seat });
+        let mut close = [0; 4];
+        client.read_exact(&mut close).unwrap();
+        assert_eq!((close[0], u16::from_be_bytes([close[2], close[3]])), (0x88, 1012));
+        client.write_all(&[0x88, 0x80, 0, 0, 0, 0]).unwrap();
+        drop(client);
+        plane.stop();
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::Interval;
 
 use super::Services;
 use super::live::{self, Departure};
-use super::parameters::{Query, cursor};
+use super::parameters::{Query, cursor, without_body};
 use crate::accept::{Carried, Wire};
 use crate::metrics::Transport;
 use crate::problem::Problem;
@@ -31,6 +31,7 @@ pub(crate) struct FollowRequest {
 
 impl FollowRequest {
     pub(crate) fn parse(run: RunId, uri: &Uri, headers: &HeaderMap) -> Result<Self, Problem> {
+        without_body(headers)?;
         let known = ["after", "coalesce", "named"];
         let query = Query::parse(uri.query(), &known, &FILTER_FIELDS)?;
         let view = query.view()?;
@@ -116,7 +117,7 @@ impl Viewer {
                 // Not the run's end: the viewer comes back and goes on.
                 last = self.departure.comes() => {
                     self.next = Next::Nothing;
-                    return Some(last);
+                    return Some([self.heartbeat_frame(), last].concat().into());
                 }
                 delivery = self.follower.next() => delivery,
                 _ = self.heartbeat.tick() => return Some(self.heartbeat_frame()),

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use runcast_event::{Cursor, EventFilter, FILTER_FIELDS, RunId};
 
 use crate::problem::{Code, Problem};
@@ -139,6 +139,20 @@ pub(crate) fn header_text<'a>(
     value.to_str().map(Some).map_err(not_text)
 }
 
+/// Refuses a body of a request that has no use for one.
+pub(crate) fn without_body(headers: &HeaderMap) -> Result<(), Problem> {
+    let is_none = |length: &HeaderValue| length == "0";
+    for (name, is_body) in [
+        (header::TRANSFER_ENCODING, headers.contains_key(header::TRANSFER_ENCODING)),
+        (header::CONTENT_LENGTH, !headers.get_all(header::CONTENT_LENGTH).iter().all(is_none)),
+    ] {
+        if is_body {
+            return Err(Problem::header(name.as_str(), "stands for a body; a follow has none"));
+        }
+    }
+    Ok(())
+}
+
 /// Which body a request brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MediaType {
@@ -242,7 +256,6 @@ mod fuzz;
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
 
     use super::*;
 
