@@ -33,9 +33,6 @@ pub(super) enum Arrival {
 
 impl Shard {
     pub(super) fn join(&mut self, newcomer: Newcomer) {
-        if self.is_draining {
-            return;
-        }
         let Newcomer { stream, wish, seat } = newcomer;
         let now = self.wheel.now();
         let beat_at = now.plus(self.clock.heartbeat);
@@ -52,12 +49,15 @@ impl Shard {
         let at = entry.key();
         let link = Link::new(TcpStream::from_std(stream), self.joined, kind, seat, now);
         let link = entry.insert(link);
-        link.due = self.wheel.insert(at, beat_at);
+        link.due = self.wheel.insert(at, beat_at.min(now.plus(self.clock.stalled)));
         self.counts.joined(link.transport());
         let both = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(link.socket(), Token(at), both) {
             tracing::warn!(%error, "a connection cannot be served");
             return self.let_go(at);
+        }
+        if self.is_draining {
+            return self.send_link_away(at);
         }
         let Some((request, page)) = follow else { return self.listen(at) };
         let arrival = Arrival::Follow { cursor: request.cursor, page };

@@ -108,8 +108,10 @@ impl Shard {
                 self.flush(at);
             }
         }
-        if let Some(dialogue) = self.dialogue(at) {
-            dialogue.unread = input.to_vec();
+        if let Some(dialogue) = self.dialogue(at)
+            && !input.is_empty()
+        {
+            dialogue.unread.splice(..0, input.iter().copied());
         }
     }
 
@@ -232,10 +234,14 @@ impl Shard {
             return;
         }
         dialogue.beat_at = now.plus(heartbeat);
-        if dialogue.silent_since.is_some_and(|since| now.since(since) >= pong_timeout) {
+        if !dialogue.may_listen() {
+            // Its answer would not be heard, so that its silence says nothing.
+            dialogue.silent_since = None;
+        } else if dialogue.silent_since.is_some_and(|since| now.since(since) >= pong_timeout) {
             return self.close(at, &Close::Silent);
+        } else {
+            dialogue.silent_since.get_or_insert(now);
         }
-        dialogue.silent_since.get_or_insert(now);
         for reader in dialogue.readers.clone() {
             if let Some(passed) = self.passed(reader) {
                 self.say(at, passed);

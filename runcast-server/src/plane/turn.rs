@@ -296,12 +296,17 @@ impl Shard {
         for (at, phase) in all {
             match phase {
                 Phase::Lingering => self.let_go(at),
-                Phase::Open => match self.links[at].kind {
-                    Kind::WebSocket(_) => self.send_away(at),
-                    Kind::Events { reader } => self.send_reader_away(at, reader),
-                },
+                Phase::Open => self.send_link_away(at),
                 Phase::Ending | Phase::Gone => {}
             }
+        }
+    }
+
+    /// Sends whoever is on a connection away.
+    pub(super) fn send_link_away(&mut self, at: usize) {
+        match self.links[at].kind {
+            Kind::WebSocket(_) => self.send_away(at),
+            Kind::Events { reader } => self.send_reader_away(at, reader),
         }
     }
 

@@ -5,6 +5,7 @@
 mod appends;
 mod client;
 mod connections;
+mod departures;
 mod faults;
 mod feed;
 mod follows;
@@ -16,5 +17,6 @@ mod plane;
 mod runs;
 mod stops;
 mod streams;
+mod twice;
 mod views;
 mod websocket;
