@@ -20,6 +20,7 @@ mod label;
 pub mod limits;
 mod offset;
 mod payload;
+mod reading;
 mod text;
 mod time;
 
@@ -33,5 +34,6 @@ pub use id::{IdError, ProducerId, RunId};
 pub use label::{Labels, Stage};
 pub use offset::{Cursor, CursorError, Epoch, Offset};
 pub use payload::{Event, Payload, Prepared};
+pub use reading::Reading;
 pub use text::TextFilter;
 pub use time::Timestamp;
