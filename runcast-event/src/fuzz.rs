@@ -76,7 +76,7 @@ fn an_event_that_is_taken_is_one_line_of_json_that_reads_back() {
             assert_eq!(reading.step().as_deref(), read.labels.step.as_deref());
             if let Some(fields) = value["data"].as_object() {
                 assert!(reading.fields().all(|(name, _)| fields.contains_key(name)));
-                assert!(fields.keys().all(|name| reading.field_or_null(name).is_some()));
+                assert!(fields.keys().all(|name| reading.fields().any(|(known, _)| known == name)));
             }
         }
     });

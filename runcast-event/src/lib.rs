@@ -34,6 +34,6 @@ pub use id::{IdError, ProducerId, RunId};
 pub use label::{Labels, Stage};
 pub use offset::{Cursor, CursorError, Epoch, Offset};
 pub use payload::{Event, Payload, Prepared};
-pub use reading::Reading;
+pub use reading::{Reading, readable_text};
 pub use text::TextFilter;
 pub use time::Timestamp;

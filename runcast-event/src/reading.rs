@@ -48,16 +48,10 @@ impl<'a> Reading<'a> {
         Some(*value).filter(|value| value.get() != "null")
     }
 
-    /// A field that is null counts as given, where null can be what is said.
-    #[must_use]
-    pub fn field_or_null(&self, name: &str) -> Option<&'a RawValue> {
-        self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
-    }
-
     /// A field that is a string; what cannot be represented in it is replaced.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<Cow<'a, str>> {
-        self.field(name).and_then(text_of)
+        self.field(name).and_then(readable_text)
     }
 
     /// A field that is a whole number from 0.
@@ -111,11 +105,13 @@ impl<'a> Reading<'a> {
 }
 
 fn label(json: &[u8]) -> Option<Cow<'_, str>> {
-    serde_json::from_slice(json).ok().and_then(text_of)
+    serde_json::from_slice(json).ok().and_then(readable_text)
 }
 
-/// The text of a string; none for another value. Halves of surrogate pairs are replaced.
-fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
+/// The text of a string; none for another value. Halves of surrogate pairs, which JSON can write and
+/// a text cannot have, are replaced.
+#[must_use]
+pub fn readable_text(raw: &RawValue) -> Option<Cow<'_, str>> {
     struct Lossy;
     impl<'de> Visitor<'de> for Lossy {
         type Value = Cow<'de, str>;
@@ -158,7 +154,7 @@ mod tests {
         assert_eq!(reading.agent(), None);
         assert!(reading.text("text").is_some_and(|text| text.starts_with("a\n\u{fffd}")));
         assert_eq!(reading.count("count"), Some(7));
-        assert!(reading.field("none").is_none() && reading.field_or_null("none").is_some());
+        assert!(reading.field("none").is_none());
         assert_eq!(reading.fraction("part"), Some(0.5));
         assert_eq!(reading.fraction("big"), None);
         assert_eq!(reading.time("at").map(Timestamp::as_micros), Some(1_767_323_045_000_000));

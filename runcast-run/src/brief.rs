@@ -1,13 +1,14 @@
 //! A run in brief: what its life-cycle events are found by.
 
-use runcast_event::{Offset, Payload};
+use runcast_event::{Payload, Reading};
 
 use crate::definition::Definition;
-use crate::state::{RunState, data_of};
+use crate::standing::Standing;
+use crate::state::RunState;
 use crate::status::Status;
 
 /// What a life-cycle event is found by: the run's definition and status, as of that event.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Brief {
     /// The kind of run.
     pub workflow: Option<String>,
@@ -15,14 +16,7 @@ pub struct Brief {
     pub name: Option<String>,
     /// What it can be found by.
     pub tags: Vec<String>,
-    /// Where it stands.
-    pub status: Status,
-}
-
-impl Default for Brief {
-    fn default() -> Self {
-        Self { workflow: None, name: None, tags: Vec::new(), status: Status::Queued }
-    }
+    standing: Standing,
 }
 
 impl Brief {
@@ -33,28 +27,32 @@ impl Brief {
             workflow: state.workflow().map(str::to_owned),
             name: state.name().map(str::to_owned),
             tags: state.tags().to_vec(),
-            status: state.status(),
+            standing: state.standing.clone(),
         }
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.standing.status()
     }
 
     /// Folds in the run's next event, by the rules of [`RunState::apply`].
     pub fn apply(&mut self, payload: &Payload) {
-        let event_type = payload.event_type();
-        let entered = Status::after(event_type);
-        match entered {
-            Some(status) => self.status = status,
-            None if event_type == "run.updated" => {}
-            None => {
-                if self.status == Status::Queued {
-                    self.status = Status::Running;
-                }
-                return;
-            }
-        }
-        if entered.is_some_and(Status::is_terminal) {
+        if self.status().is_terminal() {
             return;
         }
-        let newer = Definition::from_data(&data_of(Offset::START, payload));
+        let event_type = payload.event_type();
+        if !Standing::is_changed_by(event_type) {
+            self.standing.begin();
+            return;
+        }
+        let event = Reading::of(payload);
+        self.standing.apply(&event);
+        if !event_type.starts_with("run.") || self.status().is_terminal() {
+            return;
+        }
+        let newer = Definition::of(&event);
         if newer.workflow.is_some() {
             self.workflow = newer.workflow;
         }
@@ -70,7 +68,7 @@ impl Brief {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use runcast_event::{Epoch, RunId, Timestamp, parse_event};
+    use runcast_event::{Epoch, Offset, RunId, Timestamp, parse_event};
     use serde_json::json;
 
     use super::*;
@@ -78,12 +76,15 @@ mod tests {
     proptest! {
         #[test]
         fn a_brief_is_what_the_state_says(
-            picks in prop::collection::vec((0_usize..8, 0_usize..4), 1..20),
+            picks in prop::collection::vec((0_usize..14, 0_usize..5), 1..30),
         ) {
             let types = ["run.queued", "run.started", "run.updated", "run.paused", "run.resumed",
-                "my.event", "output", "run.failed"];
+                "my.event", "output", "run.failed", "input.requested", "input.answered",
+                "input.timed_out", "command.requested", "command.refused", "command.done"];
             let datas = [json!({}), json!({"workflow": "w", "tags": ["a"]}),
-                json!({"name": "n", "tags": []}), json!({"tags": ["b", "c"], "workflow": "v"})];
+                json!({"name": "n", "tags": []}), json!({"tags": ["b", "c"], "workflow": "v"}),
+                json!({"name": "stop", "input": "i", "command": "c", "prompt": "?", "answer": 1,
+                    "reason": "r"})];
             let mut state = RunState::new(RunId::new("r").unwrap());
             let mut brief = Brief::of(&state);
             prop_assert_eq!(&brief, &Brief::default());
@@ -94,6 +95,7 @@ mod tests {
                 state.apply(Offset::new(at as u64 + 1), Epoch::FIRST, &event.payload);
                 brief.apply(&event.payload);
                 prop_assert_eq!(&brief, &Brief::of(&state));
+                prop_assert_eq!(brief.status(), state.status());
             }
         }
     }

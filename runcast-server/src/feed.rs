@@ -11,23 +11,22 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use runcast_event::{Payload, RunId, Timestamp};
 use runcast_hub::{FeedSource, Hub};
-use runcast_log::{NewEvents, ReadError, ReadLimit};
+use runcast_log::{NewEvents, ReadError};
 use runcast_run::{Brief, RunState, Status};
 
-use crate::projection::States;
+use crate::projection::{States, to_the_end};
 
 mod entry;
 mod filter;
 
 pub(crate) use filter::{FEED_FIELDS, FeedFilter};
 
-/// How every payload of a life-cycle event begins.
-const LIFE: &[u8] = b"{\"type\":\"run.";
-/// How much is read at a time of a run that is not known.
-const PAGE: ReadLimit = ReadLimit { events_max: 1_000, bytes_max: 1024 * 1024 };
+/// How the payloads of events begin that can change a run's status.
+const CHANGING: [&[u8]; 3] = [b"{\"type\":\"run.", b"{\"type\":\"input.", b"{\"type\":\"command."];
 
-fn is_life(event: &[u8]) -> bool {
-    event.starts_with(LIFE)
+/// Whether the event can change the status of a run that is not queued.
+fn may_change(event: &[u8]) -> bool {
+    CHANGING.iter().any(|beginning| event.starts_with(beginning))
 }
 
 /// Makes the feed's entries.
@@ -60,7 +59,7 @@ impl Known {
     }
 
     fn store(&mut self, run: RunId, brief: Option<Brief>) {
-        let is_queued = |brief: &Brief| usize::from(brief.status == Status::Queued);
+        let is_queued = |brief: &Brief| usize::from(brief.status() == Status::Queued);
         self.queued += brief.as_ref().map_or(0, is_queued);
         let before = match brief {
             Some(brief) => self.stored.insert(run, brief),
@@ -88,24 +87,14 @@ impl LifeCycle {
             Err(error) => return Err(error),
         };
         let folded = self.states.get(run).filter(|state| state.epoch() == stat.epoch);
-        let mut state = folded.unwrap_or_else(|| RunState::new(run.clone()));
-        while state.offset() < stat.last {
-            let page = hub.read(run, state.offset(), PAGE).await?;
-            if page.records.is_empty() {
-                break;
-            }
-            for record in page.records {
-                let payload = Payload::from_stored(record.payload);
-                state.apply(record.offset, page.stat.epoch, &payload);
-            }
-        }
-        Ok(Some(Brief::of(&state)))
+        let state = folded.unwrap_or_else(|| RunState::new(run.clone()));
+        Ok(Some(Brief::of(&to_the_end(hub, state).await?)))
     }
 }
 
 impl FeedSource for LifeCycle {
     fn is_ready(&self, run: &RunId, events: &[Bytes]) -> bool {
-        !events.iter().any(|event| is_life(event)) || self.known().get(run).is_some()
+        !events.iter().any(|event| may_change(event)) || self.known().get(run).is_some()
     }
 
     fn make_ready<'a>(
@@ -117,7 +106,7 @@ impl FeedSource for LifeCycle {
         Box::pin(async move {
             match self.read(hub, run).await {
                 // To a run that has ended nothing is added: its events are repetitions.
-                Ok(Some(brief)) if brief.status.is_terminal() && !is_deletion => {}
+                Ok(Some(brief)) if brief.status().is_terminal() && !is_deletion => {}
                 Ok(Some(brief)) => {
                     let mut known = self.known();
                     if !known.coming.contains_key(run) && !known.stored.contains_key(run) {
@@ -135,9 +124,9 @@ impl FeedSource for LifeCycle {
     fn entries(&self, events: NewEvents<'_>) -> Vec<Bytes> {
         let NewEvents { run, epoch, begins, records } = events;
         let mut known = self.known();
-        let has_life = records.iter().any(|record| is_life(&record.payload));
-        if !has_life && !begins {
-            let is_queued = |brief: &Brief| brief.status == Status::Queued;
+        let changes = records.iter().any(|record| may_change(&record.payload));
+        if !changes && !begins {
+            let is_queued = |brief: &Brief| brief.status() == Status::Queued;
             if !known.has_queued() || !known.get(run).is_some_and(is_queued) {
                 return Vec::new();
             }
@@ -147,13 +136,18 @@ impl FeedSource for LifeCycle {
         let mut entries = Vec::new();
         for (at, record) in records.iter().enumerate() {
             let payload = Payload::from_stored(record.payload.clone());
+            let before = brief.status();
             brief.apply(&payload);
-            if is_life(&record.payload) || (begins && at == 0) {
-                let entry = entry::of_event(run, epoch, record.offset, &payload, &brief);
+            let is_life = payload.event_type().starts_with("run.");
+            let is_change = may_change(&record.payload) && brief.status() != before;
+            let creates = begins && at == 0 && !is_life;
+            if is_life || is_change || creates {
+                let called = if creates { "run.created" } else { payload.event_type() };
+                let entry = entry::of_event(run, epoch, record.offset, called, &payload, &brief);
                 entries.push(entry.into_bytes());
             }
         }
-        let is_open = !brief.status.is_terminal();
+        let is_open = !brief.status().is_terminal();
         known.coming.insert(run.clone(), is_open.then_some(brief));
         entries
     }

@@ -17,10 +17,12 @@ use crate::problem::{Code, Problem};
 
 mod fold;
 mod index;
+mod refold;
 
 use fold::{Backlog, Folder};
 use index::Index;
 pub(crate) use index::{Filter, Listed, Place};
+pub(crate) use refold::to_the_end;
 
 /// Readers that wait for the fold at once; more wait to be heard.
 const WAITING_MAX: usize = 1_024;
@@ -30,6 +32,7 @@ const LIST_STEP: usize = 10_000;
 /// The run states. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Projection {
+    hub: Hub,
     index: Arc<Mutex<Index>>,
     asks: mpsc::Sender<oneshot::Sender<()>>,
     wait: Duration,
@@ -41,10 +44,10 @@ impl Projection {
     pub(crate) fn start(hub: Hub, wait: Duration) -> Self {
         let index = Arc::new(Mutex::new(Index::default()));
         let (asks, asked) = mpsc::channel(WAITING_MAX);
-        let folder = Folder::new(hub, Arc::clone(&index), asked);
+        let folder = Folder::new(hub.clone(), Arc::clone(&index), asked);
         let backlog = folder.backlog();
         tokio::spawn(folder.run());
-        Self { index, asks, wait, backlog }
+        Self { hub, index, asks, wait, backlog }
     }
 
     /// Runs by their status, in the order of [`Status::ALL`].
@@ -73,7 +76,18 @@ impl Projection {
         run: &RunId,
         stat: &StreamStat,
     ) -> Result<Option<RunSnapshot>, Problem> {
-        self.at_least(run, stat, |state| state.snapshot(stat.first)).await
+        let look = |state: &RunState| state.is_whole().then(|| state.snapshot(stat.first));
+        match self.at_least(run, stat, look).await? {
+            None => Ok(None),
+            Some(Some(snapshot)) => Ok(Some(snapshot)),
+            // It has ended, and what it did was let go.
+            Some(None) => {
+                let state = to_the_end(&self.hub, RunState::new(run.clone())).await?;
+                let snapshot = state.snapshot(stat.first);
+                self.index().restore(state);
+                Ok(Some(snapshot))
+            }
+        }
     }
 
     /// What the run was made as.
@@ -89,7 +103,7 @@ impl Projection {
         &self,
         run: &RunId,
         stat: &StreamStat,
-        look: impl Fn(&runcast_run::RunState) -> T,
+        look: impl Fn(&RunState) -> T,
     ) -> Result<Option<T>, Problem> {
         if let Some(found) = self.index().state_at(run, stat).map(&look) {
             return Ok(Some(found));

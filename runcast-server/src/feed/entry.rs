@@ -1,9 +1,8 @@
 //! What an entry of the feed says.
 
-use runcast_event::{Epoch, Offset, Payload, RunId, Timestamp};
+use runcast_event::{Epoch, Offset, Payload, Reading, RunId, Timestamp};
 use runcast_run::{Brief, Status};
 use serde::Serialize;
-use serde_json::Value;
 
 /// The longest name of a signal that an entry repeats, in bytes.
 const SIGNAL_BYTES_MAX: usize = 64;
@@ -31,7 +30,7 @@ impl<'a> Data<'a> {
             workflow: brief.and_then(|brief| brief.workflow.as_deref()),
             name: brief.and_then(|brief| brief.name.as_deref()),
             tags: brief.map_or(&[], |brief| &brief.tags),
-            status: brief.map(|brief| brief.status),
+            status: brief.map(Brief::status),
             epoch: None,
             offset: None,
             exit_code: None,
@@ -40,26 +39,23 @@ impl<'a> Data<'a> {
     }
 }
 
-/// The entry of an event; `brief` is the run behind it. A run's first event that is not one of its
-/// life is `run.created`.
+/// The entry of an event, as what the feed calls it; `brief` is the run behind it.
 pub(super) fn of_event(
     run: &RunId,
     epoch: Epoch,
     offset: Offset,
+    called: &str,
     payload: &Payload,
     brief: &Brief,
 ) -> Payload {
     let mut data = Data { epoch: Some(epoch), offset: Some(offset), ..Data::of(Some(brief)) };
-    let event_type = payload.event_type();
-    if runcast_event::is_terminal(event_type) {
-        let said = payload.parse(offset).map_or(Value::Null, |event| event.data_value());
-        data.exit_code = said.get("exit_code").and_then(Value::as_i64);
-        let signal = said.get("signal").and_then(Value::as_str).map(str::to_owned);
+    if runcast_event::is_terminal(payload.event_type()) {
+        let event = Reading::of(payload);
+        data.exit_code = event.integer("exit_code");
+        let signal = event.text("signal").map(std::borrow::Cow::into_owned);
         data.signal = signal.filter(|signal| signal.len() <= SIGNAL_BYTES_MAX);
     }
-    let is_life = event_type.starts_with("run.");
-    let event_type = if is_life { event_type } else { "run.created" };
-    Payload::feed_entry(event_type, payload.time_text(), run, &data)
+    Payload::feed_entry(called, payload.time_text(), run, &data)
 }
 
 /// The entry of a deletion; `brief` is the run before it, if that is known.
@@ -80,16 +76,15 @@ mod tests {
     #[test]
     fn an_entry_says_which_run_and_what_it_is_now() {
         let run = RunId::new("r").unwrap();
-        let brief = Brief {
-            workflow: Some("w\n\"".to_owned()),
-            name: None,
-            tags: vec!["a".to_owned()],
-            status: Status::Failed,
-        };
+        let mut brief = Brief::default();
+        brief.workflow = Some("w\n\"".to_owned());
+        brief.tags = vec!["a".to_owned()];
         let at = Timestamp::from_micros(0);
         let event = r#"{"type":"run.failed","data":{"exit_code":3,"error":"long"}}"#;
         let payload = parse_event(event.as_bytes(), at).unwrap().payload;
-        let entry = of_event(&run, Epoch::FIRST, Offset::new(7), &payload, &brief);
+        brief.apply(&payload);
+        let called = payload.event_type();
+        let entry = of_event(&run, Epoch::FIRST, Offset::new(7), called, &payload, &brief);
         assert_eq!(
             text(&entry),
             r#"{"type":"run.failed","time":"1970-01-01T00:00:00.000000Z","run":"r","data":{"workflow":"w\n\"","name":null,"tags":["a"],"status":"failed","epoch":1,"offset":7,"exit_code":3}}"#
@@ -98,8 +93,5 @@ mod tests {
             text(&of_deletion(&run, at, None)),
             r#"{"type":"run.deleted","time":"1970-01-01T00:00:00.000000Z","run":"r","data":{"workflow":null,"name":null,"tags":[],"status":null}}"#
         );
-        let output = parse_event(br#"{"type":"output","data":{"text":""}}"#, at).unwrap().payload;
-        let entry = of_event(&run, Epoch::FIRST, Offset::new(1), &output, &Brief::default());
-        assert_eq!(entry.event_type(), "run.created");
     }
 }

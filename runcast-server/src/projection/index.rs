@@ -1,13 +1,17 @@
 //! The run states, and their order: newest first.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::ops::Bound;
 use std::str::FromStr;
 
 use runcast_event::{Epoch, Offset, Payload, RunId, Timestamp};
 use runcast_log::{Record, StreamStat};
-use runcast_run::{RunSnapshot, RunState, Status};
+use runcast_run::{RunState, RunSummary, Status};
+
+/// Ended runs whose states are kept whole: somebody may look at those that ended just now, or were
+/// looked at just now. What older ones did is read from the log again.
+const WHOLE_MAX: usize = 1_000;
 
 /// Where a run stands among all: by the time of its creation, then by its id.
 ///
@@ -59,7 +63,7 @@ impl Filter {
 /// A list as it grows.
 #[derive(Debug)]
 pub(crate) struct Listed {
-    pub(crate) runs: Vec<RunSnapshot>,
+    pub(crate) runs: Vec<RunSummary>,
     /// Where the next list begins, if there is more.
     pub(crate) next: Option<Place>,
     /// The oldest place that was looked at.
@@ -87,6 +91,8 @@ pub(super) struct Index {
     order: BTreeSet<Place>,
     /// Runs by their status, in the order of [`Status::ALL`].
     statuses: [usize; Status::ALL.len()],
+    /// The ended runs whose states are kept whole, the oldest first.
+    whole: VecDeque<RunId>,
 }
 
 impl Index {
@@ -135,6 +141,32 @@ impl Index {
             self.statuses[before as usize] -= 1;
         }
         self.statuses[now as usize] += 1;
+        if now.is_terminal() && (is_new || !before.is_terminal()) {
+            self.keep_whole(run.clone());
+        }
+    }
+
+    /// Keeps all of an ended run's state, until enough others have ended.
+    fn keep_whole(&mut self, run: RunId) {
+        self.whole.push_back(run);
+        if self.whole.len() > WHOLE_MAX
+            && let Some(oldest) = self.whole.pop_front()
+            && let Some(entry) = self.entries.get_mut(&oldest)
+        {
+            entry.state.let_go();
+        }
+    }
+
+    /// Takes back the whole state of an ended run, if it is the state that was let go.
+    pub(super) fn restore(&mut self, state: RunState) {
+        let run = state.run().clone();
+        let Some(entry) = self.entries.get_mut(&run) else { return };
+        let is_same =
+            (entry.state.epoch(), entry.state.offset()) == (state.epoch(), state.offset());
+        if is_same && !entry.state.is_whole() {
+            entry.state = state;
+            self.keep_whole(run);
+        }
     }
 
     fn entry(&mut self, run: &RunId) -> &mut Entry {
@@ -178,7 +210,7 @@ impl Index {
                         .map(|run| Place { created_at: run.created_at, run: run.id.clone() });
                     return true;
                 }
-                listed.runs.push(entry.state.snapshot(entry.first));
+                listed.runs.push(entry.state.summary(entry.first));
             }
             listed.reached = Some(place.clone());
         }
@@ -242,6 +274,34 @@ mod tests {
             assert_eq!(runs, whole.runs);
             assert!(runs.is_sorted_by(|a, b| (a.created_at, &a.id) > (b.created_at, &b.id)));
         }
+    }
+
+    #[test]
+    fn what_runs_did_that_ended_long_ago_is_let_go_and_can_be_restored() {
+        let mut index = Index::default();
+        let run = |number: usize| RunId::new(&format!("r_{number}")).unwrap();
+        let events = [r#"{"type":"step.started","step":"s"}"#, r#"{"type":"run.completed"}"#];
+        let records: Vec<_> = (1..)
+            .map(Offset::new)
+            .zip(events)
+            .map(|(offset, json)| {
+                let payload = parse_event(json.as_bytes(), Timestamp::default()).unwrap().payload;
+                Record { offset, payload: payload.into_bytes() }
+            })
+            .collect();
+        for number in 0..=WHOLE_MAX {
+            index.fold(&run(number), &records, &stat(2));
+        }
+        let is_whole = |index: &Index, number| index.state(&run(number)).unwrap().is_whole();
+        assert!(!is_whole(&index, 0) && is_whole(&index, 1) && is_whole(&index, WHOLE_MAX));
+        let mut state = RunState::new(run(0));
+        for record in &records {
+            let payload = Payload::from_stored(record.payload.clone());
+            state.apply(record.offset, Epoch::FIRST, &payload);
+        }
+        index.restore(state.clone());
+        assert_eq!(index.state(&run(0)), Some(&state));
+        assert!(!is_whole(&index, 1));
     }
 
     #[test]
