@@ -21,7 +21,6 @@ use crate::config::Limits;
 use crate::metrics::{Exposition, Metrics};
 use crate::presence::Presence;
 use crate::problem::{Code, Problem};
-use crate::presence::Presence;
 use crate::projection::Projection;
 use crate::ui;
 

@@ -63,7 +63,10 @@ mod tests {
         clock.reach(Timestamp::from_micros(5)).await;
         let mut reached = std::pin::pin!(clock.reach(Timestamp::from_micros(7)));
         set.send_replace(Timestamp::from_micros(6));
-        assert_eq!((clock.now(), reached.as_mut().now_or_never()), (Timestamp::from_micros(6), None));
+        assert_eq!(
+            (clock.now(), reached.as_mut().now_or_never()),
+            (Timestamp::from_micros(6), None)
+        );
         set.send_replace(Timestamp::from_micros(8));
         reached.await;
     }

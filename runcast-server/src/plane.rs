@@ -24,6 +24,7 @@ use self::inbox::{Inbox, Message};
 use self::shard::Shard;
 use crate::api::FollowRequest;
 use crate::metrics::Metrics;
+use crate::presence::Presence;
 
 mod counts;
 mod dialogue;
@@ -149,6 +150,7 @@ impl Plane {
     pub(crate) fn start(
         hub: &Hub,
         config: &PlaneConfig,
+        presence: &Presence,
         metrics: &Arc<Metrics>,
     ) -> io::Result<Self> {
         let (doors, threads) = (Vec::new(), Mutex::default());
@@ -156,8 +158,11 @@ impl Plane {
         let runtime = Handle::current();
         for number in 0..config.shards.max(1) {
             let (hub, config, runtime) = (hub.clone(), config.clone(), runtime.clone());
-            let counts = PlaneCounts::new(metrics);
-            let make = move || Shard::new(hub.clone(), &config, counts.clone(), runtime.clone());
+            let (counts, presence) = (PlaneCounts::new(metrics), presence.clone());
+            let make = move || {
+                let (hub, presence) = (hub.clone(), presence.clone());
+                Shard::new(hub, presence, &config, counts.clone(), runtime.clone())
+            };
             let shard = make()?;
             let door = Door::new(&shard);
             plane.doors.push(Arc::clone(&door));

@@ -38,7 +38,10 @@ pub(super) async fn read_body<T: DeserializeOwned>(
 
 fn invalid_field(field: &str, reason: &str) -> Problem {
     if field.is_empty() {
-        return Problem::new(Code::InvalidBody, format!("the body is not what it must be: {reason}"));
+        return Problem::new(
+            Code::InvalidBody,
+            format!("the body is not what it must be: {reason}"),
+        );
     }
     Problem::new(Code::InvalidBody, format!("{field}: {reason}")).with("field", field)
 }

@@ -4,11 +4,10 @@
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use runcast_event::{Draft, RunId};
+use runcast_event::{Draft, RunId, new_command_id};
 use runcast_run::{Command, CommandStatus, RunState};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use uuid::Uuid;
 
 use super::asking::{ATTEMPTS_MAX, look, read_body, say};
 use super::description::{AcknowledgeBody, CommandBody, PageBody, ProblemBody, WantedBody};
@@ -74,11 +73,12 @@ pub(super) async fn request(
     Query::parse(parts.uri.query(), &[], &[])?;
     let wanted: Wanted = read_body(&services, &parts.headers, body).await?;
     for _ in 0..ATTEMPTS_MAX {
-        let same = |state: &RunState| state.same_command(&wanted.name, wanted.key.as_deref()).cloned();
+        let same =
+            |state: &RunState| state.same_command(&wanted.name, wanted.key.as_deref()).cloned();
         if let Some(command) = look(&services, &run, same).await? {
             return Ok(answer(StatusCode::OK, &command));
         }
-        let id = format!("cmd_{}", Uuid::now_v7().simple());
+        let id = new_command_id();
         match say(&services, &run, &wanted.requested(&id)).await? {
             Ok(()) => {
                 let command = find(&services, &run, &id).await?;

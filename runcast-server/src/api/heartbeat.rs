@@ -4,9 +4,9 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 
+use super::Shared;
 use super::description::ProblemBody;
 use super::parameters::{Query, RunPath};
-use super::Shared;
 use crate::problem::{Code, Problem};
 
 /// Say that a run's producer is there

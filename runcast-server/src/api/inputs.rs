@@ -99,7 +99,10 @@ pub(crate) fn check(input: &Input, answer: &Value) -> Result<(), Problem> {
             "" => found.detail.clone(),
             at => format!("{at}: {}", found.detail),
         });
-        let detail = format!("the answer is not what was asked for: {}", told.collect::<Vec<_>>().join("; "));
+        let detail = format!(
+            "the answer is not what was asked for: {}",
+            told.collect::<Vec<_>>().join("; ")
+        );
         let places = violations.iter().map(|found| json!({"at": found.at, "detail": found.detail}));
         Problem::new(Code::InvalidAnswer, detail).with("violations", places.collect::<Value>())
     })

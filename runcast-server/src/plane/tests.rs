@@ -11,6 +11,8 @@ use tokio::io::AsyncReadExt as _;
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::api::Scope;
+use crate::clock::Clock;
 use crate::transport::shape::Shape;
 use crate::transport::view::View;
 
@@ -26,8 +28,9 @@ async fn a_shard_that_failed_is_followed_by_one_that_serves_until_it_is_told_to_
         pong_timeout: Duration::from_secs(30),
         reconnect_spread: Duration::ZERO,
     };
-    let counts = PlaneCounts::new(&Metrics::new());
-    let make = move || Shard::new(hub.clone(), &config, counts.clone(), runtime.clone());
+    let (counts, presence) = (PlaneCounts::new(&Metrics::new()), Presence::new(Clock::System));
+    let make =
+        move || Shard::new(hub.clone(), presence.clone(), &config, counts.clone(), runtime.clone());
     let shard = make().unwrap();
     let door = Door::new(&shard);
     let (first, behind) = (Arc::clone(shard.inbox()), Arc::clone(&door));
@@ -46,7 +49,7 @@ async fn a_shard_that_failed_is_followed_by_one_that_serves_until_it_is_told_to_
     stream.set_nonblocking(true).unwrap();
     let run = RunId::new("r").unwrap();
     let shape = Shape { view: View::default(), format: Format::Sse };
-    let request = Box::new(FollowRequest { run, cursor: None, shape });
+    let request = Box::new(FollowRequest { run, scope: Scope::Events, cursor: None, shape });
     let wish = Wish::Follow { request, page: None };
     let seat = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
     door.join(Newcomer { stream, wish, seat });
@@ -68,7 +71,9 @@ async fn a_websocket_that_opens_when_the_server_stops_is_told_when_to_come_back(
         pong_timeout: Duration::from_secs(30),
         reconnect_spread: Duration::from_secs(5),
     };
-    let plane = Plane::start(&builder.build(log), &config, &Metrics::new()).unwrap();
+    let plane =
+        Plane::start(&builder.build(log), &config, &Presence::new(Clock::System), &Metrics::new())
+            .unwrap();
     plane.drain();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
