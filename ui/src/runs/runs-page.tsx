@@ -11,7 +11,7 @@ import { hasText, RunList } from "./run-list.ts";
 
 const FILTERS: readonly { name: string; statuses: readonly RunStatus[] }[] = [
   { name: "All", statuses: [] },
-  { name: "Active", statuses: ["queued", "running", "paused"] },
+  { name: "Active", statuses: ["queued", "running", "paused", "input_required", "cancelling"] },
   { name: "Completed", statuses: ["completed"] },
   { name: "Failed", statuses: ["failed", "timed_out", "crashed"] },
   { name: "Cancelled", statuses: ["cancelled"] },
