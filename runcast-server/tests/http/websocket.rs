@@ -9,7 +9,7 @@ use self::socket::{Frame, HANDSHAKE, Socket};
 use crate::client::TestServer;
 
 mod rude;
-mod socket;
+pub(crate) mod socket;
 mod stops;
 
 /// Whether a message has everything that is expected; a problem may have more.
