@@ -258,6 +258,8 @@ async fn a_silent_client_is_pinged_and_then_closed() {
     assert_eq!(closed.await.unwrap(), Some(4100));
     answering.send(&json!({"type": "ping"})).await;
     assert_eq!(answering.message().await, json!({"type": "pong"}));
+    let evicted = "runcast_evictions_total{transport=\"websocket\",reason=\"silent\"} 1\n";
+    assert!(server.get("/metrics").await.text().contains(evicted));
 }
 
 #[tokio::test]
