@@ -15,8 +15,8 @@ use crate::hub::Hub;
 /// All but [`Self::make_ready`] is called from the log's own writer, in commit order: it must be
 /// quick, must never block and must not call the hub.
 pub trait FeedSource: Send + Sync + 'static {
-    /// Whether entries for these events of the run can be made now.
-    fn is_ready(&self, run: &RunId, events: &[Bytes]) -> bool;
+    /// Whether entries for events of the run can be made now.
+    fn is_ready(&self, run: &RunId) -> bool;
 
     /// Reads what has to be known of a run before entries for its events can be made; for its
     /// deletion, also of one that has ended.

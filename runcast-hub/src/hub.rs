@@ -220,7 +220,7 @@ impl Hub {
         let begun = AppendBegun::now(&append);
         let feed = self.fanout.feed.get();
         let must_wait = |feed: &&Arc<dyn FeedSource>| {
-            self.fanout.turns.has_line(&append.run) || !feed.is_ready(&append.run, &append.events)
+            self.fanout.turns.has_line(&append.run) || !feed.is_ready(&append.run)
         };
         let answer = match feed.filter(must_wait) {
             None => self.log.append(append).await,
@@ -238,7 +238,7 @@ impl Hub {
     ) -> Result<Appended, AppendError> {
         let run = append.run.clone();
         let turn = self.fanout.turns.wait(&run).await;
-        if !feed.is_ready(&run, &append.events) {
+        if !feed.is_ready(&run) {
             feed.make_ready(self, &run, false).await;
         }
         let mut appended = pin!(self.log.append(append));

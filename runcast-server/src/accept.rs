@@ -69,8 +69,8 @@ impl PhaseWatch {
 pub(crate) struct Acceptor {
     pub(crate) limits: Limits,
     pub(crate) front: FrontDoor,
-    /// Serves those who follow; without it, the HTTP library does.
-    pub(crate) plane: Option<Arc<Plane>>,
+    /// Serves those who follow.
+    pub(crate) plane: Arc<Plane>,
     pub(crate) phase: PhaseWatch,
     pub(crate) metrics: Arc<Metrics>,
     /// One for each connection that there may be.

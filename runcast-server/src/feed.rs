@@ -104,8 +104,8 @@ impl LifeCycle {
 }
 
 impl FeedSource for LifeCycle {
-    fn is_ready(&self, run: &RunId, events: &[Bytes]) -> bool {
-        !events.iter().any(|event| is_life(event)) || self.known().get(run).is_some()
+    fn is_ready(&self, run: &RunId) -> bool {
+        self.known().get(run).is_some()
     }
 
     fn make_ready<'a>(
@@ -147,8 +147,10 @@ impl FeedSource for LifeCycle {
         let mut entries = Vec::new();
         for (at, record) in records.iter().enumerate() {
             let payload = Payload::from_stored(record.payload.clone());
+            let was = brief.status;
             brief.apply(&payload);
-            if is_life(&record.payload) || (begins && at == 0) {
+            let (is_first, starts) = (begins && at == 0, was != brief.status);
+            if is_life(&record.payload) || is_first || starts {
                 let entry = entry::of_event(run, epoch, record.offset, &payload, &brief);
                 entries.push(entry.into_bytes());
             }

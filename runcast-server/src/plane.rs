@@ -8,6 +8,7 @@
 //! which `transport` does, and never decides what a message means, which `socket` does.
 
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use axum::http::HeaderValue;
 use runcast_hub::Hub;
+use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 
 use self::counts::PlaneCounts;
@@ -71,9 +73,75 @@ pub(crate) enum Wish {
 
 /// The running shards. They are told to end when this is dropped.
 pub(crate) struct Plane {
-    inboxes: Vec<Arc<Inbox>>,
+    doors: Vec<Arc<Door>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     joined: AtomicUsize,
+}
+
+/// Where a shard is reached. One that failed is followed by another behind the same door.
+struct Door(Mutex<Behind>);
+
+struct Behind {
+    inbox: Arc<Inbox>,
+    is_draining: bool,
+    is_stopping: bool,
+}
+
+impl Door {
+    fn new(shard: &Shard) -> Arc<Self> {
+        let inbox = Arc::clone(shard.inbox());
+        Arc::new(Self(Mutex::new(Behind { inbox, is_draining: false, is_stopping: false })))
+    }
+
+    fn open(&self) -> MutexGuard<'_, Behind> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn join(&self, newcomer: Newcomer) {
+        self.open().inbox.send(Message::Joins(Box::new(newcomer)));
+    }
+
+    fn drain(&self) {
+        let mut behind = self.open();
+        behind.is_draining = true;
+        behind.inbox.send(Message::Drain);
+    }
+
+    fn stop(&self) {
+        let mut behind = self.open();
+        behind.is_stopping = true;
+        behind.inbox.send(Message::Stop);
+    }
+
+    /// Puts another shard here; false if none is wanted any more.
+    fn replace(&self, shard: &Shard) -> bool {
+        let mut behind = self.open();
+        behind.inbox = Arc::clone(shard.inbox());
+        if behind.is_draining {
+            behind.inbox.send(Message::Drain);
+        }
+        !behind.is_stopping
+    }
+}
+
+/// Runs a shard, and another after one that failed: the viewers of that one lose their connections,
+/// come back, and go on at their cursors.
+fn run_shards(
+    door: &Door,
+    mut shard: Shard,
+    run: impl Fn(Shard),
+    make: impl Fn() -> io::Result<Shard>,
+) {
+    while panic::catch_unwind(AssertUnwindSafe(|| run(shard))).is_err() {
+        tracing::error!("a shard of the stream plane failed; its viewers come back to a new one");
+        shard = match make() {
+            Ok(shard) => shard,
+            Err(error) => return tracing::error!(%error, "the stream plane has a shard less"),
+        };
+        if !door.replace(&shard) {
+            return;
+        }
+    }
 }
 
 impl Plane {
@@ -83,13 +151,19 @@ impl Plane {
         config: &PlaneConfig,
         metrics: &Arc<Metrics>,
     ) -> io::Result<Self> {
-        let (inboxes, threads) = (Vec::new(), Mutex::default());
-        let mut plane = Self { inboxes, threads, joined: AtomicUsize::new(0) };
+        let (doors, threads) = (Vec::new(), Mutex::default());
+        let mut plane = Self { doors, threads, joined: AtomicUsize::new(0) };
+        let runtime = Handle::current();
         for number in 0..config.shards.max(1) {
-            let shard = Shard::new(hub.clone(), config, PlaneCounts::new(metrics))?;
-            plane.inboxes.push(Arc::clone(shard.inbox()));
+            let (hub, config, runtime) = (hub.clone(), config.clone(), runtime.clone());
+            let counts = PlaneCounts::new(metrics);
+            let make = move || Shard::new(hub.clone(), &config, counts.clone(), runtime.clone());
+            let shard = make()?;
+            let door = Door::new(&shard);
+            plane.doors.push(Arc::clone(&door));
             let thread = std::thread::Builder::new().name(format!("plane-{number}"));
-            plane.threads().push(thread.spawn(|| shard.run())?);
+            let serve = move || run_shards(&door, shard, Shard::run, make);
+            plane.threads().push(thread.spawn(serve)?);
         }
         Ok(plane)
     }
@@ -100,26 +174,26 @@ impl Plane {
 
     /// Takes a connection: the shards in turn.
     pub(crate) fn join(&self, newcomer: Newcomer) {
-        let at = self.joined.fetch_add(1, Ordering::Relaxed) % self.inboxes.len();
-        self.inboxes[at].send(Message::Joins(Box::new(newcomer)));
+        let at = self.joined.fetch_add(1, Ordering::Relaxed) % self.doors.len();
+        self.doors[at].join(newcomer);
     }
 
     /// Sends everyone away, to come back when the server is there again.
     pub(crate) fn drain(&self) {
-        self.inboxes.iter().for_each(|inbox| inbox.send(Message::Drain));
+        self.doors.iter().for_each(|door| door.drain());
     }
 
     /// Lets go of every connection, and blocks until the shards have ended, which is soon.
     pub(crate) fn stop(&self) {
         self.tell_to_stop();
         for thread in self.threads().drain(..) {
-            // A shard that panicked has said so.
+            // A thread that panicked has said so.
             let _ = thread.join();
         }
     }
 
     fn tell_to_stop(&self) {
-        self.inboxes.iter().for_each(|inbox| inbox.send(Message::Stop));
+        self.doors.iter().for_each(|door| door.stop());
     }
 }
 
@@ -130,41 +204,4 @@ impl Drop for Plane {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{Read as _, Write as _};
-    use std::net::{TcpListener, TcpStream};
-
-    use runcast_hub::{HubBuilder, HubConfig};
-    use runcast_log::MemoryLog;
-    use tokio::sync::Semaphore;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_websocket_that_opens_when_the_server_stops_is_told_when_to_come_back() {
-        let builder = HubBuilder::new(HubConfig::default());
-        let log = MemoryLog::new(builder.observer());
-        let config = PlaneConfig {
-            shards: 1,
-            heartbeat: Duration::from_secs(15),
-            stalled: Duration::from_secs(30),
-            pong_timeout: Duration::from_secs(30),
-            reconnect_spread: Duration::from_secs(5),
-        };
-        let plane = Plane::start(&builder.build(log), &config, &Metrics::new()).unwrap();
-        plane.drain();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (stream, _) = listener.accept().unwrap();
-        stream.set_nonblocking(true).unwrap();
-        let seat = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let wish = Wish::WebSocket { read_before: Vec::new() };
-        plane.join(Newcomer { stream, wish, seat });
-        let mut close = [0; 4];
-        client.read_exact(&mut close).unwrap();
-        assert_eq!((close[0], u16::from_be_bytes([close[2], close[3]])), (0x88, 1012));
-        client.write_all(&[0x88, 0x80, 0, 0, 0, 0]).unwrap();
-        drop(client);
-        plane.stop();
-    }
-}
+mod tests;

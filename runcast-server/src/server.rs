@@ -105,7 +105,10 @@ impl Server {
     }
 
     /// Serves until `shutdown`, then finishes what is under way and closes the log.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+    ///
+    /// # Errors
+    /// When the system has no threads or files left for the stream plane.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let (sender, receiver) = watch::channel(Phase::Serving);
         let phase = PhaseWatch(receiver);
         let HttpConfig { heartbeat, drain, limits, plane_shards: shards, .. } = self.config.clone();
@@ -133,14 +136,9 @@ impl Server {
             pong_timeout: limits.pong_timeout,
             reconnect_spread: limits.reconnect_spread,
         };
-        let plane = Plane::start(&self.hub, &plane, &metrics).map(Arc::new);
-        let plane = plane
-            .inspect_err(
-                |error| tracing::warn!(%error, "the stream plane cannot start; follows cost more"),
-            )
-            .ok();
+        let plane = Arc::new(Plane::start(&self.hub, &plane, &metrics)?);
         let acceptor = Arc::new(Acceptor {
-            plane: plane.clone(),
+            plane: Arc::clone(&plane),
             front: FrontDoor::new(Guard::new(&self.config), api::router(services)),
             limits,
             phase,
@@ -154,15 +152,15 @@ impl Server {
         sender.send_replace(Phase::Draining);
         // Its end closes the listener.
         let _ = accepting.await;
-        plane.iter().for_each(|plane| plane.drain());
+        plane.drain();
         let every_seat = u32::try_from(seats_max).unwrap_or(u32::MAX);
         if tokio::time::timeout(drain, seats.acquire_many(every_seat)).await.is_err() {
             tracing::warn!("connections were cut off: they did not finish in time");
         }
         sender.send_replace(Phase::Stopped);
         // The shards end at once, but a thread is only ended when it was waited for.
-        let _ =
-            tokio::task::spawn_blocking(move || plane.iter().for_each(|plane| plane.stop())).await;
+        let _ = tokio::task::spawn_blocking(move || plane.stop()).await;
         self.hub.shut_down().await;
+        Ok(())
     }
 }

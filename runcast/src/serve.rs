@@ -196,8 +196,7 @@ async fn serve(config: ServerConfig) -> anyhow::Result<()> {
     let line = format!("Runcast serves http://{} from {}", server.local_addr(), data_dir.display());
     // A server whose output nobody reads serves all the same.
     drop(writeln!(io::stdout(), "{line}").and_then(|()| io::stdout().flush()));
-    server.run(asked_to_stop(terminate, interrupt)).await;
-    Ok(())
+    server.run(asked_to_stop(terminate, interrupt)).await.context("cannot serve")
 }
 
 /// Waits for a signal, and has the next one end the process at once.

@@ -53,13 +53,13 @@ pub(super) async fn serve(acceptor: &Acceptor, stream: TcpStream, seat: OwnedSem
         }
         Err(_) => return refuse(acceptor, &stream, &head_too_slow(limits.head_timeout)).await,
     };
-    match (split::way(&bytes, acceptor.front.guard()), &acceptor.plane) {
-        (Way::Refused(problem), _) => refuse(acceptor, &stream, &problem).await,
+    match split::way(&bytes, acceptor.front.guard()) {
+        Way::Refused(problem) => refuse(acceptor, &stream, &problem).await,
         // What came behind the request is thrown away, as everything is that will come.
-        (Way::Plane(request, page), Some(plane)) => {
-            join(plane, stream, Wish::Follow { request, page }, seat);
+        Way::Plane(request, page) => {
+            join(&acceptor.plane, stream, Wish::Follow { request, page }, seat);
         }
-        (way, _) => {
+        way @ (Way::Http1 | Way::Http2) => {
             let stream = Arc::new(stream);
             let is_http2 = matches!(way, Way::Http2);
             let wire = Wire::new(&acceptor.metrics, is_http2);
@@ -72,8 +72,8 @@ pub(super) async fn serve(acceptor: &Acceptor, stream: TcpStream, seat: OwnedSem
             } else {
                 // In a box, so that what HTTP needs is given back when the connection goes on without.
                 Box::pin(speak_http1(acceptor, socket, front)).await;
-                if let (Some(upgrade), Some(plane)) = (handover.take(), &acceptor.plane) {
-                    return become_websocket(plane, upgrade, stream, seat).await;
+                if let Some(upgrade) = handover.take() {
+                    return become_websocket(&acceptor.plane, upgrade, stream, seat).await;
                 }
             }
             close(acceptor, &stream).await;

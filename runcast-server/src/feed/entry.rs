@@ -40,8 +40,8 @@ impl<'a> Data<'a> {
     }
 }
 
-/// The entry of an event; `brief` is the run behind it. A run's first event that is not one of its
-/// life is `run.created`.
+/// The entry of an event; `brief` is the run behind it. An event that is not one of the run's life
+/// creates the run, as its first, or starts it.
 pub(super) fn of_event(
     run: &RunId,
     epoch: Epoch,
@@ -57,8 +57,11 @@ pub(super) fn of_event(
         let signal = said.get("signal").and_then(Value::as_str).map(str::to_owned);
         data.signal = signal.filter(|signal| signal.len() <= SIGNAL_BYTES_MAX);
     }
-    let is_life = event_type.starts_with("run.");
-    let event_type = if is_life { event_type } else { "run.created" };
+    let event_type = match event_type {
+        life if life.starts_with("run.") => life,
+        _ if offset == Offset::START.next() => "run.created",
+        _ => "run.started",
+    };
     Payload::feed_entry(event_type, payload.time_text(), run, &data)
 }
 
@@ -101,5 +104,7 @@ mod tests {
         let output = parse_event(br#"{"type":"output","data":{"text":""}}"#, at).unwrap().payload;
         let entry = of_event(&run, Epoch::FIRST, Offset::new(1), &output, &Brief::default());
         assert_eq!(entry.event_type(), "run.created");
+        let entry = of_event(&run, Epoch::FIRST, Offset::new(2), &output, &Brief::default());
+        assert_eq!(entry.event_type(), "run.started");
     }
 }

@@ -118,13 +118,19 @@ impl Clock {
 }
 
 impl Shard {
-    pub(super) fn new(hub: Hub, config: &PlaneConfig, counts: PlaneCounts) -> io::Result<Self> {
+    /// A shard that hands slow reads of the log to the runtime.
+    pub(super) fn new(
+        hub: Hub,
+        config: &PlaneConfig,
+        counts: PlaneCounts,
+        runtime: Handle,
+    ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let inbox = Inbox::new(Waker::new(poll.registry(), INBOX)?);
         Ok(Self {
             runs: Runs::new(hub.clone(), Arc::clone(&inbox)),
             hub,
-            runtime: Handle::current(),
+            runtime,
             poll,
             inbox,
             links: Slab::new(),

@@ -53,13 +53,18 @@ impl Shard {
             if !self.may_listen(at) {
                 break;
             }
-            match self.hear(at, &mut buffer) {
-                Ok(length) => self.take_in(at, &buffer[..length]),
-                Err(error) => {
-                    if error.kind() != io::ErrorKind::WouldBlock {
-                        self.let_go(at);
+            let unread = self.dialogue(at).map(|dialogue| std::mem::take(&mut dialogue.unread));
+            if let Some(unread) = unread.filter(|unread| !unread.is_empty()) {
+                self.take_in(at, &unread);
+            } else {
+                match self.hear(at, &mut buffer) {
+                    Ok(length) => self.take_in(at, &buffer[..length]),
+                    Err(error) => {
+                        if error.kind() != io::ErrorKind::WouldBlock {
+                            self.let_go(at);
+                        }
+                        break;
                     }
-                    break;
                 }
             }
             if !self.flush(at) {
@@ -75,30 +80,20 @@ impl Shard {
         }
     }
 
-    /// Takes what was read before, or reads.
+    /// Reads what a client has sent.
     fn hear(&mut self, at: usize, buffer: &mut [u8]) -> io::Result<usize> {
         let link = self.links.get_mut(at).ok_or(io::ErrorKind::NotConnected)?;
-        let Some(dialogue) = link.dialogue() else {
-            return Err(io::ErrorKind::NotConnected.into());
-        };
-        if !dialogue.unread.is_empty() {
-            // More than fits may have come behind the handshake.
-            let length = dialogue.unread.len().min(buffer.len());
-            let rest = dialogue.unread.split_off(length);
-            buffer[..length].copy_from_slice(&dialogue.unread);
-            dialogue.unread = rest;
-            return Ok(length);
+        let read = link.read(buffer);
+        let dialogue = link.dialogue().ok_or(io::ErrorKind::NotConnected)?;
+        dialogue.has_more = matches!(read, Ok(1..));
+        match read {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(length) => {
+                dialogue.silent_since = None;
+                Ok(length)
+            }
+            Err(error) => Err(error),
         }
-        dialogue.has_more = false;
-        let length = link.read(buffer)?;
-        if length == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if let Some(dialogue) = link.dialogue() {
-            dialogue.silent_since = None;
-            dialogue.has_more = true;
-        }
-        Ok(length)
     }
 
     /// Acts on what came, as far as that may be, and keeps the rest.

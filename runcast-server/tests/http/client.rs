@@ -43,9 +43,10 @@ impl TestServer {
     pub(crate) fn running(server: Server) -> Self {
         let (address, hub) = (server.local_addr(), server.hub().clone());
         let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(server.run(async move {
+        let running = server.run(async move {
             let _ = stopped.await;
-        }));
+        });
+        let task = tokio::spawn(async move { running.await.unwrap() });
         Self { address, hub, stop: Some(stop), task }
     }
 

@@ -44,7 +44,7 @@ async fn the_feed_tells_of_every_run_from_its_begin_to_its_end() {
     let empty = server.get("/v1/feed").await.json();
     assert_eq!(empty, json!({"epoch":1,"events":[],"next":"0","first":1,"last":0,"closed":false}));
     append(&server, "a", "run.queued", r#"{"workflow":"w","name":"n","tags":["x","y"]}"#).await;
-    append(&server, "a", "output", r#"{"text":"not of its life"}"#).await;
+    append(&server, "a", "output", r#"{"text":"makes it work"}"#).await;
     append(&server, "b", "output", r#"{"text":"its first"}"#).await;
     append(&server, "a", "run.updated", r#"{"tags":["z"]}"#).await;
     let batch = [event("output", r#"{"text":"m"}"#), event("run.failed", r#"{"exit_code":3}"#)];
@@ -71,6 +71,7 @@ async fn the_feed_tells_of_every_run_from_its_begin_to_its_end() {
     assert_eq!(
         told(&page)[1..],
         [
+            ("a", "run.started", &with(of_a(json!(["x", "y"]), "running"), 1, 2)),
             ("b", "run.created", &with(none.clone(), 1, 1)),
             ("a", "run.updated", &with(of_a(json!(["z"]), "running"), 1, 3)),
             ("a", "run.failed", &failed),
@@ -78,10 +79,10 @@ async fn the_feed_tells_of_every_run_from_its_begin_to_its_end() {
             ("a", "run.started", &with(none, 2, 1)),
         ],
     );
-    assert_eq!((&page["next"], &page["last"]), (&json!("6"), &json!(6)));
+    assert_eq!((&page["next"], &page["last"]), (&json!("7"), &json!(7)));
     let listed = server.get("/v1/runs").await.json();
     assert_eq!(listed["runs"].as_array().unwrap().len(), 2, "the feed is no run");
-    assert_eq!(listed["feed"], "6");
+    assert_eq!(listed["feed"], "7");
     server.get("/v1/runs/%24feed").await.problem(400, "invalid_run_id");
 }
 
@@ -222,17 +223,20 @@ async fn the_feed_goes_on_over_a_restart_and_knows_its_runs() {
     append(&server, "a", "output", r#"{"text":"x"}"#).await;
     append(&server, "done", "run.started", r#"{"workflow":"v"}"#).await;
     append(&server, "done", "run.completed", "{}").await;
+    append(&server, "late", "run.queued", r#"{"workflow":"u"}"#).await;
     server.begin_to_stop();
     server.stopped().await;
     let server = on_disk(directory.path()).await;
-    assert_eq!(server.get("/v1/runs?limit=1").await.json()["feed"], "3");
+    assert_eq!(server.get("/v1/runs?limit=1").await.json()["feed"], "4");
+    append(&server, "late", "output", r#"{"text":"x"}"#).await;
     append(&server, "a", "run.completed", "{}").await;
     assert_eq!(server.send("DELETE", "/v1/runs/done", &[], b"").await.status, 204);
-    let page = server.get("/v1/feed?after=3").await.json();
+    let page = server.get("/v1/feed?after=4").await.json();
     let data = |at: usize| &page["events"][at]["data"];
-    assert_eq!(types(&page), ["a run.completed", "done run.deleted"]);
-    assert_eq!((&data(0)["workflow"], &data(0)["tags"]), (&json!("w"), &json!(["x"])));
-    assert_eq!((&data(1)["workflow"], &data(1)["status"]), (&json!("v"), &json!("completed")));
+    assert_eq!(types(&page), ["late run.started", "a run.completed", "done run.deleted"]);
+    assert_eq!((&data(0)["workflow"], &data(0)["status"]), (&json!("u"), &json!("running")));
+    assert_eq!((&data(1)["workflow"], &data(1)["tags"]), (&json!("w"), &json!(["x"])));
+    assert_eq!((&data(2)["workflow"], &data(2)["status"]), (&json!("v"), &json!("completed")));
 }
 
 #[tokio::test]
