@@ -15,6 +15,7 @@ use super::link::{Kind, LinkKey, Phase};
 use super::shard::{Chore, Shard};
 use super::turn::at_once;
 use super::wave::Waves;
+use crate::metrics::Transport;
 use crate::problem::{Code, Problem};
 use crate::socket::Action;
 use crate::transport::shape::Shape;
@@ -238,6 +239,7 @@ impl Shard {
             // Its answer would not be heard, so that its silence says nothing.
             dialogue.silent_since = None;
         } else if dialogue.silent_since.is_some_and(|since| now.since(since) >= pong_timeout) {
+            self.counts.was_silent(Transport::WebSocket);
             return self.close(at, &Close::Silent);
         } else {
             dialogue.silent_since.get_or_insert(now);

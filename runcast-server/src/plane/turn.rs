@@ -50,7 +50,11 @@ impl Shard {
         let at = event.token().0;
         let Some(link) = self.links.get_mut(at) else { return };
         if event.is_error() {
-            return self.let_go(at);
+            let error = link.socket().take_error().ok().flatten();
+            return match error.filter(|_| link.is_full) {
+                Some(error) => self.broke(at, &error),
+                None => self.let_go(at),
+            };
         }
         let has_sent = event.is_readable() || event.is_read_closed();
         if let (Phase::Open, Some(dialogue)) = (link.phase, link.dialogue()) {

@@ -4,6 +4,7 @@
 
 mod appends;
 mod client;
+mod coalescing;
 mod connections;
 mod departures;
 mod faults;

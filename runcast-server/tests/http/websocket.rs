@@ -9,7 +9,7 @@ use self::socket::{Frame, HANDSHAKE, Socket};
 use crate::client::TestServer;
 
 mod rude;
-mod socket;
+pub(crate) mod socket;
 mod stops;
 
 /// Whether a message has everything that is expected; a problem may have more.
@@ -258,6 +258,8 @@ async fn a_silent_client_is_pinged_and_then_closed() {
     assert_eq!(closed.await.unwrap(), Some(4100));
     answering.send(&json!({"type": "ping"})).await;
     assert_eq!(answering.message().await, json!({"type": "pong"}));
+    let evicted = "runcast_evictions_total{transport=\"websocket\",reason=\"silent\"} 1\n";
+    assert!(server.get("/metrics").await.text().contains(evicted));
 }
 
 #[tokio::test]

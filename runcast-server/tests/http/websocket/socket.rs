@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use crate::client::{Connection, TestServer};
 
 /// One connection.
-pub(super) struct Socket {
-    pub(super) connection: Connection,
+pub(crate) struct Socket {
+    pub(crate) connection: Connection,
 }
 
 /// What the server sends.
@@ -47,7 +47,7 @@ pub(super) fn client_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 impl Socket {
-    pub(super) async fn open(server: &TestServer) -> Self {
+    pub(crate) async fn open(server: &TestServer) -> Self {
         let mut connection = server.open("GET", "/v1/ws", &HANDSHAKE).await;
         let head = connection.head().await;
         assert_eq!(head.status, 101, "{head:?}");
@@ -64,7 +64,7 @@ impl Socket {
         self.frame(1, text.as_bytes()).await;
     }
 
-    pub(super) async fn send(&mut self, message: &Value) {
+    pub(crate) async fn send(&mut self, message: &Value) {
         self.text(&message.to_string()).await;
     }
 
