@@ -43,6 +43,8 @@ pub(crate) enum Kind {
     TextOrObject,
     Texts,
     Array,
+    /// A run's stages: an array, or the name of a list that is built in.
+    Stages,
     Tags,
     Time,
     Any,
@@ -70,7 +72,8 @@ const fn terminal(name: &'static str, fields: &'static [Field]) -> EventType {
 }
 
 use Kind::{
-    Any, Array, Count, Fraction, Integer, Name, Object, Tags, Text, TextOrObject, Texts, Time,
+    Any, Array, Count, Fraction, Integer, Name, Object, Stages, Tags, Text, TextOrObject, Texts,
+    Time,
 };
 
 /// What defines a run: sent with `POST /v1/runs`, or in the data of its first event.
@@ -78,12 +81,14 @@ const DEFINITION: &[Field] = &[
     may("workflow", Name),
     may("name", Name),
     may("tags", Tags),
-    may("stages", Array),
+    may("stages", Stages),
     may("steps", Array),
     may("variations", Array),
     may("metadata", Object),
     may("retention", Object),
     may("deadline", Time),
+    may("lost_after_ms", Count),
+    may("progress", Fraction),
     may("status_reason", Text),
 ];
 
@@ -91,6 +96,17 @@ const ENDED: &[Field] = &[
     may("exit_code", Integer),
     may("signal", Name),
     may("status_reason", Text),
+    may("error", TextOrObject),
+    may("output", Any),
+    may("usage", Object),
+];
+
+/// How a variation began or ended.
+const VARIATION: &[Field] = &[
+    may("name", Name),
+    may("duration_ms", Count),
+    may("exit_code", Integer),
+    may("signal", Name),
     may("error", TextOrObject),
     may("output", Any),
 ];
@@ -105,6 +121,8 @@ const STEP: &[Field] = &[
     may("output", Any),
     may("reason", Text),
     may("delay_ms", Count),
+    may("parent", Name),
+    may("usage", Object),
 ];
 const TASK: &[Field] = &[
     need("task", Name),
@@ -113,6 +131,7 @@ const TASK: &[Field] = &[
     may("result", Any),
     may("error", TextOrObject),
     may("duration_ms", Count),
+    may("usage", Object),
 ];
 const COMMAND: &[Field] = &[
     need("command", Name),
@@ -139,6 +158,7 @@ const CATALOGUE: &[EventType] = &[
     ),
     typed("command.delivered", "control", &[], COMMAND),
     typed("command.done", "control", &[], COMMAND),
+    typed("command.expired", "control", &[], &[need("command", Name), may("reason", Text)]),
     typed(
         "command.refused",
         "control",
@@ -149,7 +169,15 @@ const CATALOGUE: &[EventType] = &[
         "command.requested",
         "control",
         &[],
-        &[need("command", Name), need("name", Name), may("args", Any), may("by", Text)],
+        &[
+            need("command", Name),
+            need("name", Name),
+            may("args", Any),
+            may("by", Text),
+            may("key", Name),
+            may("reason", Text),
+            may("timeout_ms", Count),
+        ],
     ),
     typed("document.completed", "status", &[], DOCUMENT),
     typed("document.failed", "status", &[], DOCUMENT),
@@ -244,13 +272,26 @@ const CATALOGUE: &[EventType] = &[
         "tool.completed",
         "output",
         &[],
-        &[need("call", Name), may("result", Any), may("duration_ms", Count)],
+        &[need("call", Name), may("result", Any), may("duration_ms", Count), may("usage", Object)],
     ),
-    typed("tool.failed", "output", &[], &[need("call", Name), may("error", TextOrObject)]),
+    typed(
+        "tool.failed",
+        "output",
+        &[],
+        &[
+            need("call", Name),
+            may("error", TextOrObject),
+            may("duration_ms", Count),
+            may("usage", Object),
+        ],
+    ),
+    typed("variation.completed", "status", &["variation"], VARIATION),
+    typed("variation.failed", "status", &["variation"], VARIATION),
+    typed("variation.started", "status", &["variation"], VARIATION),
 ];
 
 /// First words whose events make a run's state: a misspelt one must not pass as a custom event.
-const RESERVED: &[&str] = &["run", "stage", "step", "input", "command"];
+const RESERVED: &[&str] = &["run", "stage", "step", "input", "command", "variation"];
 
 impl EventType {
     /// The typed event of this name.
@@ -323,6 +364,7 @@ mod tests {
             Kind::TextOrObject => "string or object",
             Kind::Texts => "strings",
             Kind::Array => "array",
+            Kind::Stages => "array or built-in list",
             Kind::Tags => "tags",
             Kind::Time => "time",
             Kind::Any => "any",

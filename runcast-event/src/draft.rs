@@ -343,7 +343,7 @@ fn missing(field: &Field) -> EventError {
 }
 
 /// An object's fields, not read any further.
-struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(crate) struct Fields<'a>(pub(crate) Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Fields<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -411,7 +411,10 @@ fn check_field(field: &Field, raw: &RawValue) -> Result<(), EventError> {
             at_most(&path(), tags.len(), limits::TAGS_MAX, "tags")?;
             tags.iter().try_for_each(|tag| check_name(&path(), tag, limits::TAG_BYTES_MAX))
         }
-        Kind::Array => {
+        Kind::Stages if found == "a string" => {
+            check_name(&path(), &text_of(&path(), raw)?, limits::LABEL_BYTES_MAX)
+        }
+        Kind::Array | Kind::Stages => {
             let items: Vec<&RawValue> =
                 serde_json::from_str(json).map_err(|_| wrong("an array"))?;
             at_most(&path(), items.len(), limits::DECLARED_MAX, "items")

@@ -18,16 +18,21 @@ pub struct Head<'a> {
     /// The type.
     pub event_type: &'a str,
     channel: Option<&'a [u8]>,
-    variation: Option<&'a [u8]>,
-    stage: Option<&'a [u8]>,
-    step: Option<&'a [u8]>,
-    agent: Option<&'a [u8]>,
+    pub(crate) variation: Option<&'a [u8]>,
+    pub(crate) stage: Option<&'a [u8]>,
+    pub(crate) step: Option<&'a [u8]>,
+    pub(crate) agent: Option<&'a [u8]>,
 }
 
 impl<'a> Head<'a> {
     /// Finds the labels of an event.
     #[must_use]
     pub fn of(payload: &'a Payload) -> Self {
+        Self::split(payload).0
+    }
+
+    /// Finds the labels, and the data as it is written behind them.
+    pub(crate) fn split(payload: &'a Payload) -> (Self, Option<&'a [u8]>) {
         let mut head = Self { event_type: payload.event_type(), ..Self::default() };
         let json: &[u8] = payload.bytes();
         let mut rest = &json[payload.labels_start().min(json.len())..];
@@ -42,7 +47,8 @@ impl<'a> Head<'a> {
             }
             rest = after;
         }
-        head
+        let data = rest.strip_prefix(b",\"data\":").and_then(|data| data.strip_suffix(b"}"));
+        (head, data)
     }
 }
 

@@ -5,8 +5,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::{
-    Cursor, EventFilter, FILTER_FIELDS, Head, Offset, Payload, Prepared, TextFilter, Timestamp,
-    coalesce, parse_batch, parse_lines,
+    Cursor, EventFilter, FILTER_FIELDS, Head, Offset, Payload, Prepared, Reading, TextFilter,
+    Timestamp, coalesce, parse_batch, parse_lines,
 };
 
 const EVENTS: &[&[u8]] = &[
@@ -71,6 +71,13 @@ fn an_event_that_is_taken_is_one_line_of_json_that_reads_back() {
             assert_eq!(event.payload.time_text().parse(), Ok(read.time));
             assert_eq!(event.terminal, crate::is_terminal(&read.event_type));
             assert!(TextFilter::new("").matches(&event.payload));
+            let reading = Reading::of(&event.payload);
+            assert_eq!(reading.stage(), read.labels.stage);
+            assert_eq!(reading.step().as_deref(), read.labels.step.as_deref());
+            if let Some(fields) = value["data"].as_object() {
+                assert!(reading.fields().all(|(name, _)| fields.contains_key(name)));
+                assert!(fields.keys().all(|name| reading.fields().any(|(known, _)| known == name)));
+            }
         }
     });
 }

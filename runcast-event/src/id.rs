@@ -170,6 +170,12 @@ impl ProducerId {
     }
 }
 
+/// A new id for a command: `cmd_` and a UUIDv7.
+#[must_use]
+pub fn new_command_id() -> String {
+    format!("cmd_{}", Uuid::now_v7().simple())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -33,6 +33,13 @@ impl Timestamp {
         Self::from_micros(jiff::Timestamp::now().as_microsecond())
     }
 
+    /// The moment so many milliseconds later, held within the years that RFC 3339 can write.
+    #[must_use]
+    pub fn plus_millis(self, millis: u64) -> Self {
+        let micros = i64::try_from(millis.saturating_mul(1_000)).unwrap_or(i64::MAX);
+        Self::from_micros(self.0.saturating_add(micros))
+    }
+
     /// Milliseconds from an earlier moment to this one; 0 when it is not earlier.
     #[must_use]
     pub fn millis_since(self, earlier: Self) -> u64 {
@@ -79,6 +86,8 @@ mod tests {
     fn a_time_is_written_in_utc_with_six_digits() {
         let time: Timestamp = "2026-11-20T23:16:00.123456789+02:00".parse().unwrap();
         assert_eq!(time.to_string(), "2026-11-20T21:16:00.123456Z");
+        assert_eq!(time.plus_millis(1_500).to_string(), "2026-11-20T21:16:01.623456Z");
+        assert_eq!(time.plus_millis(u64::MAX), Timestamp::from_micros(i64::MAX));
         assert_eq!(Timestamp::from_micros(0).to_string(), "1970-01-01T00:00:00.000000Z");
         assert_eq!(Timestamp::from_micros(i64::MAX).to_string(), "9999-12-30T00:00:00.000000Z");
     }

@@ -106,18 +106,6 @@ impl Follower {
         }
     }
 
-    /// What comes next if it is in memory now; does not wait and does not read the log.
-    pub fn try_next(&mut self) -> Option<Slice> {
-        let Reading::Live { next } = self.reading else { return None };
-        if self.gap.is_some() {
-            return None;
-        }
-        match self.seat.tail.look(next, self.deletions) {
-            Look::Events(slice) => Some(self.advance(slice)),
-            _ => None,
-        }
-    }
-
     fn advance(&mut self, slice: Slice) -> Slice {
         self.epoch = slice.epoch();
         let next = slice.last().next();

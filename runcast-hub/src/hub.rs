@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::future::{Future as _, poll_fn};
 use std::hash::BuildHasher;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::task::Poll;
 
 use bytes::Bytes;
 use runcast_event::{Cursor, Epoch, Offset, RunId};
@@ -20,6 +23,7 @@ use crate::gate::Gate;
 use crate::resume::{Resume, resume};
 use crate::stats::{AppendBegun, Counts, HubStats};
 use crate::tail::{Tail, TailBudget, TailWaker};
+use crate::turns::Turns;
 use crate::watch::{Position, Watch};
 
 /// The hub's bounds.
@@ -83,6 +87,8 @@ struct Fanout {
     changes: RwLock<Vec<std::sync::Weak<ChangedRuns>>>,
     counts: Counts,
     gate: OnceLock<Arc<dyn Gate>>,
+    /// Who appends to runs that the gate is being made ready for.
+    turns: Turns,
     /// Behind the newest entry of the feed of which all readers of changes have heard.
     feed_cursor: Mutex<Cursor>,
 }
@@ -168,6 +174,7 @@ impl HubBuilder {
             changes: RwLock::default(),
             counts: Counts::default(),
             gate: OnceLock::new(),
+            turns: Turns::default(),
             feed_cursor: Mutex::default(),
         });
         Self { config, fanout }
@@ -210,15 +217,38 @@ impl Hub {
     /// # Errors
     /// As [`Log::append`].
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        if let Some(gate) = self.fanout.gate.get()
-            && !gate.is_ready(&append.run)
-        {
-            gate.make_ready(self, &append.run, false).await;
-        }
         let begun = AppendBegun::now(&append);
-        let answer = self.log.append(append).await;
+        let gate = self.fanout.gate.get();
+        let must_wait = |gate: &&Arc<dyn Gate>| {
+            self.fanout.turns.has_line(&append.run) || !gate.is_ready(&append.run)
+        };
+        let answer = match gate.filter(must_wait) {
+            None => self.log.append(append).await,
+            Some(gate) => self.append_in_turn(gate, append).await,
+        };
         self.fanout.counts.appended(&begun, &answer);
         answer
+    }
+
+    /// Appends when the gate knows the run, and when all have who began before.
+    async fn append_in_turn(
+        &self,
+        gate: &Arc<dyn Gate>,
+        append: Append,
+    ) -> Result<Appended, AppendError> {
+        let run = append.run.clone();
+        let turn = self.fanout.turns.wait(&run).await;
+        if !gate.is_ready(&run) {
+            gate.make_ready(self, &run, false).await;
+        }
+        let mut appended = pin!(self.log.append(append));
+        // Begun in turn: from here on the log keeps the order.
+        let at_once = poll_fn(|context| Poll::Ready(appended.as_mut().poll(context))).await;
+        drop(turn);
+        match at_once {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => appended.await,
+        }
     }
 
     /// Reads a page; see [`Log::read`].

@@ -13,6 +13,7 @@ mod hub;
 mod resume;
 mod stats;
 mod tail;
+mod turns;
 mod watch;
 
 pub use batch::{Format, Slice};

@@ -22,7 +22,8 @@ pub trait Log: Send + Sync + 'static {
     /// Appends a batch to a stream and answers once it is durable.
     ///
     /// An append that has been taken up (at once, unless the log is saturated and the caller has to
-    /// wait for a place) happens even if the returned future is dropped.
+    /// wait for a place) happens even if the returned future is dropped. Appends are taken up in the
+    /// order in which their futures were polled first, also those that wait for a place.
     async fn append(&self, append: Append) -> Result<Appended, AppendError>;
 
     /// Reads events after `after`, in order, up to the limit; fewer only at the stream's end.
@@ -180,8 +181,10 @@ pub struct Refusal {
     pub code: &'static str,
     /// What is wrong and what would be right, for people.
     pub detail: String,
-    /// More for programs: names and values.
-    pub members: Vec<(&'static str, String)>,
+    /// The state that forbids it, if it has a name.
+    pub state: Option<&'static str>,
+    /// What would be allowed instead, if that can be listed.
+    pub allowed: Vec<String>,
 }
 
 /// Why a stream could not be deleted.

@@ -1,9 +1,10 @@
 //! What a run is, as its producer declares it.
 
+use runcast_event::{Reading, Timestamp, readable_text};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 
-use runcast_event::Timestamp;
+use crate::json::Json;
 
 /// A run's definition: the body of `POST /v1/runs`, and in the data of `run.queued`,
 /// `run.started` and `run.updated`. Whatever is absent is left as it was.
@@ -19,43 +20,57 @@ pub struct Definition {
     /// What the run can be found by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<Vec<String>>,
-    /// The stages that it will go through.
+    /// The stages that it will go through: an array, or the name of a list that is built in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stages: Option<Vec<Value>>,
-    /// The steps that it will take.
+    pub stages: Option<Json>,
+    /// The steps that it will take: an array.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub steps: Option<Vec<Value>>,
-    /// Its parallel attempts.
+    pub steps: Option<Json>,
+    /// Its parallel attempts: an array.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub variations: Option<Vec<Value>>,
-    /// Anything else that its producer wants to keep with it.
+    pub variations: Option<Json>,
+    /// Anything else that its producer wants to keep with it: an object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metadata: Option<Map<String, Value>>,
-    /// How long its events are to be kept.
+    pub metadata: Option<Json>,
+    /// How long its events are to be kept: an object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retention: Option<Map<String, Value>>,
+    pub retention: Option<Json>,
     /// When it must have ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
+    /// After how many milliseconds of silence its producer counts as lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_after_ms: Option<u64>,
 }
 
 impl Definition {
-    /// Reads what an event's data says of the definition; other fields are passed over.
-    pub(crate) fn from_data(data: &Value) -> Self {
-        fn field<T: serde::de::DeserializeOwned>(data: &Value, name: &str) -> Option<T> {
-            data.get(name).and_then(|value| T::deserialize(value).ok())
-        }
+    /// Reads what an event says of the definition; other fields are passed over.
+    pub(crate) fn of(event: &Reading<'_>) -> Self {
+        let text = |name: &str| event.text(name).map(std::borrow::Cow::into_owned);
+        // As large as an event may be, and so bounded.
+        let value = |name: &str| Json::fitting(event.field(name)?, usize::MAX).0;
+        let tags = || {
+            let items: Vec<&RawValue> = serde_json::from_str(event.field("tags")?.get()).ok()?;
+            let text = |item: &RawValue| readable_text(item).map(std::borrow::Cow::into_owned);
+            items.into_iter().map(text).collect()
+        };
         Self {
-            workflow: field(data, "workflow"),
-            name: field(data, "name"),
-            tags: field(data, "tags"),
-            stages: field(data, "stages"),
-            steps: field(data, "steps"),
-            variations: field(data, "variations"),
-            metadata: field(data, "metadata"),
-            retention: field(data, "retention"),
-            deadline: field(data, "deadline"),
+            workflow: text("workflow"),
+            name: text("name"),
+            tags: tags(),
+            stages: value("stages"),
+            steps: value("steps"),
+            variations: value("variations"),
+            metadata: value("metadata"),
+            retention: value("retention"),
+            deadline: event.time("deadline"),
+            lost_after_ms: event.count("lost_after_ms"),
         }
+    }
+
+    /// Whether it says anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 
     /// Takes over what `newer` declares.
@@ -74,5 +89,6 @@ impl Definition {
         take(&mut self.metadata, newer.metadata);
         take(&mut self.retention, newer.retention);
         take(&mut self.deadline, newer.deadline);
+        take(&mut self.lost_after_ms, newer.lost_after_ms);
     }
 }

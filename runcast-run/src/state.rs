@@ -1,38 +1,59 @@
 //! The fold: one event after the other into a run's state.
 
-use runcast_event::{Cursor, Epoch, Offset, Payload, RunId, Timestamp};
-use serde_json::Value;
+use runcast_event::{Epoch, Merged, Offset, Payload, Reading, RunId, Timestamp};
+use serde::{Deserialize, Serialize};
 
+use crate::declared::Declared;
 use crate::definition::Definition;
-use crate::snapshot::{EventCounts, RunSnapshot};
+use crate::json::Json;
+use crate::snapshot::EventCounts;
+use crate::standing::Standing;
 use crate::status::Status;
+use crate::work::{self, Work};
 
 /// A run's state at an offset.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
-    run: RunId,
-    epoch: Epoch,
-    offset: Offset,
-    definition: Definition,
+    pub(crate) run: RunId,
+    pub(crate) epoch: Epoch,
+    pub(crate) offset: Offset,
+    pub(crate) definition: Box<Definition>,
     /// The definition of a run made by `run.queued`, if later events changed it.
     created_as: Option<Box<Definition>>,
-    status: Status,
-    end: Option<Box<End>>,
-    status_reason: Option<Box<str>>,
-    created_at: Timestamp,
-    started_at: Option<Timestamp>,
+    /// What the definition declares, read once.
+    #[serde(skip)]
+    pub(crate) declared: Declared,
+    pub(crate) standing: Standing,
+    pub(crate) end: Option<Box<End>>,
+    pub(crate) status_reason: Option<Box<str>>,
+    pub(crate) created_at: Timestamp,
+    pub(crate) started_at: Option<Timestamp>,
     /// The newest event's time as it is written: parsed when somebody asks.
     updated_at: String,
-    events: EventCounts,
+    pub(crate) events: EventCounts,
+    pub(crate) details: Details,
 }
 
 /// What a terminal event said.
-#[derive(Debug, Clone, PartialEq)]
-struct End {
-    at: Timestamp,
-    exit_code: Option<i64>,
-    signal: Option<String>,
-    error: Option<Value>,
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct End {
+    pub(crate) at: Timestamp,
+    pub(crate) exit_code: Option<i64>,
+    pub(crate) signal: Option<Box<str>>,
+    pub(crate) error: Option<Json>,
+    /// How much was done by then.
+    pub(crate) fraction: Option<f64>,
+}
+
+/// What is known of what a run does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Details {
+    /// It has done nothing that the state tells.
+    Nothing,
+    /// This.
+    Kept(Box<Work>),
+    /// It has ended, and this was let go: the log still has it.
+    LetGo,
 }
 
 impl RunState {
@@ -43,20 +64,32 @@ impl RunState {
             run,
             epoch: Epoch::FIRST,
             offset: Offset::START,
-            definition: Definition::default(),
+            definition: Box::default(),
             created_as: None,
-            status: Status::Queued,
+            declared: Declared::default(),
+            standing: Standing::default(),
             end: None,
             status_reason: None,
             created_at: Timestamp::default(),
             started_at: None,
             updated_at: String::new(),
             events: EventCounts::default(),
+            details: Details::Nothing,
         }
     }
 
     /// Folds in the next event. An event that is folded in already is passed over.
     pub fn apply(&mut self, offset: Offset, epoch: Epoch, payload: &Payload) {
+        self.fold(offset, epoch, payload, 1);
+    }
+
+    /// Folds in the next event of those that a reader gets, which may be several merged into one:
+    /// the state is that of the events themselves.
+    pub fn apply_merged(&mut self, epoch: Epoch, merged: &Merged) {
+        self.fold(merged.offset, epoch, &merged.payload, merged.count);
+    }
+
+    fn fold(&mut self, offset: Offset, epoch: Epoch, payload: &Payload, count: u64) {
         if offset <= self.offset {
             return;
         }
@@ -69,57 +102,151 @@ impl RunState {
             self.created_at = self.updated_at();
         }
         let event_type = payload.event_type();
-        self.events.total += 1;
+        self.events.total += count;
         match event_type {
-            "output" => self.events.output += 1,
-            "log" => self.events.log += 1,
+            "output" => self.events.output += count,
+            "log" => self.events.log += count,
             _ => {}
         }
-        match Status::after(event_type) {
-            Some(status) => self.enter(status, offset, payload),
-            None if event_type == "run.updated" => self.redefine(&data_of(offset, payload)),
-            // Whoever works is at work, even if nobody said that it started.
-            None if self.status == Status::Queued => self.start(),
-            None => {}
+        if self.end.is_some() {
+            // No log has this. An end stays the end.
+            return;
         }
-    }
-
-    fn enter(&mut self, status: Status, offset: Offset, payload: &Payload) {
-        let data = data_of(offset, payload);
-        let text = |name: &str| data.get(name).and_then(Value::as_str);
-        self.status_reason = text("status_reason").map(Into::into);
-        if status == Status::Running {
-            self.start();
+        let is_life = event_type.starts_with("run.");
+        let tells = work::is_told_by(event_type, payload.bytes()) || self.awaits_variations();
+        if !is_life && !tells {
+            self.begin();
+            return;
         }
-        self.status = status;
-        if status.is_terminal() {
-            self.end = Some(Box::new(End {
-                at: self.updated_at(),
-                exit_code: data.get("exit_code").and_then(Value::as_i64),
-                signal: text("signal").map(str::to_owned),
-                error: data.get("error").filter(|error| !error.is_null()).cloned(),
-            }));
+        let event = Reading::of(payload);
+        if is_life {
+            self.live(&event, is_first);
         } else {
-            self.redefine(&data);
+            self.begin();
+            if Standing::is_changed_by(event_type) {
+                self.standing.apply(&event);
+            }
+            self.work(&event);
         }
     }
 
-    fn start(&mut self) {
-        self.status = Status::Running;
-        let now = self.updated_at();
-        self.started_at.get_or_insert(now);
+    /// An event of the run's life.
+    fn live(&mut self, event: &Reading<'_>, is_first: bool) {
+        let at = self.updated_at();
+        let Some(status) = Status::after(event.event_type()) else {
+            self.redefine(event, is_first);
+            return;
+        };
+        self.standing.apply(event);
+        self.status_reason = event.text("status_reason").map(Into::into);
+        if status == Status::Running {
+            self.started_at.get_or_insert(at);
+        }
+        if status.is_terminal() {
+            self.finish(event, at);
+            return;
+        }
+        match (status, &mut self.details) {
+            (Status::Paused, _) => self.work_mut().pace.paused(at),
+            (_, Details::Kept(work)) => work.pace.resumed(at),
+            _ => {}
+        }
+        self.redefine(event, is_first);
     }
 
-    fn redefine(&mut self, data: &Value) {
+    fn finish(&mut self, event: &Reading<'_>, at: Timestamp) {
+        let mut omitted = 0;
+        let mut error = None;
+        work::keep_apart(&mut error, event.field("error"), &mut omitted);
+        if event.field("output").is_some() || event.field("usage").is_some() || omitted > 0 {
+            self.work_mut().omitted_bytes += omitted;
+        }
+        if let Details::Kept(work) = &mut self.details {
+            work.end(event, at);
+        }
+        let fraction = self.fraction();
+        self.end = Some(Box::new(End {
+            at,
+            exit_code: event.integer("exit_code"),
+            signal: event.text("signal").map(Into::into),
+            error,
+            fraction,
+        }));
+    }
+
+    /// Whoever works is at work, even if nobody said that it started.
+    fn begin(&mut self) {
+        if self.standing.begin() {
+            let now = self.updated_at();
+            self.started_at.get_or_insert(now);
+        }
+    }
+
+    fn work(&mut self, event: &Reading<'_>) {
+        let at = self.updated_at();
+        let declared = std::mem::take(&mut self.declared);
+        self.work_mut().apply(event, &declared, at);
+        self.declared = declared;
+    }
+
+    fn work_mut(&mut self) -> &mut Work {
+        if !matches!(self.details, Details::Kept(_)) {
+            self.details = Details::Kept(Box::default());
+        }
+        match &mut self.details {
+            Details::Kept(work) => work,
+            Details::Nothing | Details::LetGo => unreachable!("it was made above"),
+        }
+    }
+
+    fn redefine(&mut self, event: &Reading<'_>, is_first: bool) {
+        if let Some(fraction) = event.fraction("progress") {
+            let at = self.updated_at();
+            self.work_mut().pace.say(fraction, at);
+        }
+        let newer = Definition::of(event);
+        if newer.is_empty() {
+            return;
+        }
         let before = self.definition.clone();
-        self.definition.update(Definition::from_data(data));
-        let is_first = self.events.total == 1;
-        if !is_first && self.created_as.is_none() && self.definition != before {
-            self.created_as = Some(Box::new(before));
+        self.definition.update(newer);
+        if *self.definition == *before {
+            return;
+        }
+        self.declared = Declared::of(&self.definition);
+        if !is_first && self.created_as.is_none() {
+            self.created_as = Some(before);
         }
     }
 
-    fn updated_at(&self) -> Timestamp {
+    /// Whether there are declared variations of which nothing was heard: any event can be the first.
+    fn awaits_variations(&self) -> bool {
+        let known = self.kept().map_or(0, |work| work.variations.iter().len());
+        self.declared.variations.len() > known
+    }
+
+    pub(crate) fn kept(&self) -> Option<&Work> {
+        match &self.details {
+            Details::Kept(work) => Some(work),
+            Details::Nothing | Details::LetGo => None,
+        }
+    }
+
+    /// Lets go of what an ended run did, which the log still has: what it is, how it ended and how
+    /// much was done stays. A run that has not ended keeps all.
+    pub fn let_go(&mut self) {
+        if self.end.is_some() && self.kept().is_some() {
+            self.details = Details::LetGo;
+        }
+    }
+
+    /// Whether nothing was let go.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.details != Details::LetGo
+    }
+
+    pub(crate) fn updated_at(&self) -> Timestamp {
         self.updated_at.parse().unwrap_or_default()
     }
 
@@ -144,7 +271,7 @@ impl RunState {
     /// Where the run stands.
     #[must_use]
     pub fn status(&self) -> Status {
-        self.status
+        self.standing.status()
     }
 
     /// The kind of run.
@@ -176,149 +303,7 @@ impl RunState {
     pub fn definition(&self) -> &Definition {
         self.created_as.as_deref().unwrap_or(&self.definition)
     }
-
-    /// The state as readers get it. `first_offset` is the oldest event that the log keeps.
-    #[must_use]
-    pub fn snapshot(&self, first_offset: Offset) -> RunSnapshot {
-        let end = self.end.as_deref();
-        let updated_at = self.updated_at();
-        let definition = self.definition.clone();
-        let until = end.map_or(updated_at, |end| end.at);
-        RunSnapshot {
-            id: self.run.clone(),
-            workflow: definition.workflow,
-            name: definition.name,
-            tags: definition.tags.unwrap_or_default(),
-            stages: definition.stages.unwrap_or_default(),
-            steps: definition.steps.unwrap_or_default(),
-            variations: definition.variations.unwrap_or_default(),
-            metadata: definition.metadata.unwrap_or_default(),
-            deadline: definition.deadline,
-            status: self.status,
-            status_reason: self.status_reason.as_deref().map(str::to_owned),
-            is_terminal: self.status.is_terminal(),
-            exit_code: end.and_then(|end| end.exit_code),
-            signal: end.and_then(|end| end.signal.clone()),
-            error: end.and_then(|end| end.error.clone()),
-            created_at: self.created_at,
-            started_at: self.started_at,
-            ended_at: end.map(|end| end.at),
-            updated_at,
-            duration_ms: self.started_at.map(|started| until.millis_since(started)),
-            events: self.events,
-            epoch: self.epoch,
-            offset: self.offset,
-            cursor: Cursor::new(self.epoch, self.offset).to_string(),
-            first_offset,
-        }
-    }
-}
-
-pub(crate) fn data_of(offset: Offset, payload: &Payload) -> Value {
-    payload.parse(offset).map_or(Value::Null, |event| event.data_value())
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use runcast_event::parse_event;
-    use serde_json::json;
-
-    use super::*;
-
-    fn event(second: i64, event_type: &str, data: Value) -> Payload {
-        let draft = json!({"type": event_type, "data": data}).to_string();
-        parse_event(draft.as_bytes(), Timestamp::from_micros(second * 1_000_000)).unwrap().payload
-    }
-
-    fn fold(events: &[Payload]) -> RunState {
-        let mut state = RunState::new(RunId::new("r").unwrap());
-        for (at, payload) in events.iter().enumerate() {
-            state.apply(Offset::new(at as u64 + 1), Epoch::FIRST, payload);
-        }
-        state
-    }
-
-    #[test]
-    fn a_run_goes_from_queued_to_its_end() {
-        let events = [
-            event(1, "run.queued", json!({"workflow": "w", "tags": ["a"]})),
-            event(2, "run.started", json!({"name": "n"})),
-            event(3, "output", json!({"text": "x"})),
-            event(5, "run.failed", json!({"exit_code": 3, "status_reason": "why"})),
-        ];
-        let snapshot = fold(&events).snapshot(Offset::new(1));
-        assert_eq!(snapshot.status, Status::Failed);
-        assert!(snapshot.is_terminal);
-        assert_eq!(snapshot.exit_code, Some(3));
-        assert_eq!(snapshot.status_reason.as_deref(), Some("why"));
-        assert_eq!(snapshot.duration_ms, Some(3_000));
-        assert_eq!(snapshot.events, EventCounts { total: 4, output: 1, log: 0 });
-        assert_eq!(snapshot.workflow.as_deref(), Some("w"));
-        assert_eq!(snapshot.name.as_deref(), Some("n"));
-        let json = serde_json::to_value(&snapshot).unwrap();
-        assert_eq!(json["tags"], json!(["a"]));
-        assert_eq!(json["cursor"], json!("4"));
-        assert_eq!(serde_json::from_value::<RunSnapshot>(json).unwrap(), snapshot);
-    }
-
-    #[test]
-    fn a_run_that_nobody_queued_is_running_from_its_first_event() {
-        let state = fold(&[event(1, "my.event", Value::Null)]);
-        assert_eq!(state.status(), Status::Running);
-        assert_eq!(
-            state.snapshot(Offset::new(1)).started_at,
-            Some(Timestamp::from_micros(1_000_000))
-        );
-    }
-
-    #[test]
-    fn a_queued_run_starts_with_its_first_work() {
-        let events = [event(1, "run.queued", json!({})), event(2, "output", json!({"text": ""}))];
-        assert_eq!(fold(&events[..1]).status(), Status::Queued);
-        assert_eq!(fold(&events).status(), Status::Running);
-    }
-
-    #[test]
-    fn the_definition_it_was_made_with_survives_updates() {
-        let events = [
-            event(1, "run.queued", json!({"name": "first"})),
-            event(2, "run.updated", json!({"name": "second"})),
-            event(3, "run.updated", json!({"name": "third"})),
-        ];
-        let state = fold(&events);
-        assert_eq!(state.definition().name.as_deref(), Some("first"));
-        assert_eq!(state.snapshot(Offset::new(1)).name.as_deref(), Some("third"));
-    }
-
-    #[test]
-    fn a_paused_run_is_resumed() {
-        let events = [
-            event(1, "run.started", json!({})),
-            event(2, "run.paused", json!({"status_reason": "lunch"})),
-        ];
-        let paused = fold(&events);
-        assert_eq!(paused.status(), Status::Paused);
-        let mut resumed = paused;
-        resumed.apply(Offset::new(3), Epoch::FIRST, &event(3, "run.resumed", json!({})));
-        assert_eq!(resumed.status(), Status::Running);
-        assert_eq!(resumed.snapshot(Offset::new(1)).status_reason, None);
-    }
-
-    proptest! {
-        #[test]
-        fn an_event_that_comes_again_changes_nothing(
-            picks in prop::collection::vec(0_usize..6, 1..20), again in any::<prop::sample::Index>(),
-        ) {
-            let types = ["run.queued", "run.started", "run.updated", "run.paused", "my.event", "run.completed"];
-            let events: Vec<_> = picks.iter().enumerate()
-                .map(|(at, pick)| event(at as i64, types[*pick], json!({"name": format!("n{at}")})))
-                .collect();
-            let whole = fold(&events);
-            let mut repeated = whole.clone();
-            let at = again.index(events.len());
-            repeated.apply(Offset::new(at as u64 + 1), Epoch::FIRST, &events[at]);
-            prop_assert_eq!(repeated, whole);
-        }
-    }
-}
+mod tests;

@@ -15,6 +15,10 @@ pub enum Status {
     Running,
     /// Holding still until it is resumed.
     Paused,
+    /// Waiting for a person's answer to an input.
+    InputRequired,
+    /// Asked to stop, and not at its end yet.
+    Cancelling,
     /// Ended well.
     Completed,
     /// Ended with an error.
@@ -29,10 +33,12 @@ pub enum Status {
 
 impl Status {
     /// Every status, in the order of a run's life.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Queued,
         Self::Running,
         Self::Paused,
+        Self::InputRequired,
+        Self::Cancelling,
         Self::Completed,
         Self::Failed,
         Self::Cancelled,
@@ -47,6 +53,8 @@ impl Status {
             Self::Queued => "queued",
             Self::Running => "running",
             Self::Paused => "paused",
+            Self::InputRequired => "input_required",
+            Self::Cancelling => "cancelling",
             Self::Completed => "completed",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
@@ -58,10 +66,13 @@ impl Status {
     /// Whether the run has ended.
     #[must_use]
     pub const fn is_terminal(self) -> bool {
-        !matches!(self, Self::Queued | Self::Running | Self::Paused)
+        matches!(
+            self,
+            Self::Completed | Self::Failed | Self::Cancelled | Self::TimedOut | Self::Crashed
+        )
     }
 
-    /// The status that a life-cycle event leads to, or none for any other type of event.
+    /// The status that an event of the run's life sets, or none for any other type of event.
     pub(crate) fn after(event_type: &str) -> Option<Self> {
         match event_type {
             "run.queued" => Some(Self::Queued),
@@ -74,6 +85,61 @@ impl Status {
             "run.crashed" => Some(Self::Crashed),
             _ => None,
         }
+    }
+}
+
+/// Where a part of a run stands: a stage, a step, a variation, a task, a tool call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkStatus {
+    /// Declared, and not begun.
+    #[default]
+    Pending,
+    /// At work.
+    Running,
+    /// An attempt has failed, another is to come.
+    Retrying,
+    /// Ended well.
+    Completed,
+    /// Ended with an error.
+    Failed,
+    /// Passed over.
+    Skipped,
+    /// Begun, and not ended when the run was.
+    Interrupted,
+}
+
+impl WorkStatus {
+    /// The name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Retrying => "retrying",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    /// Whether it has begun and not ended.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Running | Self::Retrying)
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub const fn is_over(self) -> bool {
+        !matches!(self, Self::Pending | Self::Running | Self::Retrying)
+    }
+}
+
+impl fmt::Display for WorkStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -16,19 +16,25 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::accept::PhaseWatch;
+use crate::clock::Clock;
 use crate::config::Limits;
 use crate::metrics::{Exposition, Metrics};
+use crate::presence::Presence;
 use crate::problem::{Code, Problem};
 use crate::projection::Projection;
 use crate::ui;
 
 mod append;
+mod asking;
 mod body;
+mod commands;
 mod create;
 mod description;
 mod events;
 mod feed;
 mod follow;
+mod heartbeat;
+mod inputs;
 mod intake;
 mod live;
 mod operation;
@@ -39,13 +45,15 @@ mod socket;
 mod streams;
 
 pub(crate) use append::Target;
-pub(crate) use follow::FollowRequest;
-pub(crate) use parameters::{Query, Representation};
+pub(crate) use follow::{FollowRequest, Scope};
+pub(crate) use parameters::{Query, Representation, without_body};
 
 /// What every call works with.
 pub(crate) struct Services {
     pub(crate) hub: Hub,
     pub(crate) projection: Projection,
+    pub(crate) clock: Clock,
+    pub(crate) presence: Presence,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) exposition: Exposition,
     pub(crate) limits: Limits,
@@ -61,6 +69,11 @@ fn calls() -> OpenApiRouter<Shared> {
         .routes(routes!(create::create, runs::list))
         .routes(routes!(runs::show, runs::delete))
         .routes(routes!(append::append, events::read))
+        .routes(routes!(commands::request, commands::mailbox))
+        .routes(routes!(commands::acknowledge))
+        .routes(routes!(inputs::answer))
+        .routes(routes!(inputs::list))
+        .routes(routes!(heartbeat::beat))
         .routes(routes!(socket::open))
         .routes(routes!(streams::follow))
         .routes(routes!(feed::read))

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::clock::Clock;
+
 mod origin;
 
 pub use origin::{Origin, OriginError};
@@ -26,6 +28,8 @@ pub struct HttpConfig {
     pub api_workers: usize,
     /// How long connections may take to finish when the server stops.
     pub drain: Duration,
+    /// What time it is for runs: when producers are lost, deadlines past and questions timed out.
+    pub clock: Clock,
     /// Everything that is bounded.
     pub limits: Limits,
 }
@@ -58,6 +62,8 @@ pub struct Limits {
     pub scan_events_max: usize,
     /// How long a request for run states waits until they are as new as the log.
     pub state_wait: Duration,
+    /// How long the producer of a run may be silent that does not say so itself.
+    pub silent_after: Duration,
 }
 
 impl Limits {
@@ -82,6 +88,7 @@ impl Default for HttpConfig {
             plane_shards: half_of_the_processors(),
             api_workers: half_of_the_processors(),
             drain: Duration::from_secs(5),
+            clock: Clock::System,
             limits: Limits::default(),
         }
     }
@@ -107,6 +114,7 @@ impl Default for Limits {
             reconnect_spread: Duration::from_secs(5),
             scan_events_max: 100_000,
             state_wait: Duration::from_secs(5),
+            silent_after: Duration::from_secs(24 * 60 * 60),
         }
     }
 }

@@ -58,6 +58,12 @@ impl Guard {
         uri: &Uri,
         headers: &HeaderMap,
     ) -> Result<Option<HeaderValue>, Problem> {
+        for name in [header::HOST, header::ORIGIN] {
+            // Whoever reads the other one would find another request.
+            if headers.get_all(&name).iter().nth(1).is_some() {
+                return Err(Problem::header(name.as_str(), "is there more than once"));
+            }
+        }
         let host = headers.get(header::HOST).map(HeaderValue::to_str);
         let host = host.transpose().map_err(|_| forbidden_host("that is not text"))?;
         // HTTP/2 and absolute targets carry the name in the target.

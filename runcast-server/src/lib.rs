@@ -9,12 +9,16 @@
 
 mod accept;
 mod api;
+mod clock;
 mod config;
 mod feed;
 mod front;
+mod gate;
 mod guard;
+mod keeper;
 mod metrics;
 mod plane;
+mod presence;
 mod problem;
 mod projection;
 mod schema;
@@ -24,6 +28,7 @@ mod start;
 mod transport;
 mod ui;
 
+pub use clock::Clock;
 pub use config::{HttpConfig, Limits, Origin, OriginError};
 pub use runcast_hub::HubConfig;
 pub use runcast_log::{Durability, EmbeddedOptions};

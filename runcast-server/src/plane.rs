@@ -24,6 +24,7 @@ use self::inbox::{Inbox, Message};
 use self::shard::Shard;
 use crate::api::FollowRequest;
 use crate::metrics::Metrics;
+use crate::presence::Presence;
 
 mod counts;
 mod dialogue;
@@ -149,6 +150,7 @@ impl Plane {
     pub(crate) fn start(
         hub: &Hub,
         config: &PlaneConfig,
+        presence: &Presence,
         metrics: &Arc<Metrics>,
     ) -> io::Result<Self> {
         let (doors, threads) = (Vec::new(), Mutex::default());
@@ -156,8 +158,11 @@ impl Plane {
         let runtime = Handle::current();
         for number in 0..config.shards.max(1) {
             let (hub, config, runtime) = (hub.clone(), config.clone(), runtime.clone());
-            let counts = PlaneCounts::new(metrics);
-            let make = move || Shard::new(hub.clone(), &config, counts.clone(), runtime.clone());
+            let (counts, presence) = (PlaneCounts::new(metrics), presence.clone());
+            let make = move || {
+                let (hub, presence) = (hub.clone(), presence.clone());
+                Shard::new(hub, presence, &config, counts.clone(), runtime.clone())
+            };
             let shard = make()?;
             let door = Door::new(&shard);
             plane.doors.push(Arc::clone(&door));
@@ -204,60 +209,4 @@ impl Drop for Plane {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::AtomicBool;
-
-    use runcast_event::RunId;
-    use runcast_hub::{Format, HubBuilder, HubConfig};
-    use runcast_log::MemoryLog;
-    use tokio::io::AsyncReadExt as _;
-    use tokio::sync::Semaphore;
-
-    use super::*;
-    use crate::transport::shape::Shape;
-    use crate::transport::view::View;
-
-    #[tokio::test]
-    async fn a_shard_that_failed_is_followed_by_one_that_serves_until_it_is_told_to_stop() {
-        let builder = HubBuilder::new(HubConfig::default());
-        let log = MemoryLog::new(builder.observer());
-        let (hub, runtime) = (builder.build(log), Handle::current());
-        let config = PlaneConfig {
-            shards: 1,
-            heartbeat: Duration::from_secs(15),
-            stalled: Duration::from_secs(30),
-            pong_timeout: Duration::from_secs(30),
-            reconnect_spread: Duration::ZERO,
-        };
-        let counts = PlaneCounts::new(&Metrics::new());
-        let make = move || Shard::new(hub.clone(), &config, counts.clone(), runtime.clone());
-        let shard = make().unwrap();
-        let door = Door::new(&shard);
-        let (first, behind) = (Arc::clone(shard.inbox()), Arc::clone(&door));
-        let has_failed = AtomicBool::new(false);
-        let run = move |shard: Shard| {
-            assert!(has_failed.swap(true, Ordering::Relaxed), "the first shard fails");
-            shard.run();
-        };
-        let thread = std::thread::spawn(move || run_shards(&behind, shard, run, make));
-        while Arc::ptr_eq(&door.open().inbox, &first) {
-            tokio::task::yield_now().await;
-        }
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut viewer =
-            tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (stream, _) = listener.accept().unwrap();
-        stream.set_nonblocking(true).unwrap();
-        let run = RunId::new("r").unwrap();
-        let shape = Shape { view: View::default(), format: Format::Sse };
-        let request = Box::new(FollowRequest { run, cursor: None, shape });
-        let wish = Wish::Follow { request, page: None };
-        let seat = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        door.join(Newcomer { stream, wish, seat });
-        let mut begins = [0; 12];
-        viewer.read_exact(&mut begins).await.unwrap();
-        assert_eq!(&begins, b"HTTP/1.1 200");
-        door.stop();
-        thread.join().unwrap();
-    }
-}
+mod tests;

@@ -82,6 +82,10 @@ codes! {
     /// The run is closed.
     RunEnded "run_ended" CONFLICT "The run has ended",
     NotPossible "not_possible" CONFLICT "The run's state does not allow it",
+    InputClosed "input_closed" CONFLICT "The input takes no answer any more",
+    InvalidAnswer "invalid_answer" BAD_REQUEST "The answer is not what was asked for",
+    CommandNotFound "command_not_found" NOT_FOUND "There is no such command",
+    InputNotFound "input_not_found" NOT_FOUND "There is no such input",
     /// The run is at another offset.
     OffsetMismatch "offset_mismatch" CONFLICT "The run is at another offset",
     /// The connection is subscribed to the run.

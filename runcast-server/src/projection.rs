@@ -7,20 +7,26 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use runcast_event::RunId;
+use runcast_event::{Offset, RunId, Timestamp};
 use runcast_hub::Hub;
 use runcast_log::StreamStat;
-use runcast_run::{Definition, RunSnapshot, RunState, Status};
-use tokio::sync::{mpsc, oneshot};
+use runcast_run::{Definition, Due, RunSnapshot, RunState, Status};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::problem::{Code, Problem};
 
+mod due;
 mod fold;
 mod index;
+mod questions;
+mod refold;
 
+pub(crate) use due::Listening;
 use fold::{Backlog, Folder};
 use index::Index;
 pub(crate) use index::{Filter, Listed, Place};
+pub(crate) use questions::{Question, QuestionPlace};
+pub(crate) use refold::to_the_end;
 
 /// Readers that wait for the fold at once; more wait to be heard.
 const WAITING_MAX: usize = 1_024;
@@ -30,7 +36,9 @@ const LIST_STEP: usize = 10_000;
 /// The run states. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Projection {
+    hub: Hub,
     index: Arc<Mutex<Index>>,
+    due_changed: Arc<Notify>,
     asks: mpsc::Sender<oneshot::Sender<()>>,
     wait: Duration,
     backlog: Backlog,
@@ -38,13 +46,15 @@ pub(crate) struct Projection {
 
 impl Projection {
     /// Begins to fold all streams of the hub, in a task that ends with the last projection.
-    pub(crate) fn start(hub: Hub, wait: Duration) -> Self {
-        let index = Arc::new(Mutex::new(Index::default()));
+    pub(crate) fn start(hub: Hub, wait: Duration, listening: Listening) -> Self {
+        let due_changed = Arc::new(Notify::new());
+        let index = Index::new(listening, Arc::clone(&due_changed));
+        let index = Arc::new(Mutex::new(index));
         let (asks, asked) = mpsc::channel(WAITING_MAX);
-        let folder = Folder::new(hub, Arc::clone(&index), asked);
+        let folder = Folder::new(hub.clone(), Arc::clone(&index), asked);
         let backlog = folder.backlog();
         tokio::spawn(folder.run());
-        Self { index, asks, wait, backlog }
+        Self { hub, index, due_changed, asks, wait, backlog }
     }
 
     /// Runs by their status, in the order of [`Status::ALL`].
@@ -73,7 +83,29 @@ impl Projection {
         run: &RunId,
         stat: &StreamStat,
     ) -> Result<Option<RunSnapshot>, Problem> {
-        self.at_least(run, stat, |state| state.snapshot(stat.first)).await
+        self.look(run, stat, |state| state.snapshot(stat.first)).await
+    }
+
+    /// Looks at the whole state of a run whose stream stands like this, or newer. None when the run was
+    /// deleted in the meantime.
+    pub(crate) async fn look<T>(
+        &self,
+        run: &RunId,
+        stat: &StreamStat,
+        look: impl Fn(&RunState) -> T,
+    ) -> Result<Option<T>, Problem> {
+        let look_if_whole = |state: &RunState| state.is_whole().then(|| look(state));
+        match self.at_least(run, stat, look_if_whole).await? {
+            None => Ok(None),
+            Some(Some(found)) => Ok(Some(found)),
+            // It has ended, and what it did was let go.
+            Some(None) => {
+                let state = to_the_end(&self.hub, RunState::new(run.clone())).await?;
+                let found = look(&state);
+                self.index().restore(state);
+                Ok(Some(found))
+            }
+        }
     }
 
     /// What the run was made as.
@@ -89,7 +121,7 @@ impl Projection {
         &self,
         run: &RunId,
         stat: &StreamStat,
-        look: impl Fn(&runcast_run::RunState) -> T,
+        look: impl Fn(&RunState) -> T,
     ) -> Result<Option<T>, Problem> {
         if let Some(found) = self.index().state_at(run, stat).map(&look) {
             return Ok(Some(found));
@@ -116,6 +148,39 @@ impl Projection {
             tokio::task::yield_now().await;
         }
         Ok(listed)
+    }
+
+    /// The open inputs of the runs that pass the filter, the one asked first at the top, from behind
+    /// `from` on; and where the next list begins.
+    pub(crate) async fn questions(
+        &self,
+        filter: &Filter,
+        from: Option<QuestionPlace>,
+        limit: usize,
+    ) -> Result<(Vec<Question>, Option<QuestionPlace>), Problem> {
+        self.caught_up().await?;
+        Ok(self.index().questions(filter, from.as_ref(), limit))
+    }
+
+    /// What is due first: when, and for which run.
+    pub(crate) fn next_due(&self) -> Option<(Timestamp, RunId)> {
+        self.index().next_due()
+    }
+
+    /// Waits until something else may be due first.
+    pub(crate) async fn due_changed(&self) {
+        self.due_changed.notified().await;
+    }
+
+    /// Takes a run from those for which something is due, and gives what that is by now. What is due
+    /// later is put back.
+    pub(crate) fn take_due(&self, run: &RunId, now: Timestamp) -> Option<(Offset, Due)> {
+        self.index().take_due(run, now)
+    }
+
+    /// Looks again at a run at that time.
+    pub(crate) fn look_again(&self, run: &RunId, at: Timestamp) {
+        self.index().look_again(run, at);
     }
 
     /// Waits until everything that was acknowledged before the call is folded in.

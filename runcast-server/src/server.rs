@@ -12,12 +12,14 @@ use tokio::sync::{Semaphore, watch};
 use crate::accept::{self, Acceptor, Phase, PhaseWatch};
 use crate::api::{self, Services};
 use crate::config::HttpConfig;
-use crate::feed::LifeCycle;
 use crate::front::FrontDoor;
+use crate::gate::RunGate;
 use crate::guard::Guard;
+use crate::keeper::Keeper;
 use crate::metrics::{Exposition, Metrics};
 use crate::plane::{Plane, PlaneConfig};
-use crate::projection::Projection;
+use crate::presence::Presence;
+use crate::projection::{Listening, Projection};
 
 /// Why a server cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -111,14 +113,26 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let (sender, receiver) = watch::channel(Phase::Serving);
         let phase = PhaseWatch(receiver);
-        let HttpConfig { heartbeat, drain, limits, plane_shards: shards, .. } = self.config.clone();
+        let HttpConfig { heartbeat, drain, limits, clock, plane_shards: shards, .. } =
+            self.config.clone();
         let metrics = Metrics::new();
-        let projection = Projection::start(self.hub.clone(), limits.state_wait);
-        let feed = Arc::new(LifeCycle::new(projection.states()));
-        if let Err(error) = self.hub.set_gate(feed).await {
+        let presence = Presence::new(clock.clone());
+        let listening = Listening {
+            clock: clock.clone(),
+            presence: presence.clone(),
+            silent_after: limits.silent_after,
+        };
+        let projection = Projection::start(self.hub.clone(), limits.state_wait, listening);
+        let gate = Arc::new(RunGate::new(projection.states()));
+        if let Err(error) = self.hub.set_gate(gate).await {
             tracing::error!(%error, "the feed cannot be read");
         }
+        let keeper =
+            Keeper { hub: self.hub.clone(), projection: projection.clone(), clock: clock.clone() };
+        let keeper = tokio::spawn(keeper.run());
         let services = Services {
+            clock,
+            presence: presence.clone(),
             hub: self.hub.clone(),
             exposition: Exposition::new(Arc::clone(&metrics), self.hub.clone(), projection.clone()),
             metrics: Arc::clone(&metrics),
@@ -136,7 +150,7 @@ impl Server {
             pong_timeout: limits.pong_timeout,
             reconnect_spread: limits.reconnect_spread,
         };
-        let plane = Arc::new(Plane::start(&self.hub, &plane, &metrics)?);
+        let plane = Arc::new(Plane::start(&self.hub, &plane, &presence, &metrics)?);
         let acceptor = Arc::new(Acceptor {
             plane: Arc::clone(&plane),
             front: FrontDoor::new(Guard::new(&self.config), api::router(services)),
@@ -160,6 +174,7 @@ impl Server {
         sender.send_replace(Phase::Stopped);
         // The shards end at once, but a thread is only ended when it was waited for.
         let _ = tokio::task::spawn_blocking(move || plane.stop()).await;
+        keeper.abort();
         self.hub.shut_down().await;
         Ok(())
     }

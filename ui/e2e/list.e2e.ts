@@ -33,7 +33,7 @@ it("a server without runs shows the one command that makes one, and then the run
   await page.close();
 });
 
-it("the list is asked for when the feed says so, and not otherwise", async () => {
+it("the list is asked for once for each change that the feed tells of", async () => {
   const page = await open(browser, server.url, errors);
   const asked: string[] = [];
   page.on("request", (request) => asked.push(new URL(request.url()).pathname));
@@ -45,6 +45,44 @@ it("the list is asked for when the feed says so, and not otherwise", async () =>
     expect(asked.filter((path) => path === "/v1/runs").length).toBe(before + 1);
   }
   await page.close();
+});
+
+it("the count of an active run's events is shown, and goes on by itself", async () => {
+  const page = await open(browser, server.url, errors);
+  const counted = page.locator("tr", { hasText: "Second" }).locator(".cell-events");
+  await counted.waitFor();
+  expect(await counted.innerText()).toBe("3");
+  // The feed does not tell of output.
+  await server.publish("other", output("one\n"), output("two\n"));
+  await page.waitForSelector("tr:has-text('Second') .cell-events >> text=/^5/");
+  await page.close();
+});
+
+it("a run that was cancelled does not look like one that failed", async () => {
+  const cancelled = { type: "run.cancelled", data: { status_reason: "by a person" } };
+  await server.publish("cancelled", cancelled);
+  const page = await open(browser, server.url, errors);
+  const colour = (text: string) =>
+    page.locator(".run-reason", { hasText: text }).evaluate((it) => getComputedStyle(it).color);
+  await page.waitForSelector(".run-reason >> text=by a person");
+  expect(await colour("by a person")).not.toBe(await colour("exit code 3"));
+  await page.close();
+  await server.remove("cancelled");
+});
+
+it("a phone shows why a run failed, and all tags that have no room are counted", async () => {
+  const tags = Array.from({ length: 12 }, (_, at) => `tag-number-${at}`);
+  const name = `${"A long name ".repeat(12)}end`;
+  await server.publish("long", { type: "run.updated", data: { name, tags } });
+  const page = await open(browser, server.url, errors);
+  await page.waitForSelector(".tags-more >> text=+9");
+  await page.setViewportSize({ width: 390, height: 844 });
+  await page.waitForSelector(".run-reason >> text=exit code 3");
+  expect(await page.isVisible(".run-reason")).toBe(true);
+  const cells = await page.$$eval("tbody tr", (rows) => rows.map((row) => row.scrollWidth));
+  for (const width of cells) expect(width).toBeLessThanOrEqual(390);
+  await page.close();
+  await server.remove("long");
 });
 
 it("the list is filtered by status and by text", async () => {

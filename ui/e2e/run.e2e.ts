@@ -62,6 +62,9 @@ it("a click opens an event as JSON, and its address leads to it", async () => {
   const page = await open(browser, `${server.url}/runs/deep#1234`, errors);
   await row(page, "line 1234");
   expect(await page.textContent(".row.is-target .row-text")).toBe("line 1234");
+  expect(await page.textContent(".jump")).toBe("Jump to newest");
+  await server.publish("deep", ...lines(3_001, 3_002));
+  await page.waitForSelector(".jump >> text=Jump to newest (2 new)");
   await page.click(".row.is-target");
   await page.waitForSelector('.opened-json >> text="offset": 1234');
   const json = JSON.parse((await page.textContent(".opened-json")) ?? "") as { data: unknown };
@@ -88,6 +91,23 @@ it("a page that becomes narrow still shows what it showed", async () => {
   await page.waitForFunction(() => document.querySelectorAll("[data-offset='303']").length > 3);
   expect(await topOffset()).toBe(before);
   expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(360);
+  await page.close();
+});
+
+it("a run that has not started has no duration, and a long id leaves room to copy it", async () => {
+  const id = `queued-${"x".repeat(110)}`;
+  const name = "A long name ".repeat(12).trim();
+  const tags = Array.from({ length: 12 }, (_, at) => `tag-number-${at}`);
+  await server.publish(id, { type: "run.queued", data: { name, tags } });
+  const page = await open(browser, `${server.url}/runs/${id}`, errors);
+  await page.setViewportSize({ width: 390, height: 844 });
+  await page.waitForSelector(".fact >> text=Created");
+  expect(await page.locator(".head-clock").count()).toBe(0);
+  for (const shown of [".fact .link", ".fact .tag >> text=tag-number-11"]) {
+    const box = await page.locator(shown).boundingBox();
+    expect((box?.x ?? 0) + (box?.width ?? 1_000)).toBeLessThanOrEqual(390);
+  }
+  await page.click(".fact .link");
   await page.close();
 });
 
@@ -125,9 +145,12 @@ it("a text is found in what was and in what comes, and the place is kept", async
   await page.mouse.wheel(0, -1_000);
   await page.waitForSelector(".jump");
   const before = await rows(page);
+  const logTop = () => page.$eval(".log", (log) => log.getBoundingClientRect().top);
+  const top = await logTop();
   await page.keyboard.press("/");
   await page.keyboard.type("LINE 499");
   await page.waitForSelector(".found >> text=/^11 events found$/");
+  expect(await logTop()).toBe(top);
   expect((await rows(page)).slice(0, 3)).toEqual(["line 499", "line 4990", "line 4991"]);
   expect(await page.textContent(".row mark")).toBe("line 499");
   await server.publish("find", output("again line 499\n"), output("and not this\n"));

@@ -43,6 +43,17 @@ export class RuncastServer {
     this.#process = undefined;
   }
 
+  /** Asks it to stop, and waits until it has. */
+  async terminate(): Promise<void> {
+    const process = this.#process;
+    if (!process) return;
+    const gone = once(process, "exit");
+    process.kill("SIGTERM");
+    const [code] = await gone;
+    if (code !== 0) throw new Error(`the server ended with ${code}`);
+    this.#process = undefined;
+  }
+
   /** Starts it again, on the same port and data. */
   async restart(): Promise<void> {
     await this.kill();

@@ -328,3 +328,59 @@ fn a_backlog_is_what_its_reader_has_not_taken() {
     drop(changes);
     assert_eq!(backlog.runs(), 0);
 }
+
+/// A gate that has to read the run `slow` before it can judge its events.
+struct SlowGate {
+    is_known: tokio::sync::watch::Sender<bool>,
+}
+
+impl Gate for SlowGate {
+    fn is_ready(&self, run: &RunId) -> bool {
+        *self.is_known.borrow() || run.as_str() != "slow"
+    }
+
+    fn make_ready<'a>(
+        &'a self,
+        _: &'a Hub,
+        _: &'a RunId,
+        _: bool,
+    ) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        let mut is_known = self.is_known.subscribe();
+        Box::pin(async move { drop(is_known.wait_for(|is_known| *is_known).await) })
+    }
+
+    fn admit(&self, _: NewEvents<'_>) -> Result<Vec<Bytes>, Refusal> {
+        Ok(Vec::new())
+    }
+
+    fn deletion(&self, _: &RunId) -> Option<Bytes> {
+        None
+    }
+
+    fn settle(&self, _: bool) {}
+}
+
+#[tokio::test]
+async fn nobody_appends_before_one_who_waits_until_the_gate_knows_the_run() {
+    let hub = hub_with(HubConfig::default());
+    let gate = Arc::new(SlowGate { is_known: tokio::sync::watch::Sender::new(false) });
+    hub.set_gate(Arc::clone(&gate) as _).await.unwrap();
+    let append = |name: &str, text: &'static str| {
+        let events = vec![Bytes::from_static(text.as_bytes())];
+        Box::pin(hub.append(Append { events, ..batch(name, 1, false) }))
+    };
+    let mut first = append("slow", "begin");
+    let mut second = append("slow", "then");
+    assert!(poll(&mut first).is_pending() && poll(&mut second).is_pending());
+    assert!(poll(&mut append("other", "at once")).is_ready());
+    gate.is_known.send_replace(true);
+    assert!(poll(&mut second).is_pending());
+    assert_eq!(first.await.unwrap().last.get(), 1);
+    assert_eq!(second.await.unwrap().last.get(), 2);
+    assert!(poll(&mut append("slow", "later")).is_ready());
+}
+
+fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    std::pin::Pin::new(future).poll(&mut context)
+}

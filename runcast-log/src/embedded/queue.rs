@@ -3,11 +3,12 @@
 //! Who finds no place waits outside, in turn, and holds nothing here.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use runcast_event::RunId;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Mutex as Turn, Semaphore, SemaphorePermit, oneshot};
 
 use crate::contract::{Append, AppendError, Appended, DeleteError};
 use crate::embedded::options::EmbeddedOptions;
@@ -46,6 +47,10 @@ pub(crate) struct Queue {
     arrived: Condvar,
     places: Semaphore,
     bytes: Semaphore,
+    /// Those who found no place. While there are any, nobody goes past them.
+    in_line: AtomicUsize,
+    /// The first of them has it.
+    turn: Turn<()>,
     bytes_max: u32,
     group_bytes_max: usize,
 }
@@ -68,6 +73,8 @@ impl Queue {
             arrived: Condvar::new(),
             places: Semaphore::new(options.queue_appends_max.clamp(1, Semaphore::MAX_PERMITS)),
             bytes: Semaphore::new(bytes_max as usize),
+            in_line: AtomicUsize::new(0),
+            turn: Turn::new(()),
             bytes_max,
             group_bytes_max: options.group_bytes_max,
         }
@@ -78,12 +85,31 @@ impl Queue {
         self.bytes_max as usize
     }
 
-    /// Puts a request in, when there is a place for it. `bytes` is at most
-    /// [`Self::append_bytes_max`].
+    /// Puts a request in, when there is a place for it: requests in the order in which they were
+    /// begun to be put in. `bytes` is at most [`Self::append_bytes_max`].
     pub(crate) async fn push(&self, request: Request, bytes: usize) -> Result<(), Closed> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.bytes_max);
+        if self.in_line.load(Ordering::Acquire) == 0
+            && let Ok(place) = self.places.try_acquire()
+            && let Ok(room) = self.bytes.try_acquire_many(bytes)
+        {
+            return self.put(request, bytes, place, room);
+        }
+        let _in_line = InLine::join(&self.in_line);
+        // With a permit alone the one behind could be scheduled before.
+        let _turn = self.turn.lock().await;
         let place = self.places.acquire().await.map_err(|_| Closed)?;
         let room = self.bytes.acquire_many(bytes).await.map_err(|_| Closed)?;
+        self.put(request, bytes, place, room)
+    }
+
+    fn put(
+        &self,
+        request: Request,
+        bytes: u32,
+        place: SemaphorePermit<'_>,
+        room: SemaphorePermit<'_>,
+    ) -> Result<(), Closed> {
         let mut waiting = self.waiting();
         if waiting.closed {
             return Err(Closed);
@@ -157,8 +183,75 @@ impl Queue {
     }
 }
 
+/// Somebody who waits for a place.
+struct InLine<'a>(&'a AtomicUsize);
+
+impl<'a> InLine<'a> {
+    fn join(line: &'a AtomicUsize) -> Self {
+        line.fetch_add(1, Ordering::AcqRel);
+        Self(line)
+    }
+}
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 impl Queued {
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::{Pin, pin};
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    fn deletion(run: &str) -> Request {
+        Request::Delete { run: RunId::new(run).unwrap(), answer: oneshot::channel().0 }
+    }
+
+    fn is_done(push: Pin<&mut impl Future<Output = Result<(), Closed>>>) -> bool {
+        let poll = push.poll(&mut Context::from_waker(Waker::noop()));
+        matches!(poll, Poll::Ready(result) if result.is_ok())
+    }
+
+    #[test]
+    fn who_waits_for_a_place_is_not_overtaken_whoever_is_woken_first() {
+        let options = EmbeddedOptions { queue_appends_max: 1, ..EmbeddedOptions::default() };
+        let queue = Queue::new(&options);
+        assert!(is_done(pin!(queue.push(deletion("first"), 1))));
+        let mut second = pin!(queue.push(deletion("second"), 1));
+        let mut third = pin!(queue.push(deletion("third"), 1));
+        assert!(!is_done(second.as_mut()) && !is_done(third.as_mut()));
+        queue.release(3, 3);
+        assert!(!is_done(pin!(queue.push(deletion("late"), 1))));
+        assert!(!is_done(third.as_mut()));
+        assert!(is_done(second) && is_done(third));
+        assert!(is_done(pin!(queue.push(deletion("last"), 1))));
+        let mut group = Vec::new();
+        queue.take(&mut group, None);
+        let runs = group.iter().map(|queued| match &queued.request {
+            Request::Delete { run, .. } => run.as_str(),
+            Request::Append { .. } => "an append",
+        });
+        assert_eq!(runs.collect::<Vec<_>>(), ["first", "second", "third", "last"]);
+    }
+
+    #[test]
+    fn who_waits_no_more_holds_nobody_up() {
+        let options = EmbeddedOptions { queue_appends_max: 1, ..EmbeddedOptions::default() };
+        let queue = Queue::new(&options);
+        assert!(is_done(pin!(queue.push(deletion("first"), 1))));
+        let mut second = Box::pin(queue.push(deletion("second"), 1));
+        assert!(!is_done(second.as_mut()));
+        drop(second);
+        queue.release(1, 1);
+        assert!(is_done(pin!(queue.push(deletion("third"), 1))));
     }
 }

@@ -92,8 +92,8 @@ impl CommitObserver for Recorder {
     fn admit(&self, events: NewEvents<'_>) -> Result<Vec<Bytes>, Refusal> {
         let NewEvents { run, epoch, begins, records } = events;
         if let Some(event) = records.iter().position(|record| record.payload.starts_with(b"no")) {
-            let (code, detail, members) = ("no", "it says no".to_owned(), Vec::new());
-            return Err(Refusal { event, code, detail, members });
+            let (code, detail) = ("no", "it says no".to_owned());
+            return Err(Refusal { event, code, detail, state: None, allowed: Vec::new() });
         }
         let first = if begins { " begins" } else { "" };
         let wanted = records.iter().filter(|record| record.payload.starts_with(b"life"));

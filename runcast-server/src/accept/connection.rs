@@ -171,6 +171,7 @@ async fn speak_http1(acceptor: &Acceptor, socket: Socket, front: FrontDoor) {
         .timer(TokioTimer::new())
         .header_read_timeout(limits.idle_timeout)
         .max_headers(HEADERS_MAX)
+        .max_header_size(limits.head_bytes_max)
         .max_buf_size(limits.head_bytes_max.max(MIN_BUFFER_BYTES));
     let connection = builder.serve_connection(TokioIo::new(socket), front).with_upgrades();
     serve_to_end!(acceptor, connection);

@@ -42,9 +42,9 @@ pub(super) async fn read(stream: &TcpStream, bytes_max: usize) -> Result<BytesMu
         bytes.reserve(READ_BYTES);
         match stream.try_read_buf(&mut bytes) {
             Ok(0) => return Err(HeadError::Gone),
-            Ok(_) if ends(&bytes, seen) => return check(&bytes).map(|()| bytes),
+            Ok(_) if ends(&bytes, seen) => return check(&bytes, bytes_max).map(|()| bytes),
             // Whoever speaks TLS here, say, learns at once that it should not.
-            Ok(_) if seen == 0 => check(&bytes)?,
+            Ok(_) if seen == 0 => check(&bytes, bytes_max)?,
             Ok(_) if bytes.len() >= bytes_max => return Err(HeadError::TooLarge),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -54,12 +54,14 @@ pub(super) async fn read(stream: &TcpStream, bytes_max: usize) -> Result<BytesMu
 }
 
 /// Whether this is a request, or could become one. HTTP/2 is left to the HTTP library.
-fn check(bytes: &[u8]) -> Result<(), HeadError> {
+fn check(bytes: &[u8], bytes_max: usize) -> Result<(), HeadError> {
     if bytes.starts_with(HTTP2_PREFACE) || HTTP2_PREFACE.starts_with(bytes) {
         return Ok(());
     }
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     match httparse::Request::new(&mut headers).parse(bytes) {
+        // It came in one piece that is larger than what may be.
+        Ok(httparse::Status::Complete(length)) if length > bytes_max => Err(HeadError::TooLarge),
         Ok(_) => Ok(()),
         Err(httparse::Error::TooManyHeaders) => Err(HeadError::TooManyHeaders),
         Err(error) => Err(HeadError::Malformed(error)),

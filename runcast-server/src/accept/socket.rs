@@ -98,7 +98,13 @@ impl AsyncRead for Socket {
             match self.stream.try_read_buf(buffer) {
                 Ok(_) => return Poll::Ready(Ok(())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                Err(error) => {
+                    // The write that waits fails for the same reason, if it is tried at all.
+                    if self.stalled.is_some() {
+                        self.wire.broke();
+                    }
+                    return Poll::Ready(Err(error));
+                }
             }
         }
     }

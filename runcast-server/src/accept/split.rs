@@ -5,12 +5,12 @@
 //! it in two ways: what is not plain is refused. A request that is wrong in any other way is left to
 //! the HTTP library, which answers it like every other wrong request.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use memchr::memchr_iter;
 use runcast_event::RunId;
 
 use super::head::{HEADERS_MAX, HTTP2_PREFACE};
-use crate::api::{FollowRequest, Representation};
+use crate::api::{FollowRequest, Representation, Scope, without_body};
 use crate::guard::Guard;
 use crate::problem::{Code, Problem};
 
@@ -42,7 +42,11 @@ fn follow(bytes: &[u8], guard: &Guard) -> Option<Way> {
     let Ok(httparse::Status::Complete(head_bytes)) = request.parse(bytes) else { return None };
     let target = request.path?;
     let path = target.split('?').next().unwrap_or_default();
-    let run = path.strip_prefix("/v1/runs/")?.strip_suffix("/events")?;
+    let (run, scope) = match path.strip_prefix("/v1/runs/")?.rsplit_once('/')? {
+        (run, "events") => (run, Scope::Events),
+        (run, "commands") => (run, Scope::Mailbox),
+        _ => return None,
+    };
     let headers = header_map(request.headers)?;
     if !matches!(Representation::of(&headers), Ok(Representation::Live)) {
         return None;
@@ -52,7 +56,7 @@ fn follow(bytes: &[u8], guard: &Guard) -> Option<Way> {
     }
     let uri: Uri = target.parse().ok()?;
     let page = guard.check(&uri, &headers).ok()?;
-    let request = FollowRequest::parse(RunId::new(run).ok()?, &uri, &headers).ok()?;
+    let request = FollowRequest::parse(RunId::new(run).ok()?, scope, &uri, &headers).ok()?;
     Some(Way::Plane(Box::new(request), page))
 }
 
@@ -72,18 +76,7 @@ fn check_plain(head: &[u8], headers: &HeaderMap) -> Result<(), Problem> {
         let detail = "a line of the request's head ends with a line feed alone";
         return Err(Problem::new(Code::InvalidHeader, detail));
     }
-    for name in [header::HOST, header::CONTENT_LENGTH] {
-        if headers.get_all(&name).iter().nth(1).is_some() {
-            return Err(Problem::header(name.as_str(), "is there more than once"));
-        }
-    }
-    if headers.contains_key(header::TRANSFER_ENCODING) {
-        return Err(Problem::header("transfer-encoding", "stands for a body; a follow has none"));
-    }
-    if headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0") {
-        return Err(Problem::header("content-length", "stands for a body; a follow has none"));
-    }
-    Ok(())
+    without_body(headers)
 }
 
 #[cfg(test)]
@@ -115,7 +108,7 @@ mod tests {
         let cursor = Some("2.7".parse().unwrap());
         let run = RunId::new("r").unwrap();
         let shape = Shape { view: View::default(), format: Format::SseNamed };
-        assert_eq!(*request, FollowRequest { run, cursor, shape });
+        assert_eq!(*request, FollowRequest { run, scope: Scope::Events, cursor, shape });
         assert_eq!(page, None);
     }
 
@@ -146,19 +139,18 @@ mod tests {
     fn a_follow_that_can_be_read_in_two_ways_is_refused() {
         for odd in [
             "Content-Length: 5\r\n",
-            "Content-Length: 0\r\nContent-Length: 0\r\n",
+            "Content-Length: 0\r\nContent-Length: 5\r\n",
             "Content-Length: +0\r\n",
             "Transfer-Encoding: chunked\r\n",
             "Transfer-Encoding: identity\r\nContent-Length: 0\r\n",
-            "Host: localhost\r\n",
             "X: y\n",
         ] {
             let way = way_of("GET /v1/runs/r/events", &format!("{LIVE}{odd}"));
             assert!(matches!(way, Way::Refused(_)), "{odd:?}");
         }
-        assert!(matches!(
-            way_of("GET /v1/runs/r/events", &format!("{LIVE}Content-Length: 0\r\n")),
-            Way::Plane(..)
-        ));
+        let nothing = format!("{LIVE}Content-Length: 0\r\n");
+        assert!(matches!(way_of("GET /v1/runs/r/events", &nothing), Way::Plane(..)));
+        let two_hosts = format!("{LIVE}Host: localhost\r\n");
+        assert!(matches!(way_of("GET /v1/runs/r/events", &two_hosts), Way::Http1));
     }
 }

@@ -68,8 +68,14 @@ impl Wire {
         self.traffic().stalled();
     }
 
+    /// A write failed.
     pub(super) fn broke(&self) {
+        self.ends(Eviction::WriteFailed);
+    }
+
+    fn ends(&self, reason: Eviction) {
         if !self.is_broken.swap(true, Ordering::Relaxed) {
+            self.traffic().evicted(reason);
             self.traffic().failed();
         }
     }
@@ -77,8 +83,7 @@ impl Wire {
     /// The client took nothing for so long that it is given up.
     pub(super) fn gives_up(&self, after: Duration) {
         if self.given_up_after.set(after).is_ok() {
-            self.traffic().evicted(Eviction::Stalled);
-            self.broke();
+            self.ends(Eviction::Stalled);
         }
     }
 }
@@ -118,16 +123,11 @@ impl Carried {
 
     /// Counts events that it is taken past, and whether anything is sent of them.
     pub(crate) fn delivered(&self, slice: &Slice, is_sent: bool) {
-        self.delivered_since(self.began_at, slice, is_sent);
-    }
-
-    /// The same for events of a run that it has followed only since then.
-    pub(crate) fn delivered_since(&self, since: Instant, slice: &Slice, is_sent: bool) {
         let events = slice.records().len() as u64;
         self.traffic().delivered(events, u64::from(is_sent));
         // What was there before is not late.
         if let Some(committed_at) = slice.committed_at()
-            && committed_at >= since
+            && committed_at >= self.began_at
         {
             self.metrics.delivery_took(committed_at.elapsed(), 1);
         }

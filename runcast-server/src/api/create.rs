@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use runcast_event::{Draft, EventProblem, Offset, RunId, Timestamp, limits, parse_event};
 use runcast_log::{Append, AppendError};
-use runcast_run::Definition;
+use runcast_run::{Definition, RunState};
 use serde_json::{Map, Value};
 
 use super::body::read_whole;
@@ -93,6 +93,9 @@ async fn make(
             problem => invalid_field(field, &problem.to_string()),
         }
     })?;
+    RunState::new(run.clone())
+        .check(&event.payload)
+        .map_err(|refusal| invalid_field("stages", &refusal.to_string()))?;
     for _ in 0..ATTEMPTS_MAX {
         let append = Append {
             run: run.clone(),

@@ -76,7 +76,8 @@ forms! {
         /// A name for people.
         name: Option<String>,
         tags: Option<Vec<String>>,
-        #[schema(value_type = Option<Vec<Object>>)]
+        /// An array of names or of objects with a `name`, or `agent_pipeline`, a built-in list.
+        #[schema(value_type = Option<Object>)]
         stages: Option<Vec<String>>,
         #[schema(value_type = Option<Vec<Object>>)]
         steps: Option<Vec<String>>,
@@ -97,23 +98,27 @@ forms! {
         log: u64,
     }
 
-    /// A run's state, true at `offset`.
-    RunBody as Run {
+    /// How much of a run is done.
+    ProgressBody as Progress {
+        /// From 0 to 1.
+        fraction: f64,
+        /// When all is done if it goes on as it did.
+        #[schema(format = DateTime)]
+        eta_at: Option<String>,
+    }
+
+    /// A run in a list.
+    SummaryBody as RunSummary {
         id: String,
         workflow: Option<String>,
         name: Option<String>,
         tags: Vec<String>,
-        #[schema(value_type = Option<Vec<Object>>)]
-        stages: Option<Vec<String>>,
-        #[schema(value_type = Option<Vec<Object>>)]
-        steps: Option<Vec<String>>,
-        #[schema(value_type = Option<Vec<Object>>)]
-        variations: Option<Vec<String>>,
         #[schema(value_type = Object)]
         metadata: String,
         #[schema(format = DateTime)]
         deadline: Option<String>,
-        /// `queued`, `running`, `paused`, `completed`, `failed`, `cancelled`, `timed_out` or `crashed`.
+        /// `queued`, `running`, `paused`, `input_required`, `cancelling`, `completed`, `failed`,
+        /// `cancelled`, `timed_out` or `crashed`.
         status: String,
         status_reason: Option<String>,
         is_terminal: bool,
@@ -122,6 +127,10 @@ forms! {
         /// A text or an object.
         #[schema(value_type = Option<Object>)]
         error: Option<String>,
+        /// How much is done, where that can be said.
+        progress: Option<ProgressBody>,
+        /// Inputs that wait for an answer.
+        open_inputs: u64,
         #[schema(format = DateTime)]
         created_at: String,
         #[schema(format = DateTime)]
@@ -139,9 +148,86 @@ forms! {
         first_offset: u64,
     }
 
+    /// A run's state, true at `offset`: what a list says of it, and what it did. The parts are
+    /// described in docs/run-state.md.
+    RunBody as Run {
+        id: String,
+        workflow: Option<String>,
+        name: Option<String>,
+        tags: Vec<String>,
+        #[schema(value_type = Object)]
+        metadata: String,
+        #[schema(format = DateTime)]
+        deadline: Option<String>,
+        /// `queued`, `running`, `paused`, `input_required`, `cancelling`, `completed`, `failed`,
+        /// `cancelled`, `timed_out` or `crashed`.
+        status: String,
+        status_reason: Option<String>,
+        is_terminal: bool,
+        exit_code: Option<i64>,
+        signal: Option<String>,
+        /// A text or an object.
+        #[schema(value_type = Option<Object>)]
+        error: Option<String>,
+        /// How much is done, where that can be said.
+        progress: Option<ProgressBody>,
+        /// Inputs that wait for an answer.
+        open_inputs: u64,
+        #[schema(format = DateTime)]
+        created_at: String,
+        #[schema(format = DateTime)]
+        started_at: Option<String>,
+        #[schema(format = DateTime)]
+        ended_at: Option<String>,
+        #[schema(format = DateTime)]
+        updated_at: String,
+        duration_ms: Option<u64>,
+        events: CountsBody,
+        epoch: u32,
+        offset: u64,
+        /// `offset` as a cursor: `events?after=<cursor>` goes on where this state ends.
+        cursor: String,
+        first_offset: u64,
+        /// The stage that it is in: its name, or its number.
+        #[schema(value_type = Option<Object>)]
+        current_stage: Option<String>,
+        /// The step that it is at, from 0.
+        current_step: Option<u64>,
+        /// What came of each step that has ended.
+        #[schema(value_type = Vec<Object>)]
+        step_results: Vec<String>,
+        /// What came of the run: any JSON.
+        #[schema(value_type = Option<Object>)]
+        output_data: Option<String>,
+        #[schema(value_type = Vec<Object>)]
+        stages: Vec<String>,
+        #[schema(value_type = Vec<Object>)]
+        steps: Vec<String>,
+        #[schema(value_type = Vec<Object>)]
+        variations: Vec<String>,
+        #[schema(value_type = Vec<Object>)]
+        agents: Vec<String>,
+        #[schema(value_type = Vec<Object>)]
+        tasks: Vec<String>,
+        #[schema(value_type = Vec<Object>)]
+        messages: Vec<String>,
+        #[schema(value_type = Vec<Object>)]
+        tool_calls: Vec<String>,
+        #[schema(value_type = Vec<Object>)]
+        inputs: Vec<String>,
+        #[schema(value_type = Vec<Object>)]
+        commands: Vec<String>,
+        /// Tokens and cost.
+        #[schema(value_type = Object)]
+        usage: String,
+        /// What is left out of the state by its limits, counted by kind.
+        #[schema(value_type = Object)]
+        omitted: String,
+    }
+
     /// Runs, newest first.
     RunsBody as RunList {
-        runs: Vec<RunBody>,
+        runs: Vec<SummaryBody>,
         /// The `cursor` of the next list; null at the end.
         next: Option<String>,
         /// The feed's cursor: `/v1/feed?after=<feed>` tells of everything that this list has not.
@@ -210,6 +296,94 @@ forms! {
         last: u64,
         closed: bool,
         gap: Option<GapBody>,
+    }
+
+    /// What a run is asked.
+    WantedBody as NewCommand {
+        /// `pause`, `resume`, `stop`, `set`, or a name of the run's own.
+        name: String,
+        #[schema(value_type = Option<Object>)]
+        args: Option<String>,
+        /// Asking again with it is the same command.
+        key: Option<String>,
+        by: Option<String>,
+        reason: Option<String>,
+        /// After how many milliseconds it expires if nobody carried it out.
+        timeout_ms: Option<u64>,
+    }
+
+    /// A command, and what became of it.
+    CommandBody as Command {
+        command: String,
+        name: String,
+        /// `requested`, `delivered`, `done`, `refused`, `expired` or `closed`.
+        status: String,
+        #[schema(value_type = Option<Object>)]
+        args: Option<String>,
+        key: Option<String>,
+        by: Option<String>,
+        reason: Option<String>,
+        #[schema(format = DateTime)]
+        requested_at: String,
+        #[schema(format = DateTime)]
+        delivered_at: Option<String>,
+        #[schema(format = DateTime)]
+        ended_at: Option<String>,
+        #[schema(format = DateTime)]
+        expires_at: Option<String>,
+    }
+
+    /// What a run says of a command.
+    AcknowledgeBody as CommandOutcome {
+        /// `delivered`, `done` or `refused`.
+        status: String,
+        /// Why it is refused.
+        reason: Option<String>,
+        #[schema(value_type = Option<Object>)]
+        result: Option<String>,
+        by: Option<String>,
+    }
+
+    /// An answer to an input.
+    AnswerBody as NewAnswer {
+        /// Any JSON that the input's schema or choices allow.
+        #[schema(value_type = Object)]
+        answer: String,
+        by: Option<String>,
+    }
+
+    /// An input: what a run asks.
+    InputBody as Input {
+        input: String,
+        /// `open`, `answered`, `timed_out` or `closed`.
+        status: String,
+        /// What is asked, in Markdown.
+        prompt: Option<String>,
+        choices: Option<Vec<String>>,
+        #[schema(value_type = Option<Object>)]
+        schema: Option<String>,
+        #[schema(value_type = Option<Object>)]
+        default: Option<String>,
+        #[schema(format = DateTime)]
+        requested_at: String,
+        #[schema(format = DateTime)]
+        expires_at: Option<String>,
+        #[schema(value_type = Option<Object>)]
+        answer: Option<String>,
+        answered_by: Option<String>,
+        #[schema(format = DateTime)]
+        ended_at: Option<String>,
+        variation: Option<String>,
+        step: Option<String>,
+        agent: Option<String>,
+    }
+
+    /// Open inputs, the one asked first at the top. Each says which run asks: `run`, `run_name`,
+    /// `workflow`.
+    InputsBody as InputList {
+        inputs: Vec<InputBody>,
+        /// The `cursor` of the next list; null at the end.
+        next: Option<String>,
     }
 
     /// An error, as RFC 9457 has it. Further members name the thing.

@@ -2,12 +2,12 @@
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use runcast_event::FILTER_FIELDS;
+use runcast_event::RunId;
 
 use super::description::{PageBody, ProblemBody};
-use super::follow::FollowRequest;
-use super::parameters::{Query, Representation, RunPath, cursor};
-use super::{Shared, follow, pages};
+use super::follow::{FollowRequest, Scope};
+use super::parameters::{Representation, RunPath, cursor};
+use super::{Services, Shared, follow, pages};
 use crate::accept::Wire;
 use crate::problem::Problem;
 
@@ -49,21 +49,33 @@ pub(super) async fn read(
     RunPath(run): RunPath,
     request: Request,
 ) -> Result<Response, Problem> {
+    answer(&services, run, request, Scope::Events).await
+}
+
+/// Answers with what there is in this scope of a run.
+pub(super) async fn answer(
+    services: &Services,
+    run: RunId,
+    request: Request,
+    scope: Scope,
+) -> Result<Response, Problem> {
     let representation = Representation::of(request.headers())?;
-    let known: &[&str] = match representation {
-        Representation::Live => {
+    let more: &[&str] = match (representation, scope) {
+        (Representation::Live, _) => {
             let wire = Wire::of(&request);
-            let request = FollowRequest::parse(run, request.uri(), request.headers())?;
-            return follow::live(&services, request, wire).await;
+            let request = FollowRequest::parse(run, scope, request.uri(), request.headers())?;
+            return follow::live(services, request, wire).await;
         }
-        Representation::Page => &["after", "coalesce", "limit", "wait", "contains"],
-        Representation::Lines => &["after", "coalesce"],
+        (Representation::Page, Scope::Events) => &["limit", "wait", "contains"],
+        (Representation::Page, Scope::Mailbox) => &["limit", "wait"],
+        (Representation::Lines, _) => &[],
     };
-    let query = Query::parse(request.uri().query(), known, &FILTER_FIELDS)?;
-    let view = query.view()?;
+    let query = scope.query(request.uri(), more)?;
+    let view = scope.view(&query)?;
     let cursor = cursor(request.headers(), &query)?;
+    let _there = (scope == Scope::Mailbox).then(|| services.presence.hold(&run));
     match representation {
-        Representation::Lines => pages::lines(&services, run, cursor, view).await,
-        _ => pages::page(&services, run, cursor, view, &query).await,
+        Representation::Lines => pages::lines(services, run, cursor, view).await,
+        _ => pages::page(services, run, cursor, view, &query).await,
     }
 }

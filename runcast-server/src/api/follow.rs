@@ -6,38 +6,85 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::stream;
-use runcast_event::{Cursor, FILTER_FIELDS, Offset, Payload, RunId};
+use runcast_event::{Cursor, EventFilter, FILTER_FIELDS, Offset, Payload, RunId};
 use runcast_hub::{Delivery, Follower, Format, Hub, Slice};
 use runcast_log::{ReadLimit, StreamStat};
 use tokio::time::Interval;
 
 use super::Services;
 use super::live::{self, Departure};
-use super::parameters::{Query, cursor};
+use super::parameters::{Query, cursor, without_body};
 use crate::accept::{Carried, Wire};
 use crate::metrics::Transport;
+use crate::presence::Held;
 use crate::problem::Problem;
 use crate::transport::shape::Shape;
 use crate::transport::sse;
+use crate::transport::view::View;
+
+/// What of a run is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Its events, of which the reader chooses.
+    Events,
+    /// What is said to it: the reader is its producer.
+    Mailbox,
+}
+
+/// The types of events that a run's mailbox has.
+const MAIL: [&str; 3] = ["command.requested", "input.answered", "input.timed_out"];
+
+impl Scope {
+    /// Takes a query apart that may have `more` beside what every representation has.
+    pub(super) fn query<'a>(self, uri: &'a Uri, more: &[&str]) -> Result<Query<'a>, Problem> {
+        match self {
+            Self::Events => {
+                let known = [&["after", "coalesce"], more].concat();
+                Query::parse(uri.query(), &known, &FILTER_FIELDS)
+            }
+            Self::Mailbox => Query::parse(uri.query(), &[&["after"], more].concat(), &[]),
+        }
+    }
+
+    /// Which events the reader gets.
+    pub(super) fn view(self, query: &Query<'_>) -> Result<View, Problem> {
+        match self {
+            Self::Events => query.view(),
+            Self::Mailbox => {
+                let mut filter = EventFilter::default();
+                for event_type in MAIL {
+                    filter.allow("type", event_type).expect("it is a type");
+                }
+                Ok(View { filter, coalesce: false })
+            }
+        }
+    }
+}
 
 /// What a reader asks that wants to follow a run live.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FollowRequest {
     pub(crate) run: RunId,
+    pub(crate) scope: Scope,
     /// None if it does not say: from the first event on.
     pub(crate) cursor: Option<Cursor>,
     pub(crate) shape: Shape,
 }
 
 impl FollowRequest {
-    pub(crate) fn parse(run: RunId, uri: &Uri, headers: &HeaderMap) -> Result<Self, Problem> {
-        let known = ["after", "coalesce", "named"];
-        let query = Query::parse(uri.query(), &known, &FILTER_FIELDS)?;
-        let view = query.view()?;
+    pub(crate) fn parse(
+        run: RunId,
+        scope: Scope,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<Self, Problem> {
+        without_body(headers)?;
+        let query = scope.query(uri, &["named"])?;
+        let view = scope.view(&query)?;
         let cursor = cursor(headers, &query)?;
         let is_named = query.switch("named")?.unwrap_or(false);
         let format = if is_named { Format::SseNamed } else { Format::Sse };
-        Ok(Self { run, cursor, shape: Shape { view, format } })
+        Ok(Self { run, scope, cursor, shape: Shape { view, format } })
     }
 }
 
@@ -47,7 +94,7 @@ pub(super) async fn live(
     request: FollowRequest,
     wire: Option<Arc<Wire>>,
 ) -> Result<Response, Problem> {
-    let FollowRequest { run, cursor, shape } = request;
+    let FollowRequest { run, scope, cursor, shape } = request;
     if let Some(cursor) = cursor
         && let Some(stat) = services.hub.stat(&run).await?
         && has_seen_all(cursor, &stat)
@@ -67,6 +114,7 @@ pub(super) async fn live(
         departure: Departure::of(services),
         next: Next::Opening,
         carried,
+        _there: (scope == Scope::Mailbox).then(|| services.presence.hold(&run)),
     };
     Ok(live::answer(stream::unfold(viewer, |mut viewer| async move {
         let frame = viewer.next_frame().await?;
@@ -91,6 +139,8 @@ struct Viewer {
     departure: Departure,
     next: Next,
     carried: Carried,
+    /// The run's producer is there while it reads its mailbox.
+    _there: Option<Held>,
 }
 
 enum Next {
@@ -116,7 +166,7 @@ impl Viewer {
                 // Not the run's end: the viewer comes back and goes on.
                 last = self.departure.comes() => {
                     self.next = Next::Nothing;
-                    return Some(last);
+                    return Some([self.heartbeat_frame(), last].concat().into());
                 }
                 delivery = self.follower.next() => delivery,
                 _ = self.heartbeat.tick() => return Some(self.heartbeat_frame()),

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use runcast_event::{Cursor, EventFilter, FILTER_FIELDS, RunId};
 
 use crate::problem::{Code, Problem};
@@ -26,6 +26,25 @@ impl<S: Send + Sync> FromRequestParts<S> for RunPath {
         let found = RawPathParams::from_request_parts(parts, state).await.map_err(not_utf8)?;
         let text = found.iter().find(|(name, _)| *name == "run").map_or("", |(_, value)| value);
         Ok(Self(RunId::new(text)?))
+    }
+}
+
+/// The run that the path names, and a part of it: a command or an input.
+#[derive(Debug)]
+pub(crate) struct PartPath {
+    pub(crate) run: RunId,
+    pub(crate) part: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for PartPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let RunPath(run) = RunPath::from_request_parts(parts, state).await?;
+        let not_utf8 = |_| Problem::new(Code::NotFound, "the path is not UTF-8");
+        let found = RawPathParams::from_request_parts(parts, state).await.map_err(not_utf8)?;
+        let text = found.iter().find(|(name, _)| *name != "run").map_or("", |(_, value)| value);
+        Ok(Self { run, part: text.to_owned() })
     }
 }
 
@@ -139,6 +158,20 @@ pub(crate) fn header_text<'a>(
     value.to_str().map(Some).map_err(not_text)
 }
 
+/// Refuses a body of a request that has no use for one.
+pub(crate) fn without_body(headers: &HeaderMap) -> Result<(), Problem> {
+    let is_none = |length: &HeaderValue| length == "0";
+    for (name, is_body) in [
+        (header::TRANSFER_ENCODING, headers.contains_key(header::TRANSFER_ENCODING)),
+        (header::CONTENT_LENGTH, !headers.get_all(header::CONTENT_LENGTH).iter().all(is_none)),
+    ] {
+        if is_body {
+            return Err(Problem::header(name.as_str(), "stands for a body; a follow has none"));
+        }
+    }
+    Ok(())
+}
+
 /// Which body a request brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MediaType {
@@ -242,7 +275,6 @@ mod fuzz;
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
 
     use super::*;
 

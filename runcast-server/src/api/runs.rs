@@ -6,7 +6,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use runcast_event::{Cursor, RunId};
-use runcast_run::RunSnapshot;
+use runcast_run::{RunSnapshot, RunSummary};
 use serde::Serialize;
 
 use super::description::{ProblemBody, RunBody, RunsBody};
@@ -22,7 +22,7 @@ const LIST_DEFAULT: u64 = 100;
 
 #[derive(Serialize)]
 struct ListAnswer<'a> {
-    runs: &'a [RunSnapshot],
+    runs: &'a [RunSummary],
     next: Option<String>,
     feed: String,
 }

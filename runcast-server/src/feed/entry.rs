@@ -1,9 +1,8 @@
 //! What an entry of the feed says.
 
-use runcast_event::{Epoch, Offset, Payload, RunId, Timestamp};
-use runcast_run::{Brief, Status};
+use runcast_event::{Epoch, Offset, Payload, Reading, RunId, Timestamp};
+use runcast_run::{RunState, Status};
 use serde::Serialize;
-use serde_json::Value;
 
 /// The longest name of a signal that an entry repeats, in bytes.
 const SIGNAL_BYTES_MAX: usize = 64;
@@ -26,12 +25,12 @@ struct Data<'a> {
 }
 
 impl<'a> Data<'a> {
-    fn of(brief: Option<&'a Brief>) -> Self {
+    fn of(state: Option<&'a RunState>) -> Self {
         Self {
-            workflow: brief.and_then(|brief| brief.workflow.as_deref()),
-            name: brief.and_then(|brief| brief.name.as_deref()),
-            tags: brief.map_or(&[], |brief| &brief.tags),
-            status: brief.map(|brief| brief.status),
+            workflow: state.and_then(RunState::workflow),
+            name: state.and_then(RunState::name),
+            tags: state.map_or(&[], RunState::tags),
+            status: state.map(RunState::status),
             epoch: None,
             offset: None,
             exit_code: None,
@@ -40,34 +39,27 @@ impl<'a> Data<'a> {
     }
 }
 
-/// The entry of an event; `brief` is the run behind it. An event that is not one of the run's life
-/// creates the run, as its first, or starts it.
-pub(super) fn of_event(
+/// The entry of an event, as what the feed calls it; `state` is the run behind it.
+pub(crate) fn of_event(
     run: &RunId,
-    epoch: Epoch,
-    offset: Offset,
+    (epoch, offset): (Epoch, Offset),
+    called: &str,
     payload: &Payload,
-    brief: &Brief,
+    state: &RunState,
 ) -> Payload {
-    let mut data = Data { epoch: Some(epoch), offset: Some(offset), ..Data::of(Some(brief)) };
-    let event_type = payload.event_type();
-    if runcast_event::is_terminal(event_type) {
-        let said = payload.parse(offset).map_or(Value::Null, |event| event.data_value());
-        data.exit_code = said.get("exit_code").and_then(Value::as_i64);
-        let signal = said.get("signal").and_then(Value::as_str).map(str::to_owned);
+    let mut data = Data { epoch: Some(epoch), offset: Some(offset), ..Data::of(Some(state)) };
+    if runcast_event::is_terminal(payload.event_type()) {
+        let event = Reading::of(payload);
+        data.exit_code = event.integer("exit_code");
+        let signal = event.text("signal").map(std::borrow::Cow::into_owned);
         data.signal = signal.filter(|signal| signal.len() <= SIGNAL_BYTES_MAX);
     }
-    let event_type = match event_type {
-        life if life.starts_with("run.") => life,
-        _ if offset == Offset::START.next() => "run.created",
-        _ => "run.started",
-    };
-    Payload::feed_entry(event_type, payload.time_text(), run, &data)
+    Payload::feed_entry(called, payload.time_text(), run, &data)
 }
 
-/// The entry of a deletion; `brief` is the run before it, if that is known.
-pub(super) fn of_deletion(run: &RunId, now: Timestamp, brief: Option<&Brief>) -> Payload {
-    Payload::feed_entry("run.deleted", &now.to_string(), run, &Data::of(brief))
+/// The entry of a deletion; `state` is the run before it, if that is known.
+pub(crate) fn of_deletion(run: &RunId, now: Timestamp, state: Option<&RunState>) -> Payload {
+    Payload::feed_entry("run.deleted", &now.to_string(), run, &Data::of(state))
 }
 
 #[cfg(test)]
@@ -83,16 +75,20 @@ mod tests {
     #[test]
     fn an_entry_says_which_run_and_what_it_is_now() {
         let run = RunId::new("r").unwrap();
-        let brief = Brief {
-            workflow: Some("w\n\"".to_owned()),
-            name: None,
-            tags: vec!["a".to_owned()],
-            status: Status::Failed,
-        };
+        let mut state = RunState::new(run.clone());
         let at = Timestamp::from_micros(0);
-        let event = r#"{"type":"run.failed","data":{"exit_code":3,"error":"long"}}"#;
-        let payload = parse_event(event.as_bytes(), at).unwrap().payload;
-        let entry = of_event(&run, Epoch::FIRST, Offset::new(7), &payload, &brief);
+        let mut payload = None;
+        for (offset, event) in [
+            (1, r#"{"type":"run.started","data":{"workflow":"w\n\"","tags":["a"]}}"#),
+            (7, r#"{"type":"run.failed","data":{"exit_code":3,"error":"long"}}"#),
+        ] {
+            let event = parse_event(event.as_bytes(), at).unwrap().payload;
+            state.apply(Offset::new(offset), Epoch::FIRST, &event);
+            payload = Some(event);
+        }
+        let payload = payload.unwrap();
+        let place = (Epoch::FIRST, Offset::new(7));
+        let entry = of_event(&run, place, payload.event_type(), &payload, &state);
         assert_eq!(
             text(&entry),
             r#"{"type":"run.failed","time":"1970-01-01T00:00:00.000000Z","run":"r","data":{"workflow":"w\n\"","name":null,"tags":["a"],"status":"failed","epoch":1,"offset":7,"exit_code":3}}"#
@@ -101,10 +97,5 @@ mod tests {
             text(&of_deletion(&run, at, None)),
             r#"{"type":"run.deleted","time":"1970-01-01T00:00:00.000000Z","run":"r","data":{"workflow":null,"name":null,"tags":[],"status":null}}"#
         );
-        let output = parse_event(br#"{"type":"output","data":{"text":""}}"#, at).unwrap().payload;
-        let entry = of_event(&run, Epoch::FIRST, Offset::new(1), &output, &Brief::default());
-        assert_eq!(entry.event_type(), "run.created");
-        let entry = of_event(&run, Epoch::FIRST, Offset::new(2), &output, &Brief::default());
-        assert_eq!(entry.event_type(), "run.started");
     }
 }

@@ -36,15 +36,18 @@ pub(crate) enum Eviction {
     Stalled,
     /// A write to it failed, after which none works with TCP.
     WriteFailed,
+    /// It did not answer a ping.
+    Silent,
 }
 
 impl Eviction {
-    pub(crate) const ALL: [Self; 2] = [Self::Stalled, Self::WriteFailed];
+    pub(crate) const ALL: [Self; 3] = [Self::Stalled, Self::WriteFailed, Self::Silent];
 
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Stalled => "stalled",
             Self::WriteFailed => "write_failed",
+            Self::Silent => "silent",
         }
     }
 }

@@ -52,6 +52,11 @@ impl PlaneCounts {
         self.0.of(transport).failed();
     }
 
+    /// A client is sent away because it did not answer a ping.
+    pub(super) fn was_silent(&self, transport: Transport) {
+        self.0.of(transport).evicted(Eviction::Silent);
+    }
+
     /// So many readers have by now been given what became durable then.
     pub(super) fn delivered(&self, committed_at: Instant, readers: usize) {
         self.0.delivery_took(committed_at.elapsed(), readers as u64);
@@ -72,7 +77,7 @@ impl PlaneCounts {
         for (transport, counted) in Transport::ALL.into_iter().zip(&mut tally.0) {
             let Counted { events, deliveries, bytes, stalls } = std::mem::take(counted);
             let traffic = self.0.of(transport);
-            if deliveries > 0 {
+            if events > 0 || deliveries > 0 {
                 traffic.delivered(events, deliveries);
             }
             if bytes > 0 {

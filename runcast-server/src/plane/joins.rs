@@ -18,6 +18,7 @@ use super::shard::Shard;
 use super::turn::at_once;
 use super::wave::Waves;
 use super::{Newcomer, Wish};
+use crate::api::Scope;
 use crate::problem::Problem;
 use crate::transport::shape::Shape;
 use crate::transport::websocket::message::{self, RequestId};
@@ -26,16 +27,13 @@ use crate::transport::{head, sse};
 /// What is known of a reader until it is placed.
 pub(super) enum Arrival {
     /// It is to get server-sent events.
-    Follow { cursor: Option<Cursor>, page: Option<HeaderValue> },
+    Follow { cursor: Option<Cursor>, is_producer: bool, page: Option<HeaderValue> },
     /// It is one of a WebSocket's.
     Subscription { id: Option<RequestId>, run: RunId, cursor: Cursor },
 }
 
 impl Shard {
     pub(super) fn join(&mut self, newcomer: Newcomer) {
-        if self.is_draining {
-            return;
-        }
         let Newcomer { stream, wish, seat } = newcomer;
         let now = self.wheel.now();
         let beat_at = now.plus(self.clock.heartbeat);
@@ -52,15 +50,19 @@ impl Shard {
         let at = entry.key();
         let link = Link::new(TcpStream::from_std(stream), self.joined, kind, seat, now);
         let link = entry.insert(link);
-        link.due = self.wheel.insert(at, beat_at);
+        link.due = self.wheel.insert(at, beat_at.min(now.plus(self.clock.stalled)));
         self.counts.joined(link.transport());
         let both = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(link.socket(), Token(at), both) {
             tracing::warn!(%error, "a connection cannot be served");
             return self.let_go(at);
         }
+        if self.is_draining {
+            return self.send_link_away(at);
+        }
         let Some((request, page)) = follow else { return self.listen(at) };
-        let arrival = Arrival::Follow { cursor: request.cursor, page };
+        let is_producer = request.scope == Scope::Mailbox;
+        let arrival = Arrival::Follow { cursor: request.cursor, is_producer, page };
         match self.hub.admit() {
             Ok(place) => self.begin_reading(at, place, (&request.run, request.shape), arrival),
             Err(error) => self.refuse(at, None, &arrival, error),
@@ -77,7 +79,11 @@ impl Shard {
     ) {
         let key = self.add_reader(link, place);
         let (membership, watch) = self.runs.join(run, shape, key.at);
-        self.readers[key.at].membership = Some(membership);
+        let reader = &mut self.readers[key.at];
+        reader.membership = Some(membership);
+        if let Arrival::Follow { is_producer: true, .. } = arrival {
+            reader.there = Some(Box::new(self.presence.hold(run)));
+        }
         let cursor = match &arrival {
             Arrival::Follow { cursor, .. } => cursor.unwrap_or_default(),
             Arrival::Subscription { cursor, .. } => *cursor,
@@ -107,7 +113,7 @@ impl Shard {
         let link = reader.link;
         match (position, arrival) {
             (Err(error), _) => self.refuse(link, Some(key.at), arrival, error),
-            (Ok(position), Arrival::Follow { cursor, page }) => {
+            (Ok(position), Arrival::Follow { cursor, page, .. }) => {
                 if self.has_seen_all(key, *cursor, position) {
                     self.answer(link, head::no_content(page.as_ref()).into());
                 } else {

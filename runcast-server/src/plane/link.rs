@@ -127,6 +127,13 @@ impl Link {
         if taken.bytes > 0 || (is_full && !self.is_full) {
             self.took_at = now;
         }
+        if taken.bytes > 0
+            && self.is_full
+            && let Some(dialogue) = self.dialogue()
+        {
+            // Only the client can have made room. The ping may be behind what it has not read yet.
+            dialogue.silent_since = None;
+        }
         self.is_full = is_full;
         Ok(taken)
     }
@@ -165,5 +172,51 @@ impl Link {
         self.phase = Phase::Lingering;
         self.discarded = 0;
         self.socket.shutdown(Shutdown::Write).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream as StdStream};
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    fn pair() -> (TcpStream, StdStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        server.set_nonblocking(true).unwrap();
+        (TcpStream::from_std(server), client)
+    }
+
+    #[test]
+    fn a_client_that_takes_what_was_written_is_not_silent() {
+        let (socket, mut client) = pair();
+        let seat = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let dialogue = Dialogue::new(Vec::new(), Tick(0));
+        let kind = Kind::WebSocket(Box::new(dialogue));
+        let mut link = Link::new(socket, 1, kind, seat, Tick(0));
+        let send = |link: &mut Link| {
+            link.say(Bytes::from(vec![0; 1024 * 1024]));
+            link.send(&[], &mut Place::START.clone(), Tick(0)).unwrap()
+        };
+        let silent_since = |link: &mut Link| link.dialogue().unwrap().silent_since;
+        link.dialogue().unwrap().silent_since = Some(Tick(0));
+        while send(&mut link).progress == Progress::Sent {}
+        assert!(silent_since(&mut link).is_some(), "the system took it, not the client");
+        assert_eq!(send(&mut link).bytes, 0);
+        assert!(silent_since(&mut link).is_some());
+        let mut buffer = vec![0; 64 * 1024];
+        while send_rest(&mut link) == 0 {
+            client.read_exact(&mut buffer).unwrap();
+        }
+        assert!(silent_since(&mut link).is_none());
+    }
+
+    fn send_rest(link: &mut Link) -> usize {
+        link.send(&[], &mut Place::START.clone(), Tick(0)).unwrap().bytes
     }
 }

@@ -3,7 +3,7 @@
 
 use std::io::{self, IoSlice, Write};
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes, BytesMut};
 use runcast_event::{Cursor, Epoch, Offset};
 
 use super::wave::Part;
@@ -69,7 +69,14 @@ impl Outbox {
     /// Puts bytes before everything that is sent from now on; what is pending stays before them.
     pub(super) fn say(&mut self, bytes: Bytes) {
         let bytes = match self.pending.take() {
-            Some(pending) => Bytes::from([pending.rest(), &bytes].concat()),
+            Some(Pending { bytes: mut rest, taken }) => {
+                rest.advance(taken);
+                // Many short things that are said one after the other are not copied each time.
+                let shared = |shared: Bytes| BytesMut::from(&*shared);
+                let mut all = rest.try_into_mut().unwrap_or_else(shared);
+                all.extend_from_slice(&bytes);
+                all.freeze()
+            }
             None => bytes,
         };
         self.pending = Some(Pending { bytes, taken: 0 });

@@ -5,6 +5,7 @@ use runcast_hub::FollowerPlace;
 
 use super::outbox::Place;
 use super::runs::Membership;
+use crate::presence::Held;
 
 /// A reader's place in the shard, and which of those who sat there it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub(super) struct Reader {
     pub(super) deletions: u64,
     /// It reads the log, and has not come back to the newest event since it began to.
     pub(super) is_behind: bool,
+    /// The run's producer is there while it has this.
+    pub(super) there: Option<Box<Held>>,
     /// It counts as a follower while it has this.
     _place: FollowerPlace,
 }
@@ -55,6 +58,7 @@ impl Reader {
             told: Cursor::START,
             deletions: 0,
             is_behind: false,
+            there: None,
             _place: place,
         }
     }

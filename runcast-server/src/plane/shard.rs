@@ -24,6 +24,7 @@ use super::runs::Runs;
 use super::wheel::{Tick, Wheel};
 use super::{PlaneConfig, wave::Waves};
 use crate::config::somewhere_in;
+use crate::presence::Presence;
 
 /// The longest tick of the clock.
 const TICK_MAX: Duration = Duration::from_secs(1);
@@ -36,6 +37,7 @@ const INBOX: Token = Token(usize::MAX);
 
 pub(super) struct Shard {
     pub(super) hub: Hub,
+    pub(super) presence: Presence,
     pub(super) runtime: Handle,
     pub(super) poll: Poll,
     pub(super) inbox: Arc<Inbox>,
@@ -121,6 +123,7 @@ impl Shard {
     /// A shard that hands slow reads of the log to the runtime.
     pub(super) fn new(
         hub: Hub,
+        presence: Presence,
         config: &PlaneConfig,
         counts: PlaneCounts,
         runtime: Handle,
@@ -130,6 +133,7 @@ impl Shard {
         Ok(Self {
             runs: Runs::new(hub.clone(), Arc::clone(&inbox)),
             hub,
+            presence,
             runtime,
             poll,
             inbox,

@@ -15,6 +15,7 @@ use super::link::{Kind, LinkKey, Phase};
 use super::shard::{Chore, Shard};
 use super::turn::at_once;
 use super::wave::Waves;
+use crate::metrics::Transport;
 use crate::problem::{Code, Problem};
 use crate::socket::Action;
 use crate::transport::shape::Shape;
@@ -108,8 +109,10 @@ impl Shard {
                 self.flush(at);
             }
         }
-        if let Some(dialogue) = self.dialogue(at) {
-            dialogue.unread = input.to_vec();
+        if let Some(dialogue) = self.dialogue(at)
+            && !input.is_empty()
+        {
+            dialogue.unread.splice(..0, input.iter().copied());
         }
     }
 
@@ -232,10 +235,15 @@ impl Shard {
             return;
         }
         dialogue.beat_at = now.plus(heartbeat);
-        if dialogue.silent_since.is_some_and(|since| now.since(since) >= pong_timeout) {
+        if !dialogue.may_listen() {
+            // Its answer would not be heard, so that its silence says nothing.
+            dialogue.silent_since = None;
+        } else if dialogue.silent_since.is_some_and(|since| now.since(since) >= pong_timeout) {
+            self.counts.was_silent(Transport::WebSocket);
             return self.close(at, &Close::Silent);
+        } else {
+            dialogue.silent_since.get_or_insert(now);
         }
-        dialogue.silent_since.get_or_insert(now);
         for reader in dialogue.readers.clone() {
             if let Some(passed) = self.passed(reader) {
                 self.say(at, passed);

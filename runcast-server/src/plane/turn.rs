@@ -50,7 +50,11 @@ impl Shard {
         let at = event.token().0;
         let Some(link) = self.links.get_mut(at) else { return };
         if event.is_error() {
-            return self.let_go(at);
+            let error = link.socket().take_error().ok().flatten();
+            return match error.filter(|_| link.is_full) {
+                Some(error) => self.broke(at, &error),
+                None => self.let_go(at),
+            };
         }
         let has_sent = event.is_readable() || event.is_read_closed();
         if let (Phase::Open, Some(dialogue)) = (link.phase, link.dialogue()) {
@@ -296,12 +300,17 @@ impl Shard {
         for (at, phase) in all {
             match phase {
                 Phase::Lingering => self.let_go(at),
-                Phase::Open => match self.links[at].kind {
-                    Kind::WebSocket(_) => self.send_away(at),
-                    Kind::Events { reader } => self.send_reader_away(at, reader),
-                },
+                Phase::Open => self.send_link_away(at),
                 Phase::Ending | Phase::Gone => {}
             }
+        }
+    }
+
+    /// Sends whoever is on a connection away.
+    pub(super) fn send_link_away(&mut self, at: usize) {
+        match self.links[at].kind {
+            Kind::WebSocket(_) => self.send_away(at),
+            Kind::Events { reader } => self.send_reader_away(at, reader),
         }
     }
 

@@ -62,6 +62,15 @@ impl Problem {
         Self::new(Code::EventAfterEnd, detail).with(member, index)
     }
 
+    /// The run's state does not allow an event. `event` is for those who sent several.
+    pub(crate) fn not_possible(refusal: Refusal) -> Self {
+        let Refusal { code, detail, state, allowed, .. } = refusal;
+        Self::new(Code::NotPossible, detail)
+            .with("reason", code)
+            .with("state", state)
+            .with("allowed", allowed)
+    }
+
     pub(crate) fn not_found() -> Self {
         Self::new(Code::RunNotFound, "no event of this run was ever stored")
     }
@@ -93,11 +102,9 @@ impl From<AppendError> for Problem {
             AppendError::TooManyProducers { max } => {
                 Self::new(Code::TooManyProducers, detail).with("max", max)
             }
-            AppendError::Refused(Refusal { event, members, .. }) => {
-                let problem = Self::new(Code::NotPossible, detail).with("event", event + 1);
-                members
-                    .into_iter()
-                    .fold(problem, |problem, (name, value)| problem.with(name, value))
+            AppendError::Refused(refusal) => {
+                let event = refusal.event + 1;
+                Self::not_possible(refusal).with("event", event)
             }
             AppendError::NoRoom { .. } => Self::new(Code::NoRoom, detail),
             AppendError::Unavailable { .. } => Self::new(Code::LogUnavailable, detail),

@@ -1,13 +1,22 @@
 //! The run states, and their order: newest first.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::ops::Bound;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use runcast_event::{Epoch, Offset, Payload, RunId, Timestamp};
 use runcast_log::{Record, StreamStat};
-use runcast_run::{RunSnapshot, RunState, Status};
+use runcast_run::{RunState, RunSummary, Status};
+use tokio::sync::Notify;
+
+use super::due::Listening;
+use super::questions::QuestionPlace;
+
+/// Ended runs whose states are kept whole: somebody may look at those that ended just now, or were
+/// looked at just now. What older ones did is read from the log again.
+const WHOLE_MAX: usize = 1_000;
 
 /// Where a run stands among all: by the time of its creation, then by its id.
 ///
@@ -48,7 +57,7 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    fn passes(&self, state: &RunState) -> bool {
+    pub(super) fn passes(&self, state: &RunState) -> bool {
         let has_status = self.statuses.is_empty() || self.statuses.contains(&state.status());
         let has_workflow =
             self.workflow.as_deref().is_none_or(|wanted| state.workflow() == Some(wanted));
@@ -59,7 +68,7 @@ impl Filter {
 /// A list as it grows.
 #[derive(Debug)]
 pub(crate) struct Listed {
-    pub(crate) runs: Vec<RunSnapshot>,
+    pub(crate) runs: Vec<RunSummary>,
     /// Where the next list begins, if there is more.
     pub(crate) next: Option<Place>,
     /// The oldest place that was looked at.
@@ -74,22 +83,47 @@ impl Listed {
 }
 
 #[derive(Debug)]
-struct Entry {
-    state: RunState,
+pub(super) struct Entry {
+    pub(super) state: RunState,
     first: Offset,
     /// Why the state does not go on, if it cannot.
     failure: Option<String>,
+    /// When an event of it was folded in last.
+    pub(super) heard_at: Timestamp,
+    /// Where it is in [`Index::due`].
+    pub(super) due_at: Option<Timestamp>,
+    /// Its open inputs, where they are in [`Index::questions`].
+    pub(super) asks: Vec<QuestionPlace>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Index {
-    entries: HashMap<RunId, Entry>,
+    pub(super) entries: HashMap<RunId, Entry>,
     order: BTreeSet<Place>,
     /// Runs by their status, in the order of [`Status::ALL`].
     statuses: [usize; Status::ALL.len()],
+    /// The ended runs whose states are kept whole, the oldest first.
+    whole: VecDeque<RunId>,
+    pub(super) due: BTreeSet<(Timestamp, RunId)>,
+    pub(super) questions: BTreeSet<QuestionPlace>,
+    pub(super) listening: Listening,
+    pub(super) due_changed: Arc<Notify>,
 }
 
 impl Index {
+    pub(super) fn new(listening: Listening, due_changed: Arc<Notify>) -> Self {
+        Self {
+            entries: HashMap::new(),
+            order: BTreeSet::new(),
+            statuses: [0; Status::ALL.len()],
+            whole: VecDeque::new(),
+            due: BTreeSet::new(),
+            questions: BTreeSet::new(),
+            listening,
+            due_changed,
+        }
+    }
+
     pub(super) fn statuses(&self) -> [usize; Status::ALL.len()] {
         self.statuses
     }
@@ -118,9 +152,11 @@ impl Index {
 
     /// Folds in events of one stream, at least one, that follow on what is folded in.
     pub(super) fn fold(&mut self, run: &RunId, records: &[Record], stat: &StreamStat) {
+        let now = self.listening.clock.now();
         let entry = self.entry(run);
         entry.first = stat.first;
         entry.failure = None;
+        entry.heard_at = now;
         let is_new = entry.state.offset() == Offset::START;
         let before = entry.state.status();
         for record in records {
@@ -135,13 +171,46 @@ impl Index {
             self.statuses[before as usize] -= 1;
         }
         self.statuses[now as usize] += 1;
+        if now.is_terminal() && (is_new || !before.is_terminal()) {
+            self.keep_whole(run.clone());
+            self.listening.presence.forget(run);
+        }
+        self.note_questions(run, records);
+        self.note_due(run);
+    }
+
+    /// Keeps all of an ended run's state, until enough others have ended.
+    fn keep_whole(&mut self, run: RunId) {
+        self.whole.push_back(run);
+        if self.whole.len() > WHOLE_MAX
+            && let Some(oldest) = self.whole.pop_front()
+            && let Some(entry) = self.entries.get_mut(&oldest)
+        {
+            entry.state.let_go();
+        }
+    }
+
+    /// Takes back the whole state of an ended run, if it is the state that was let go.
+    pub(super) fn restore(&mut self, state: RunState) {
+        let run = state.run().clone();
+        let Some(entry) = self.entries.get_mut(&run) else { return };
+        let is_same =
+            (entry.state.epoch(), entry.state.offset()) == (state.epoch(), state.offset());
+        if is_same && !entry.state.is_whole() {
+            entry.state = state;
+            self.keep_whole(run);
+        }
     }
 
     fn entry(&mut self, run: &RunId) -> &mut Entry {
+        let now = self.listening.clock.now();
         let new = || Entry {
             state: RunState::new(run.clone()),
             first: Offset::START.next(),
             failure: None,
+            heard_at: now,
+            due_at: None,
+            asks: Vec::new(),
         };
         self.entries.entry(run.clone()).or_insert_with(new)
     }
@@ -151,11 +220,17 @@ impl Index {
     }
 
     pub(super) fn remove(&mut self, run: &RunId) {
-        if let Some(entry) = self.entries.remove(run)
-            && self.order.remove(&place_of(&entry.state))
-        {
+        let Some(entry) = self.entries.remove(run) else { return };
+        if self.order.remove(&place_of(&entry.state)) {
             self.statuses[entry.state.status() as usize] -= 1;
         }
+        if let Some(at) = entry.due_at {
+            self.due.remove(&(at, run.clone()));
+        }
+        for place in &entry.asks {
+            self.questions.remove(place);
+        }
+        self.listening.presence.forget(run);
     }
 
     /// Goes on with a list, looking at no more than `step_max` runs. True when it is complete.
@@ -178,7 +253,7 @@ impl Index {
                         .map(|run| Place { created_at: run.created_at, run: run.id.clone() });
                     return true;
                 }
-                listed.runs.push(entry.state.snapshot(entry.first));
+                listed.runs.push(entry.state.summary(entry.first));
             }
             listed.reached = Some(place.clone());
         }
@@ -192,9 +267,20 @@ fn place_of(state: &RunState) -> Place {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use runcast_event::parse_event;
 
     use super::*;
+    use crate::clock::Clock;
+    use crate::presence::Presence;
+
+    fn empty() -> Index {
+        let clock = Clock::System;
+        let presence = Presence::new(clock.clone());
+        let listening = Listening { clock, presence, silent_after: Duration::from_secs(60) };
+        Index::new(listening, Arc::default())
+    }
 
     fn stat(last: u64) -> StreamStat {
         StreamStat {
@@ -207,7 +293,7 @@ mod tests {
     }
 
     fn index_of(count: u64) -> Index {
-        let mut index = Index::default();
+        let mut index = empty();
         for number in 1..=count {
             let json = format!(r#"{{"type":"run.queued","data":{{"tags":["t{}"]}}}}"#, number % 2);
             let now = Timestamp::from_micros(number as i64 / 3);
@@ -242,6 +328,34 @@ mod tests {
             assert_eq!(runs, whole.runs);
             assert!(runs.is_sorted_by(|a, b| (a.created_at, &a.id) > (b.created_at, &b.id)));
         }
+    }
+
+    #[test]
+    fn what_runs_did_that_ended_long_ago_is_let_go_and_can_be_restored() {
+        let mut index = empty();
+        let run = |number: usize| RunId::new(&format!("r_{number}")).unwrap();
+        let events = [r#"{"type":"step.started","step":"s"}"#, r#"{"type":"run.completed"}"#];
+        let records: Vec<_> = (1..)
+            .map(Offset::new)
+            .zip(events)
+            .map(|(offset, json)| {
+                let payload = parse_event(json.as_bytes(), Timestamp::default()).unwrap().payload;
+                Record { offset, payload: payload.into_bytes() }
+            })
+            .collect();
+        for number in 0..=WHOLE_MAX {
+            index.fold(&run(number), &records, &stat(2));
+        }
+        let is_whole = |index: &Index, number| index.state(&run(number)).unwrap().is_whole();
+        assert!(!is_whole(&index, 0) && is_whole(&index, 1) && is_whole(&index, WHOLE_MAX));
+        let mut state = RunState::new(run(0));
+        for record in &records {
+            let payload = Payload::from_stored(record.payload.clone());
+            state.apply(record.offset, Epoch::FIRST, &payload);
+        }
+        index.restore(state.clone());
+        assert_eq!(index.state(&run(0)), Some(&state));
+        assert!(!is_whole(&index, 1));
     }
 
     #[test]

@@ -243,6 +243,33 @@ mod tests {
         assert_eq!(problem(take(&mut Session::default(), &message)).code(), Code::InvalidMessage);
     }
 
+    #[test]
+    fn no_refusal_gives_a_long_text_back() {
+        let long = "x".repeat(100_000);
+        for message in [
+            format!(r#"{{"type":"{long}"}}"#),
+            format!(r#"{{"type":"ping","id":"{long}"}}"#),
+            format!(r#"{{"type":"subscribe","run":"{long}"}}"#),
+            format!(r#"{{"type":"subscribe","run":"r","after":"{long}"}}"#),
+            format!(r#"{{"type":"subscribe","run":"r","filter":"{long}"}}"#),
+            format!(r#"{{"type":"subscribe","run":"r","filter":{{"{long}":1}}}}"#),
+            format!(r#"{{"type":"subscribe","run":"r","filter":{{"type":"{long}"}}}}"#),
+            format!(r#"{{"type":"subscribe","run":"r","filter":{{"step":"{long}"}}}}"#),
+            format!(r#"{{"type":"subscribe","run":"r","filter":{{"step":["{long}"]}}}}"#),
+            format!(r#"{{"type":"subscribe","run":"r","coalesce":"{long}"}}"#),
+            format!(r#"{{"type":"publish","id":1,"run":"r","events":"{long}"}}"#),
+            format!(r#"{{"type":"publish","id":1,"run":"r","events":[{{"type":"{long}"}}]}}"#),
+            format!(r#"{{"type":"publish","id":1,"run":"r","events":[{{"{long}":1}}]}}"#),
+            format!(
+                r#"{{"type":"publish","id":1,"run":"r","events":[],"producer":{{"id":"{long}"}}}}"#
+            ),
+        ] {
+            let refused = problem(take(&mut Session::default(), &message)).to_json();
+            let told = String::from_utf8_lossy(&refused);
+            assert!(refused.len() < 1_000, "{}", &told[..300]);
+        }
+    }
+
     /// Any JSON, with names and texts that messages have among it.
     fn json() -> impl Strategy<Value = serde_json::Value> {
         let word = prop::sample::select(vec![

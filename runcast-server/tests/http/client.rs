@@ -273,6 +273,11 @@ impl Connection {
         Reply { body, ..head }
     }
 
+    /// Whether the server has closed the connection, when all that it sent was taken.
+    pub(crate) async fn is_over(&mut self) -> bool {
+        self.received.is_empty() && !self.receive().await
+    }
+
     /// Whether the server has closed the connection without sending more.
     pub(crate) async fn is_closed(&mut self) -> bool {
         !self.receive().await

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use runcast_event::{Offset, RunId};
-use runcast_hub::{HubBuilder, HubConfig};
+use runcast_hub::{Hub, HubBuilder, HubConfig};
 use runcast_log::{
     Append, AppendError, Appended, DeleteError, Log, LogHealth, MemoryLog, Page, ReadError,
     ReadLimit, StreamStat,
 };
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::client::TestServer;
 
@@ -17,6 +18,9 @@ use crate::client::TestServer;
 struct FaultyLog {
     inner: Arc<MemoryLog>,
     fault: Fault,
+    /// One permit for each append of a slow log.
+    gate: Arc<Semaphore>,
+    turn: Mutex<()>,
 }
 
 #[derive(Clone, PartialEq)]
@@ -26,6 +30,7 @@ enum Fault {
     Read,
     ListNeverEnds,
     Full,
+    Slow,
 }
 
 #[async_trait]
@@ -33,6 +38,12 @@ impl Log for FaultyLog {
     async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         match &self.fault {
             Fault::Append(error) => Err(error.clone()),
+            Fault::Slow => {
+                // Fair: appends pass in the order in which they came, as the contract says.
+                let _turn = self.turn.lock().await;
+                self.gate.acquire().await.unwrap().forget();
+                self.inner.append(append).await
+            }
             _ => self.inner.append(append).await,
         }
     }
@@ -78,11 +89,30 @@ impl Log for FaultyLog {
     }
 }
 
-async fn server_with(fault: Fault) -> TestServer {
+fn hub_with(fault: Fault, gate: &Arc<Semaphore>) -> Hub {
     let builder = HubBuilder::new(HubConfig::default());
     let inner = MemoryLog::new(builder.observer());
-    let hub = builder.build(Arc::new(FaultyLog { inner, fault }));
+    builder.build(Arc::new(FaultyLog {
+        inner,
+        fault,
+        gate: Arc::clone(gate),
+        turn: Mutex::new(()),
+    }))
+}
+
+async fn server_with(fault: Fault) -> TestServer {
+    let hub = hub_with(fault, &Arc::new(Semaphore::new(0)));
     TestServer::start_on(|config| config.limits.state_wait = Duration::from_millis(20), hub).await
+}
+
+/// A hub on a log whose events cannot be read.
+pub(crate) fn unreadable_hub() -> Hub {
+    hub_with(Fault::Read, &Arc::new(Semaphore::new(0)))
+}
+
+/// A hub on a log that stores a batch for each permit that it gets.
+pub(crate) fn slow_hub(gate: &Arc<Semaphore>) -> Hub {
+    hub_with(Fault::Slow, gate)
 }
 
 const ONE: &str = r#"{"type":"output","data":{"text":"x"}}"#;

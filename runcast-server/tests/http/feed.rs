@@ -87,6 +87,36 @@ async fn the_feed_tells_of_every_run_from_its_begin_to_its_end() {
 }
 
 #[tokio::test]
+async fn the_feed_tells_of_whatever_changes_a_status() {
+    let server = TestServer::start().await;
+    append(&server, "a", "run.started", "{}").await;
+    append(&server, "a", "input.requested", r#"{"input":"1","prompt":"?"}"#).await;
+    append(&server, "a", "input.requested", r#"{"input":"2","prompt":"?"}"#).await;
+    append(&server, "a", "input.answered", r#"{"input":"1","answer":1}"#).await;
+    append(&server, "a", "input.timed_out", r#"{"input":"2"}"#).await;
+    append(&server, "a", "command.requested", r#"{"command":"c","name":"set"}"#).await;
+    append(&server, "a", "command.requested", r#"{"command":"d","name":"stop"}"#).await;
+    append(&server, "a", "command.refused", r#"{"command":"d","reason":"no"}"#).await;
+    append(&server, "b", "input.requested", r#"{"input":"1","prompt":"?"}"#).await;
+    let page = server.get("/v1/feed").await.json();
+    let told: Vec<_> = told(&page)
+        .into_iter()
+        .map(|(run, event_type, data)| (run, event_type, data["status"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("a", "run.started", "running"),
+            ("a", "input.requested", "input_required"),
+            ("a", "input.timed_out", "running"),
+            ("a", "command.requested", "cancelling"),
+            ("a", "command.refused", "running"),
+            ("b", "run.created", "input_required"),
+        ]
+    );
+}
+
+#[tokio::test]
 async fn a_retry_adds_nothing_to_the_feed() {
     let server = TestServer::start().await;
     let send = async |sequence: &str, events: &[String]| {

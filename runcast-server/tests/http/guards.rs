@@ -137,6 +137,7 @@ async fn real_answers_have_the_described_fields() {
     check("Event", &page["events"][0]);
     let list = server.get("/v1/runs").await.json();
     check("RunList", &list);
+    check("RunSummary", &list["runs"][0]);
     check("EventCounts", &list["runs"][0]["events"]);
     check("Status", &server.get("/healthz").await.json());
     check("Problem", &server.get("/nothing").await.json());

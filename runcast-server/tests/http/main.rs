@@ -4,7 +4,9 @@
 
 mod appends;
 mod client;
+mod coalescing;
 mod connections;
+mod departures;
 mod faults;
 mod feed;
 mod follows;
@@ -16,5 +18,6 @@ mod plane;
 mod runs;
 mod stops;
 mod streams;
+mod twice;
 mod views;
 mod websocket;

@@ -299,6 +299,42 @@ async fn a_viewer_that_takes_nothing_is_disconnected_counted_and_named_in_the_lo
 }
 
 #[tokio::test]
+async fn a_viewer_that_breaks_off_while_it_has_something_to_take_is_a_failed_delivery() {
+    let server = TestServer::start().await;
+    let event = format!(r#"{{"type":"output","data":{{"text":"{}"}}}}"#, "x".repeat(200 << 10));
+    let batch = format!("[{}]", vec![event; 15].join(","));
+    for (number, target) in ["/v1/runs/r/events", "/v1/streams?run=r"].into_iter().enumerate() {
+        let stalls = r#"runcast_stalls_total{transport="sse"}"#;
+        let before = Figures::of(&server).await.get(stalls);
+        let stuck = server.follow(target).await;
+        while Figures::of(&server).await.get(stalls) == before {
+            assert_eq!(server.post("/v1/runs/r/events", &batch).await.status, 200);
+        }
+        socket2::SockRef::from(&stuck.stream).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(stuck);
+        let evicted = r#"runcast_evictions_total{transport="sse",reason="write_failed"}"#;
+        let figures = until(&server, evicted, number as f64 + 1.0).await;
+        let failed = r#"runcast_failed_deliveries_total{transport="sse"}"#;
+        assert_eq!(figures.get(failed), number as f64 + 1.0);
+    }
+}
+
+#[tokio::test]
+async fn events_that_a_filter_leaves_out_count_as_delivered() {
+    let server = TestServer::start().await;
+    for (target, events) in
+        [("/v1/runs/r/events?type=x.y", 2.0), ("/v1/streams?run=r&type=x.y", 6.0)]
+    {
+        let mut viewer = server.follow(target).await;
+        viewer.until("\n\n").await;
+        server.post("/v1/runs/r/events", &format!("[{ONE},{ONE}]")).await;
+        let delivered = r#"runcast_delivered_events_total{transport="sse"}"#;
+        let figures = until(&server, delivered, events).await;
+        assert_eq!(figures.get(r#"runcast_delivered_frames_total{transport="sse"}"#), 0.0);
+    }
+}
+
+#[tokio::test]
 async fn every_metric_is_in_the_documentation_with_its_type_and_labels() {
     let server = TestServer::start().await;
     let figures = Figures::of(&server).await;

@@ -173,7 +173,6 @@ async fn a_follow_that_two_readers_could_read_differently_is_refused() {
         "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
-        "Host: evil.example\r\n\r\n",
         "X: folded\r\n over lines\r\n\r\n",
         "X: bare\n\r\n",
         "X: bare\n\n",

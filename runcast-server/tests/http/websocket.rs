@@ -5,125 +5,12 @@ use std::time::Duration;
 use runcast_hub::HubConfig;
 use serde_json::{Value, json};
 
-use crate::client::{Connection, TestServer};
+use self::socket::{Frame, HANDSHAKE, Socket};
+use crate::client::TestServer;
 
-/// A client of the protocol that knows nothing but frames.
-struct Socket {
-    connection: Connection,
-}
-
-/// What the server sends.
-#[derive(Debug, PartialEq)]
-enum Frame {
-    Message(Value),
-    Ping,
-    Pong(Vec<u8>),
-    Close(Option<u16>, String),
-}
-
-const HANDSHAKE: [(&str, &str); 5] = [
-    ("Connection", "Upgrade"),
-    ("Upgrade", "websocket"),
-    ("Sec-WebSocket-Version", "13"),
-    ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
-    ("Sec-WebSocket-Protocol", "runcast.v1"),
-];
-
-/// One frame as a client sends it.
-fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0x80 | opcode];
-    match payload.len() {
-        short @ 0..=125 => bytes.push(0x80 | short as u8),
-        medium @ 126..=0xffff => {
-            bytes.push(0x80 | 126);
-            bytes.extend_from_slice(&(medium as u16).to_be_bytes());
-        }
-        long => {
-            bytes.push(0x80 | 127);
-            bytes.extend_from_slice(&(long as u64).to_be_bytes());
-        }
-    }
-    let mask = [0x37, 0xfa, 0x21, 0x3d];
-    bytes.extend_from_slice(&mask);
-    bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
-    bytes
-}
-
-impl Socket {
-    async fn open(server: &TestServer) -> Self {
-        let mut connection = server.open("GET", "/v1/ws", &HANDSHAKE).await;
-        let head = connection.head().await;
-        assert_eq!(head.status, 101, "{head:?}");
-        assert_eq!(head.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
-        assert_eq!(head.header("sec-websocket-protocol"), Some("runcast.v1"));
-        Self { connection }
-    }
-
-    async fn frame(&mut self, opcode: u8, payload: &[u8]) {
-        self.connection.write(&frame(opcode, payload)).await;
-    }
-
-    async fn text(&mut self, text: &str) {
-        self.frame(1, text.as_bytes()).await;
-    }
-
-    async fn send(&mut self, message: &Value) {
-        self.text(&message.to_string()).await;
-    }
-
-    async fn next(&mut self) -> Frame {
-        let head = self.connection.part_of(2).await;
-        let length = match head[1] {
-            126 => {
-                let bytes = self.connection.part_of(2).await;
-                usize::from(u16::from_be_bytes([bytes[0], bytes[1]]))
-            }
-            127 => {
-                let bytes = self.connection.part_of(8).await;
-                u64::from_be_bytes(bytes.try_into().unwrap()) as usize
-            }
-            short => usize::from(short),
-        };
-        assert!(length <= 1 << 20, "{length}");
-        let payload = self.connection.part_of(length).await;
-        match head[0] {
-            0x81 => Frame::Message(serde_json::from_slice(&payload).unwrap()),
-            0x88 if payload.is_empty() => Frame::Close(None, String::new()),
-            0x88 => {
-                let code = u16::from_be_bytes([payload[0], payload[1]]);
-                Frame::Close(Some(code), String::from_utf8(payload[2..].to_vec()).unwrap())
-            }
-            0x89 => Frame::Ping,
-            0x8a => Frame::Pong(payload),
-            other => panic!("a frame that begins with {other:x}"),
-        }
-    }
-
-    /// The next message; pings are passed over.
-    async fn message(&mut self) -> Value {
-        loop {
-            match self.next().await {
-                Frame::Message(message) => return message,
-                Frame::Ping => {}
-                other => panic!("{other:?} instead of a message"),
-            }
-        }
-    }
-
-    async fn close_code(&mut self) -> Option<u16> {
-        loop {
-            if let Frame::Close(code, _) = self.next().await {
-                assert!(self.connection.is_closed().await);
-                return code;
-            }
-        }
-    }
-
-    async fn subscribe(&mut self, run: &str, after: &str) -> Value {
-        self.send(&json!({"type": "subscribe", "run": run, "after": after})).await;
-        self.message().await
-    }
-}
+mod rude;
+pub(crate) mod socket;
+mod stops;
 
 /// Whether a message has everything that is expected; a problem may have more.
 fn has(expected: &Value, actual: &Value) -> bool {
@@ -371,6 +258,8 @@ async fn a_silent_client_is_pinged_and_then_closed() {
     assert_eq!(closed.await.unwrap(), Some(4100));
     answering.send(&json!({"type": "ping"})).await;
     assert_eq!(answering.message().await, json!({"type": "pong"}));
+    let evicted = "runcast_evictions_total{transport=\"websocket\",reason=\"silent\"} 1\n";
+    assert!(server.get("/metrics").await.text().contains(evicted));
 }
 
 #[tokio::test]
@@ -389,30 +278,6 @@ async fn a_filtered_reader_is_told_with_the_heartbeat_how_far_it_is() {
     server.post("/v1/runs/r/events", r#"{"type":"x.y","stage":4}"#).await;
     let message = socket.message().await;
     assert_eq!((&message["events"][0]["offset"], &message["cursor"]), (&json!(4), &json!("4")));
-}
-
-#[tokio::test]
-async fn a_server_that_stops_answers_publishes_and_says_when_to_come_back() {
-    let mut server = TestServer::start().await;
-    let mut sockets = Vec::new();
-    for _ in 0..10 {
-        let mut socket = Socket::open(&server).await;
-        socket.subscribe("r", "0").await;
-        sockets.push(socket);
-    }
-    server.begin_to_stop();
-    let mut waits = std::collections::BTreeSet::new();
-    for socket in &mut sockets {
-        let Frame::Close(code, reason) = socket.next().await else { panic!("no close") };
-        assert_eq!(code, Some(1012));
-        let wait: u64 = reason.strip_prefix("restart; retry_ms=").unwrap().parse().unwrap();
-        assert!(wait <= 5_000);
-        waits.insert(wait);
-        socket.frame(8, &1012_u16.to_be_bytes()).await;
-        assert!(socket.connection.is_closed().await);
-    }
-    assert!(waits.len() > 3, "{waits:?}");
-    server.stopped().await;
 }
 
 #[tokio::test]
@@ -489,29 +354,4 @@ async fn what_goes_over_a_websocket_is_counted() {
         assert!(page.text().contains(&format!("\n{counted}\n")), "{counted}: {}", page.text());
     }
     assert!(!page.text().contains("runcast_sent_bytes_total{transport=\"websocket\"} 0\n"));
-}
-
-#[tokio::test]
-async fn what_a_client_sends_with_its_handshake_counts_however_much_it_is() {
-    let server = TestServer::start().await;
-    let mut first = format!("GET /v1/ws HTTP/1.1\r\nHost: {}\r\n", server.address);
-    for (name, value) in HANDSHAKE {
-        first.push_str(&format!("{name}: {value}\r\n"));
-    }
-    first.push_str("\r\n");
-    let mut first = first.into_bytes();
-    let event = json!({"type": "a.b", "data": "x".repeat(20_000)});
-    for id in 0..3 {
-        let publish = json!({"type": "publish", "id": id, "run": "r", "events": [event]});
-        first.extend(frame(1, publish.to_string().as_bytes()));
-    }
-    let mut connection = server.connect().await;
-    connection.write(&first).await;
-    assert_eq!(connection.head().await.status, 101);
-    let mut socket = Socket { connection };
-    for id in 0..3 {
-        let message = socket.message().await;
-        assert_eq!((&message["type"], &message["id"]), (&json!("published"), &json!(id)));
-        assert_eq!(message["last"], (id + 1).to_string().parse::<u64>().unwrap());
-    }
 }

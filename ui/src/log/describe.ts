@@ -171,7 +171,7 @@ function ofMessage(event: RunEvent, data: Data): Description {
 }
 
 function asked(event: RunEvent, data: Data, family: string): Description {
-  const tone = event.type.endsWith("refused") || event.type.endsWith("timed_out") ? "warn" : "info";
+  const tone = /(refused|timed_out|expired)$/.test(event.type) ? "warn" : "info";
   const pieces: Pieces = [
     [brief(data.prompt ?? data.name ?? data[family]), NAME],
     [brief(data.answer ?? data.args ?? data.choices), PLAIN],

@@ -95,7 +95,8 @@ export function LogView({ session }: { session: RunSession }) {
   };
 
   const isFollowing = viewport.current?.isFollowing ?? true;
-  if (isFollowing) followedTo.current = session.pages.last;
+  // What was there when the page was opened at another place is not new either.
+  if (isFollowing || followedTo.current === 0) followedTo.current = session.pages.last;
   const fresh = Math.max(0, session.pages.last - followedTo.current);
   return (
     <div class="log-frame">

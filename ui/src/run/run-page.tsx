@@ -57,7 +57,7 @@ function Head({ id, run, last }: { id: string; run: Run | undefined; last: numbe
           <bdi>{run?.name ?? run?.workflow ?? id}</bdi>
         </h1>
         {run && <StatusBadge status={run.status} />}
-        {run && (
+        {run && run.started_at !== null && (
           <span class="head-clock" title="Duration">
             {durationOf(run, now)}
           </span>
@@ -73,7 +73,11 @@ function Head({ id, run, last }: { id: string; run: Run | undefined; last: numbe
             <bdi>{run.workflow}</bdi>
           </Fact>
         )}
-        {run && <Fact name="Started">{moment(run.started_at ?? run.created_at, now)}</Fact>}
+        {run && (
+          <Fact name={run.started_at === null ? "Created" : "Started"}>
+            {moment(run.started_at ?? run.created_at, now)}
+          </Fact>
+        )}
         {last > 0 && <Fact name="Events">{count(last)}</Fact>}
         {run && run.tags.length > 0 && (
           <Fact name="Tags">
@@ -154,14 +158,14 @@ function Tools({ session }: { session: RunSession }) {
         }}
       />
       {search && (
-        <>
+        <div class="found-line">
           <span class="found" role="status">
             {foundText(search, session.pages.last)}
           </span>
           <button type="button" class="link" onClick={() => setText("")}>
             Clear
           </button>
-        </>
+        </div>
       )}
     </div>
   );
@@ -174,7 +178,7 @@ function foundText(search: Search, last: number): string {
     case "live":
       return found;
     case "full":
-      return `${found}: the first ${count(MATCHES_MAX)} at most are shown, try a longer text`;
+      return `The first ${count(MATCHES_MAX)} events found; try a longer text`;
     case "refused":
       return "The server refused this search";
     case "waiting":

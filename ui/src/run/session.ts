@@ -232,7 +232,7 @@ export class RunSession {
         this.#epoch = item.epoch;
         this.pages.add(item.event);
         this.search?.live(item.event);
-        if (item.event.type.startsWith("run.") || this.subject.kind === "awaited") {
+        if (/^(run|input|command)\./.test(item.event.type) || this.subject.kind === "awaited") {
           this.#refreshSoon(isTerminal(item.event.type) ? 0 : REFRESH_MS);
         }
         return;

@@ -2,7 +2,8 @@
  * The runs that there are, live while somebody looks.
  *
  * The feed says when a run begins, changes or ends; then the list is asked for again, with all that
- * changed at about the same time. Nothing is asked for while nothing happens. The newest runs, up to
+ * changed at about the same time. It does not tell of output: while a run is active, the list is asked
+ * for now and then for the counts of events. Else nothing is asked for. The newest runs, up to
  * what one request gives, are kept up to date; older ones behind them are as they were when they were
  * asked for.
  */
@@ -19,6 +20,8 @@ export type ListState =
 const RETRY_MS = 1_000;
 /** What changes within this time is asked for together. */
 const GATHER_MS = 150;
+/** How old the counts of active runs may be. */
+const COUNTS_MS = 5_000;
 const PAGE_RUNS = 100;
 /** The most runs that are kept up to date: what one request gives. */
 const LIVE_MAX = 1_000;
@@ -37,6 +40,7 @@ export class RunList {
   #next: string | null = null;
   #etag: string | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #countsTimer: ReturnType<typeof setTimeout> | undefined;
   #asking: AbortController | undefined;
   /** Something changed while the list was asked for. */
   #isDue = false;
@@ -102,6 +106,7 @@ export class RunList {
 
   #stop(): void {
     clearTimeout(this.#timer);
+    clearTimeout(this.#countsTimer);
     this.#timer = undefined;
     this.#asking?.abort();
     this.#asking = undefined;
@@ -130,6 +135,7 @@ export class RunList {
       this.#isDue = true;
       return;
     }
+    clearTimeout(this.#countsTimer);
     const asking = new AbortController();
     this.#asking = asking;
     this.#isDue = false;
@@ -146,6 +152,7 @@ export class RunList {
       }
       this.#feed?.reconnectNow();
       this.state = { kind: "ready" };
+      this.#countLater();
     } catch (error) {
       if (asking.signal.aborted) return;
       const said = error instanceof ProblemError ? error.message : "The server does not answer.";
@@ -155,6 +162,11 @@ export class RunList {
     this.#asking = undefined;
     if (this.#isDue && this.#timer === undefined) this.#askIn(GATHER_MS);
     this.#notify();
+  }
+
+  #countLater(): void {
+    if (this.#newest.every((run) => run.is_terminal)) return;
+    this.#countsTimer = setTimeout(() => void this.#ask(), COUNTS_MS);
   }
 
   /** Asks for the list whenever the feed says that it has changed. */

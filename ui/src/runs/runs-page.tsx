@@ -3,7 +3,7 @@
 import type { Client, Run, RunStatus } from "@runcast/core";
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { pathOfRun } from "../view/route.ts";
-import { outcome, StatusBadge, setTab } from "../view/status.tsx";
+import { outcome, StatusBadge, setTab, toneOf } from "../view/status.tsx";
 import { count, duration, moment, stopwatch } from "../view/time.ts";
 import { TopBar } from "../view/top-bar.tsx";
 import { useChanges, useNow } from "../view/use.ts";
@@ -11,12 +11,14 @@ import { hasText, RunList } from "./run-list.ts";
 
 const FILTERS: readonly { name: string; statuses: readonly RunStatus[] }[] = [
   { name: "All", statuses: [] },
-  { name: "Active", statuses: ["queued", "running", "paused"] },
+  { name: "Active", statuses: ["queued", "running", "paused", "input_required", "cancelling"] },
   { name: "Completed", statuses: ["completed"] },
   { name: "Failed", statuses: ["failed", "timed_out", "crashed"] },
   { name: "Cancelled", statuses: ["cancelled"] },
 ];
 
+/** The tags of a run that have room in the table. */
+const TAGS_SHOWN = 3;
 const COMMAND = "runcast exec -- python agent.py";
 
 export function RunsPage({ client }: { client: Client }) {
@@ -108,7 +110,7 @@ function RunTable({ runs, now, isStale }: { runs: readonly Run[]; now: number; i
             Tags
           </th>
           <th scope="col" class="number">
-            Started
+            Created
           </th>
           <th scope="col" class="number">
             Duration
@@ -140,21 +142,26 @@ function RunRow({ run, now }: { run: Run; now: number }) {
           <bdi>{title}</bdi>
         </a>
         {run.name && run.workflow && <bdi class="run-workflow">{run.workflow}</bdi>}
+        {reason && <bdi class={`run-reason tone-${toneOf(run.status)}`}>{reason}</bdi>}
         {title !== run.id && <bdi class="run-id">{run.id}</bdi>}
-        {reason && <bdi class="run-reason">{reason}</bdi>}
       </td>
       <td class="cell-tags">
-        {run.tags.map((tag) => (
+        {run.tags.slice(0, TAGS_SHOWN).map((tag) => (
           <bdi key={tag} class="tag">
             {tag}
           </bdi>
         ))}
+        {run.tags.length > TAGS_SHOWN && (
+          <span class="tags-more" title={run.tags.slice(TAGS_SHOWN).join(", ")}>
+            +{run.tags.length - TAGS_SHOWN}
+          </span>
+        )}
       </td>
-      <td class="number cell-started">{moment(run.started_at ?? run.created_at, now)}</td>
+      <td class="number cell-created">{moment(run.created_at, now)}</td>
       <td class="number cell-duration">{durationOf(run, now)}</td>
       <td class="number cell-events">
-        {run.is_terminal ? count(run.events.total) : "–"}
-        {run.is_terminal && <span class="only-narrow"> events</span>}
+        {count(run.events.total)}
+        <span class="only-narrow"> {run.events.total === 1 ? "event" : "events"}</span>
       </td>
     </tr>
   );

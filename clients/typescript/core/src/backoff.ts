@@ -12,6 +12,9 @@ export interface BackoffOptions {
   readonly max_ms: number;
 }
 
+/** Longer waits are not taken from a server. */
+export const RETRY_MS_MAX = 60_000;
+
 /** The wait before attempt `attempt` (from 1); `random` is from 0 to 1. */
 export function backoffDelay(attempt: number, options: BackoffOptions, random: number): number {
   const doublings = Math.min(Math.max(attempt - 1, 0), 30);

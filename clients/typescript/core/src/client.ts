@@ -9,6 +9,7 @@ import { type FeedOptions, followFeed } from "./feed.ts";
 import { Follow, type FollowOptions } from "./follow.ts";
 import { NetworkError, ProblemError, ProtocolError } from "./problem.ts";
 import type { Page, Run, RunStatus } from "./run.ts";
+import type { RunState } from "./run-state.ts";
 
 export interface ClientOptions {
   /** Where the server is; by default the page's own origin. */
@@ -94,9 +95,9 @@ export class Client {
   }
 
   /** The run's state, true at its `offset`. */
-  async get(run: string, signal?: AbortSignal): Promise<Run> {
+  async get(run: string, signal?: AbortSignal): Promise<RunState> {
     const headers = { Accept: "application/json" };
-    return (await json(await this.#call(this.runUrl(run), { headers }, signal))) as Run;
+    return (await json(await this.#call(this.runUrl(run), { headers }, signal))) as RunState;
   }
 
   /** Some events after a cursor. */

@@ -1,5 +1,7 @@
 /** What the end of a WebSocket means for coming back, by the table of protocol/PROTOCOL.md. */
 
+import { RETRY_MS_MAX } from "./backoff.ts";
+
 export interface CloseDecision {
   readonly reconnect: boolean;
   /** After which time, if the server said one; else after a backoff. */
@@ -7,9 +9,7 @@ export interface CloseDecision {
 }
 
 /** Codes behind which the same client would only be refused again. */
-const FINAL = new Set([1002, 1003, 1007, 1008, 1009, 1010]);
-/** Longer waits are not taken from a server. */
-const RETRY_MS_MAX = 60_000;
+const FINAL = new Set([1002, 1003, 1007, 1008, 1009]);
 
 export function decideClose(code: number, reason: string): CloseDecision {
   if (FINAL.has(code) || (code >= 4000 && code <= 4099)) return { reconnect: false };

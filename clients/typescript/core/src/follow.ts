@@ -6,7 +6,7 @@
  * A lost connection is never an end; only the server's word is.
  */
 
-import { type BackoffOptions, backoffDelay } from "./backoff.ts";
+import { type BackoffOptions, backoffDelay, RETRY_MS_MAX } from "./backoff.ts";
 import { type Cursor, formatCursor, parseCursor, START } from "./cursor.ts";
 import { isTerminal, parseEvent, type RunEvent } from "./event.ts";
 import { NetworkError, ProblemError, ProtocolError } from "./problem.ts";
@@ -118,6 +118,10 @@ export class Follow implements AsyncIterable<FollowItem> {
   #attempt = 0;
   #protocolErrors = 0;
   #lastType: string | null = null;
+  /** Whether this connection has said anything yet. */
+  #isOpening = true;
+  /** When to come back, if the server has said so. */
+  #retryMs: number | undefined;
   #started = false;
   #wake: (() => void) | undefined;
 
@@ -209,6 +213,7 @@ export class Follow implements AsyncIterable<FollowItem> {
   async #open(signal: AbortSignal): Promise<ReadableStream<Uint8Array> | undefined> {
     const call = this.#options.fetch ?? fetch;
     this.#target = undefined;
+    this.#isOpening = true;
     const { stream, choice } = this.#source;
     const response = await call(`${stream}?after=${this.cursor}${choice}`, {
       headers: { Accept: "text/event-stream" },
@@ -273,7 +278,11 @@ export class Follow implements AsyncIterable<FollowItem> {
   }
 
   #item(frame: SseFrame): FollowItem | undefined {
-    const { data, id } = frame;
+    const { data, id, retry_ms } = frame;
+    // What opens a stream is for an `EventSource`, which has no backoff of its own; a later one is
+    // the server's word at its end, so that not all come back at once.
+    if (!this.#isOpening && retry_ms !== undefined) this.#retryMs = retry_ms;
+    this.#isOpening = false;
     if (data === undefined) {
       this.#pass(id);
       return undefined;
@@ -351,11 +360,17 @@ export class Follow implements AsyncIterable<FollowItem> {
       }
     }
     this.#attempt += 1;
-    const backoff = { ...BACKOFF, ...this.#options.backoff };
-    const random = (this.#options.random ?? Math.random)();
-    const delay = backoffDelay(this.#attempt, backoff, random);
+    const delay = this.#delay();
     this.#set({ phase: "reconnecting", attempt: this.#attempt, delay_ms: delay, error });
     await this.#wait(delay, stop);
+  }
+
+  #delay(): number {
+    const told = this.#retryMs;
+    this.#retryMs = undefined;
+    if (told !== undefined) return Math.min(told, RETRY_MS_MAX);
+    const backoff = { ...BACKOFF, ...this.#options.backoff };
+    return backoffDelay(this.#attempt, backoff, (this.#options.random ?? Math.random)());
   }
 
   #wait(delayMs: number, stop: AbortSignal): Promise<void> {

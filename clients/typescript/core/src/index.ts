@@ -36,6 +36,22 @@ export {
 export { NetworkError, type ProblemCode, ProblemError, ProtocolError } from "./problem.ts";
 export type { EventDraft, Producer, Published, PublishOptions } from "./publisher.ts";
 export type { Page, Run, RunStatus } from "./run.ts";
+export type {
+  Agent,
+  Attempt,
+  Command,
+  Input,
+  Message,
+  RunState,
+  Stage,
+  Step,
+  StepResult,
+  Task,
+  ToolCall,
+  Usage,
+  Variation,
+  WorkStatus,
+} from "./run-state.ts";
 export {
   RuncastSocket,
   type SocketOptions,

@@ -1,4 +1,4 @@
-/** A run as the server folds it from its events, and a page of those events. */
+/** A run as a list has it, and a page of its events. */
 
 import type { RunEvent } from "./event.ts";
 
@@ -29,6 +29,10 @@ export interface Run {
   readonly signal: string | null;
   /** A text, or an object of the producer's own. */
   readonly error: unknown;
+  /** From 0 to 1, and when it will be done if it goes on as it did; null if that cannot be said. */
+  readonly progress: { readonly fraction: number; readonly eta_at?: string } | null;
+  /** Inputs that wait for an answer. */
+  readonly open_inputs: number;
   readonly created_at: string;
   readonly started_at: string | null;
   readonly ended_at: string | null;

@@ -2,7 +2,7 @@
  * Reads a `text/event-stream`, byte for byte as the standard says, however the bytes are cut.
  *
  * Owns no connection. Memory is bounded: a line or a frame that passes `frame_chars_max` is an error
- * and not a buffer that grows. `retry:` is passed over, because a follower has its own backoff.
+ * and not a buffer that grows.
  */
 
 import { ProtocolError } from "./problem.ts";
@@ -10,8 +10,10 @@ import { ProtocolError } from "./problem.ts";
 export interface SseFrame {
   /** The `event:` name, or `message`. */
   readonly event: string;
-  /** Absent from a frame that only moves the cursor. */
+  /** Absent from a frame that only moves the cursor, or says when to come back. */
   readonly data?: string;
+  /** `retry:`: how long to wait before the next connection. */
+  readonly retry_ms?: number;
   /** The last `id:` that was seen, on this frame or before it. */
   readonly id: string;
 }
@@ -28,6 +30,7 @@ export class SseParser {
   #data: string | undefined;
   #id = "";
   #hasId = false;
+  #retryMs: number | undefined;
 
   constructor(frameCharsMax: number = FRAME_CHARS_MAX) {
     this.#max = frameCharsMax;
@@ -62,10 +65,9 @@ export class SseParser {
 
   #line(line: string, frames: SseFrame[]): void {
     if (line === "") {
-      const event = this.#event || "message";
-      if (this.#data !== undefined) frames.push({ event, data: this.#data, id: this.#id });
-      else if (this.#hasId) frames.push({ event, id: this.#id });
+      this.#frame(frames);
       this.#hasId = false;
+      this.#retryMs = undefined;
       this.#event = "";
       this.#data = undefined;
       return;
@@ -83,7 +85,21 @@ export class SseParser {
     } else if (field === "id" && !value.includes("\0")) {
       this.#id = value;
       this.#hasId = true;
+    } else if (field === "retry" && /^\d{1,9}$/.test(value)) {
+      this.#retryMs = Number(value);
     }
+  }
+
+  /** The frame that the lines before an empty one make, if they make any. */
+  #frame(frames: SseFrame[]): void {
+    const isEmpty = this.#data === undefined && this.#retryMs === undefined && !this.#hasId;
+    if (isEmpty) return;
+    frames.push({
+      event: this.#event || "message",
+      id: this.#id,
+      ...(this.#data !== undefined && { data: this.#data }),
+      ...(this.#retryMs !== undefined && { retry_ms: this.#retryMs }),
+    });
   }
 
   #check(chars: number): void {

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { type FollowItem, type FollowOptions, type FollowState, follow } from "../src/index.ts";
 import {
+  type Answer,
   frame,
   json,
   problem,
@@ -160,6 +161,46 @@ describe("following a run", () => {
     for (const { states } of [live, late]) {
       expect(states.at(-1)).toEqual({ phase: "ended", because: { reason: "deleted" } });
     }
+  });
+});
+
+describe("coming back", () => {
+  const OPENING = ": runcast\nretry: 1000\n\n";
+  const waits = (states: FollowState[]) =>
+    states.flatMap((state) => (state.phase === "reconnecting" ? [state.delay_ms] : []));
+
+  it("is at the time that a server says as its last word, and else after a backoff", async () => {
+    server.streams(
+      stream([OPENING, frame(1), "id: 1\n\n", "retry: 30\n\n"]),
+      stream([OPENING, frame(2)], "break"),
+      stream([OPENING, "retry: 40\n\n"]),
+      stream([EVENTS[2] ?? "", END]),
+    );
+    const { items, states } = await all({ backoff: { base_ms: 7 }, random: () => 1 });
+    expect(seen(items)).toEqual([1, 2, 3, "end"]);
+    expect(waits(states)).toEqual([30, 7, 40]);
+  });
+
+  it("is after a longer and longer backoff while the server is not there again", async () => {
+    const busy = problem(503, "too_many_followers");
+    const gone: Answer = (response) => response.destroy();
+    server.streams(stream([OPENING, frame(1), "retry: 30\n\n"]), gone, busy, gone);
+    server.streams(stream([OPENING, frame(2)]), stream([frame(3), END]));
+    const { states } = await all({ backoff: { base_ms: 2, max_ms: 12 }, random: () => 1 });
+    expect(waits(states)).toEqual([30, 4, 8, 12, 2]);
+  });
+
+  it("is never later than a minute, whatever a server says", async () => {
+    server.streams(stream([OPENING, "retry: 999999999\n\n"]), stream([...EVENTS, END]));
+    const { followed, states } = read();
+    const items: FollowItem[] = [];
+    const reading = (async () => {
+      for await (const item of followed) items.push(item);
+    })();
+    await vi.waitFor(() => expect(waits(states)).toEqual([60_000]));
+    followed.reconnectNow();
+    await reading;
+    expect(seen(items)).toEqual([1, 2, 3, "end"]);
   });
 });
 

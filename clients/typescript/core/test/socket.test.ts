@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import {
   type FollowItem,
@@ -116,6 +117,107 @@ test("a reader that lags is unsubscribed and goes on when it has taken everythin
   wire.say(subscribed("r", "4", "5"));
   wire.say(events("r", 5, 5));
   expect((await next).value).toHaveLength(1);
+});
+
+interface CloseCase {
+  readonly code: number;
+  readonly reason: string;
+  readonly reconnect: boolean;
+  readonly retry_ms?: number;
+}
+
+const CLOSES: readonly CloseCase[] = JSON.parse(
+  readFileSync(new URL("../../../../protocol/cases/closes.json", import.meta.url), "utf8"),
+);
+const said = ({ code, reason }: CloseCase) => `${code} ${reason}`;
+const FOR_GOOD = CLOSES.filter(({ reconnect }) => !reconnect);
+const FOR_NOW = CLOSES.filter(({ reconnect }) => reconnect);
+
+test.each(FOR_GOOD.map((close) => [said(close), close] as const))(
+  "a close with %s is for good",
+  async (_, { code, reason }) => {
+    const runs = socket();
+    const subscription = runs.follow("r");
+    FakeSocket.newest.open().say(subscribed("r"));
+    FakeSocket.newest.end(code, reason);
+    expect(runs.state.phase).toBe("closed");
+    expect(subscription.state).toMatchObject({ phase: "ended", because: { reason: "failed" } });
+    await vi.advanceTimersByTimeAsync(3_600_000);
+    runs.reconnectNow();
+    expect(runs.follow("later").state.phase).toBe("ended");
+    await expect(runs.publish("r", [{ type: "a.b" }])).rejects.toThrow("closed");
+    expect(FakeSocket.all).toHaveLength(1);
+    expect(vi.getTimerCount()).toBe(0);
+  },
+);
+
+test.each(FOR_NOW.map((close) => [said(close), close] as const))(
+  "behind a close with %s the client comes back, not before its time, and goes on",
+  async (_, { code, reason, retry_ms }) => {
+    const runs = socket({ backoff: { base_ms: 400 }, random: () => 0.5 });
+    const items = read(runs.follow("r"));
+    FakeSocket.newest.open().say(subscribed("r"));
+    FakeSocket.newest.say(events("r", 1, 2));
+    FakeSocket.newest.end(code, reason);
+    const delay = retry_ms ?? 200;
+    expect(runs.state).toMatchObject({ phase: "reconnecting", attempt: 1, delay_ms: delay });
+    await vi.advanceTimersByTimeAsync(delay - 1);
+    expect(FakeSocket.all).toHaveLength(1);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(FakeSocket.all).toHaveLength(2);
+    expect(FakeSocket.newest.open().sent).toEqual([{ type: "subscribe", run: "r", after: "2" }]);
+    FakeSocket.newest.say(subscribed("r", "2", "3"));
+    FakeSocket.newest.say(events("r", 3, 3));
+    await settle();
+    expect(items).toHaveLength(3);
+  },
+);
+
+test("a server that is not there at the time that it said is tried with a backoff", async () => {
+  const delays: number[] = [];
+  const runs = socket({
+    backoff: { base_ms: 100, max_ms: 500 },
+    random: () => 1,
+    onState: (state) => state.phase === "reconnecting" && delays.push(state.delay_ms),
+  });
+  runs.follow("r");
+  FakeSocket.newest.open().say(subscribed("r"));
+  FakeSocket.newest.end(1012, "restart; retry_ms=700");
+  for (let refused = 0; refused < 4; refused += 1) {
+    await vi.advanceTimersByTimeAsync(700);
+    FakeSocket.newest.end();
+  }
+  expect(delays).toEqual([700, 200, 400, 500, 500]);
+  await vi.advanceTimersByTimeAsync(500);
+  // One that opens and says nothing is no better; one that answers is.
+  FakeSocket.newest.open().end();
+  await vi.advanceTimersByTimeAsync(500);
+  FakeSocket.newest.open().say(subscribed("r"));
+  FakeSocket.newest.end();
+  expect(delays.slice(5)).toEqual([500, 100]);
+});
+
+test("a time that a server says is taken up to a minute", async () => {
+  const runs = socket();
+  runs.follow("r");
+  FakeSocket.newest.open().end(1013, "retry_ms=999999999999");
+  expect(runs.state).toMatchObject({ phase: "reconnecting", delay_ms: 60_000 });
+  runs.reconnectNow();
+  expect(FakeSocket.all).toHaveLength(2);
+});
+
+test("a thousand clients that are told nothing come back spread over the whole backoff", () => {
+  const delays = Array.from({ length: 1_000 }, () => {
+    const runs = socket({ backoff: { base_ms: 1_000 } });
+    runs.follow("r");
+    FakeSocket.newest.open().end(1006);
+    const { state } = runs;
+    return state.phase === "reconnecting" ? state.delay_ms : -1;
+  });
+  for (let from = 0; from < 1_000; from += 100) {
+    const within = delays.filter((delay) => delay >= from && delay < from + 100);
+    expect(within.length).toBeGreaterThan(40);
+  }
 });
 
 test("a close for good ends everything with its reason", async () => {

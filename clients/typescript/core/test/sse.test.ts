@@ -60,6 +60,16 @@ describe("an event stream", () => {
     ]);
   });
 
+  it("says when to come back, if the server does", () => {
+    expect(whole(": hi\nretry: 1000\n\nid: 4\n\nretry: 25\n\ndata: a\n\n")).toEqual([
+      { event: "message", id: "", retry_ms: 1_000 },
+      { event: "message", id: "4" },
+      { event: "message", id: "4", retry_ms: 25 },
+      { event: "message", data: "a", id: "4" },
+    ]);
+    expect(whole("retry: -1\n\nretry: 1e3\n\nretry\n\nretry: 9999999999\n\n")).toEqual([]);
+  });
+
   it("refuses a line or a frame that passes its bound", () => {
     expect(() => new SseParser(100).push(bytes("x".repeat(101)))).toThrow("100 characters");
     const parser = new SseParser(100);

@@ -50,7 +50,6 @@ fn the_plane_takes_only_what_can_be_read_in_one_way() {
         assert!(!head.replace("\r\n", "").contains(['\n', '\r', '\0']), "{head:?}");
         assert!(!head.contains("\r\ntransfer-encoding:"), "{head:?}");
         assert!(head.matches("\r\nhost:").count() <= 1, "{head:?}");
-        assert!(head.matches("\r\ncontent-length:").count() <= 1, "{head:?}");
         for line in head.lines().filter(|line| line.starts_with("content-length:")) {
             assert_eq!(line["content-length:".len()..].trim_matches([' ', '\t']), "0");
         }

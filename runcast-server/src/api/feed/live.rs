@@ -72,7 +72,7 @@ impl Viewer {
                 biased;
                 last = self.departure.comes() => {
                     self.is_over = true;
-                    return Some(last);
+                    return Some([self.beat(), last].concat().into());
                 }
                 delivery = self.follower.next() => delivery,
                 _ = self.heartbeat.tick() => return Some(self.beat()),

@@ -139,7 +139,7 @@ impl Viewer {
                 // Not the runs' end: the viewer comes back and goes on.
                 last = self.departure.comes() => {
                     self.is_over = true;
-                    return Some(last);
+                    return Some([self.beat(), last].concat().into());
                 }
                 Some((at, follower, delivery)) = self.readings.next() => {
                     self.take(at, follower, delivery).await?;

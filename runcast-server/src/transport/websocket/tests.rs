@@ -127,9 +127,9 @@ fn a_reader_that_waits_for_a_frame_holds_no_buffer() {
     assert!(size_of::<FrameReader>() <= 128);
 }
 
-#[test]
-fn every_reason_fits_into_a_close_frame() {
-    for (reason, code) in [
+/// Every reason, with its code.
+fn closes() -> [(Close, Option<u16>); 8] {
+    [
         (Close::Answer(None), None),
         (Close::Answer(Some(4000)), Some(4000)),
         (Close::Protocol("a length is not written as short as it can be"), Some(1002)),
@@ -138,12 +138,29 @@ fn every_reason_fits_into_a_close_frame() {
         (Close::TooLarge, Some(1009)),
         (Close::Restart(std::time::Duration::from_millis(u64::MAX)), Some(1012)),
         (Close::Silent, Some(4100)),
-    ] {
+    ]
+}
+
+#[test]
+fn every_reason_fits_into_a_close_frame() {
+    for (reason, code) in closes() {
         let frame = close(&reason);
         assert_eq!((frame[0], usize::from(frame[1])), (0x88, frame.len() - 2));
         let sent = frame.get(2..4).map(|code| u16::from_be_bytes([code[0], code[1]]));
         assert_eq!(sent, code);
     }
+}
+
+#[test]
+fn the_document_names_exactly_the_codes_that_the_server_sends() {
+    let document = include_str!("../../../../protocol/PROTOCOL.md");
+    let rows = document.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+    let sent = rows.filter_map(|(code, rest)| {
+        let is_sent = rest.split(" | ").nth(1) == Some("the server");
+        is_sent.then(|| code.parse::<u16>().unwrap())
+    });
+    let own = closes().into_iter().filter(|(reason, _)| !matches!(reason, Close::Answer(_)));
+    assert_eq!(sent.collect::<Vec<_>>(), own.filter_map(|(_, code)| code).collect::<Vec<_>>());
 }
 
 /// Takes a server's frames apart.
