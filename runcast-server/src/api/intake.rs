@@ -107,6 +107,21 @@ struct Pending {
     appending: Pin<Box<dyn Future<Output = Result<Appended, AppendError>> + Send>>,
     events: u64,
     first_line: usize,
+    /// Its lines, to find one by its event.
+    text: BytesMut,
+}
+
+impl Pending {
+    /// The problem of a batch that was not stored, with the line of the event that is refused.
+    fn problem(&self, error: AppendError) -> Problem {
+        let line = match &error {
+            AppendError::Refused(refusal) => {
+                line_of(&self.text, self.first_line, refusal.event + 1)
+            }
+            _ => self.first_line,
+        };
+        Problem::from(error).with("line", line)
+    }
 }
 
 impl Intake {
@@ -122,17 +137,18 @@ impl Intake {
     async fn take_in(&mut self, mut phase: PhaseWatch) -> Result<(), Problem> {
         let mut pending: Option<Pending> = None;
         loop {
-            if let Some(batch) = &mut pending {
+            if let Some(mut batch) = pending.take() {
                 let wants_more = !self.ended && self.buffer.len() < limits::BATCH_BYTES_MAX;
                 tokio::select! {
                     appended = &mut batch.appending => {
-                        let (events, line) = (batch.events, batch.first_line);
-                        pending = None;
-                        self.acknowledge(appended, events, line).await?;
+                        let appended = appended.map_err(|error| batch.problem(error))?;
+                        self.acknowledge(appended, batch.events).await;
+                        continue;
                     }
                     piece = self.body.next(), if wants_more => self.receive(piece),
                     () = phase.reached(Phase::Draining), if !self.ended => self.end(shutting_down()),
                 }
+                pending = Some(batch);
             } else if let Some(batch) = self.next_batch()? {
                 pending = Some(batch);
             } else if self.ended {
@@ -179,7 +195,7 @@ impl Intake {
             })?;
             let hub = self.hub.clone();
             let appending = Box::pin(async move { hub.append(append).await });
-            return Ok(Some(Pending { appending, events: count, first_line }));
+            return Ok(Some(Pending { appending, events: count, first_line, text }));
         }
         Ok(None)
     }
@@ -207,20 +223,13 @@ impl Intake {
         Ok(taken)
     }
 
-    async fn acknowledge(
-        &mut self,
-        appended: Result<Appended, AppendError>,
-        events: u64,
-        first_line: usize,
-    ) -> Result<(), Problem> {
-        let appended = appended.map_err(|error| Problem::from(error).with("line", first_line))?;
+    async fn acknowledge(&mut self, appended: Appended, events: u64) {
         self.target.advance(events, &appended);
         self.stored += appended.stored;
         self.duplicates += appended.duplicates;
         let line = answer::appended(&self.target.run, &appended, Some(self.lines));
         // What a client that is gone has sent is stored all the same.
         let _ = self.answers.send(Answer::Stored(line.into())).await;
-        Ok(())
     }
 }
 

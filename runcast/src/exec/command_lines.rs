@@ -12,9 +12,10 @@ use runcast_event::{Cursor, Event, Timestamp};
 
 use super::request::Request;
 
-/// The most lines that wait for a child that does not read. Commands beyond are refused; of answers,
-/// whose questions may be long settled, the oldest gives way.
-pub(super) const LINES_WAITING_MAX: usize = 64;
+/// The most lines that wait for a child that does not read. Commands beyond are refused, so that a
+/// run never has as many open as a server allows, and can still be stopped; of answers, whose
+/// questions may be long settled, the oldest gives way.
+pub(super) const LINES_WAITING_MAX: usize = 16;
 
 /// Lines for the child.
 #[derive(Debug)]

@@ -88,9 +88,13 @@ impl Intake {
         self.readable.notify_one();
     }
 
-    /// Adds events behind everything that was read before. Never waits: they are few and small.
-    pub(super) fn say(&self, said: Said) {
-        self.lock().queue.push_back(Taken::Said(said));
+    /// Does something, and adds what there is to say of it: behind everything that was read before,
+    /// and in front of whatever the child answers. Never waits, and what is done must not either.
+    pub(super) fn say(&self, act: impl FnOnce() -> Said) {
+        let mut state = self.lock();
+        let said = act();
+        state.queue.push_back(Taken::Said(said));
+        drop(state);
         self.readable.notify_one();
     }
 

@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use runcast_client::spool::MailboxPlace;
 use runcast_event::{Cursor, Event, Timestamp};
 use rustix::process::Signal;
@@ -127,7 +128,6 @@ impl<'a> Obedience<'a> {
             },
             None => self.hand_over(&event, at, None),
         }
-        self.note_place(Vec::new());
     }
 
     /// A signal that asks to stop, from outside.
@@ -159,7 +159,7 @@ impl<'a> Obedience<'a> {
             self.is_killed = true;
             signal(self.child.pid, Signal::KILL);
         }
-        if self.write_at <= now {
+        if self.write_at <= now && self.lines.as_ref().is_some_and(CommandLines::is_waiting) {
             self.write_lines();
         }
         if let Some(turn) = self.turn.take_if(|turn| turn.look <= now) {
@@ -266,10 +266,14 @@ impl<'a> Obedience<'a> {
     fn write_lines(&mut self) {
         let Some(lines) = &mut self.lines else { return };
         self.write_at = Instant::now() + WRITE_EVERY;
-        let delivered = lines.write(Timestamp::now());
-        let delivered =
-            delivered.iter().map(|request| self.outcome(request, "command.delivered")).collect();
-        self.note_place(delivered);
+        let (maker, mut place) = (self.maker, self.place.clone());
+        // A child may answer at once: that it has the line stands in front of that.
+        self.intake.say(|| {
+            let delivered = lines.write(Timestamp::now());
+            lines.note(&mut place);
+            let of = |request| outcome(maker, request, "command.delivered");
+            Said { events: delivered.iter().map(of).collect(), place }
+        });
     }
 
     /// Waits until nothing of the group is left, and has it killed at the end of the grace, or at
@@ -307,28 +311,27 @@ impl<'a> Obedience<'a> {
 
     fn refuse(&self, request: &Request, reason: &str) {
         let data = json!({ "command": request.command, "name": request.name, "reason": reason });
-        self.note_place(vec![self.maker.control("command.refused", data)]);
+        self.say_event(self.maker.control("command.refused", data));
     }
 
     fn say(&self, request: &Request, event_type: &'static str) {
-        self.note_place(vec![self.outcome(request, event_type)]);
+        self.say_event(outcome(self.maker, request, event_type));
     }
 
     fn say_of_run(&self, event_type: &'static str, reason: &str) {
-        let data = json!({ "status_reason": reason });
-        self.note_place(vec![self.maker.control(event_type, data)]);
+        self.say_event(self.maker.control(event_type, json!({ "status_reason": reason })));
     }
 
-    fn outcome(&self, request: &Request, event_type: &'static str) -> bytes::Bytes {
-        self.maker.control(event_type, json!({ "command": request.command, "name": request.name }))
-    }
-
-    /// Says events, and how far the mailbox is dealt with by them.
-    fn note_place(&self, events: Vec<bytes::Bytes>) {
+    /// Says an event, and how far the mailbox is dealt with by it.
+    fn say_event(&self, event: Bytes) {
         let mut place = self.place.clone();
         if let Some(lines) = &self.lines {
             lines.note(&mut place);
         }
-        self.intake.say(Said { events, place });
+        self.intake.say(|| Said { events: vec![event], place });
     }
+}
+
+fn outcome(maker: &EventMaker, request: &Request, event_type: &'static str) -> Bytes {
+    maker.control(event_type, json!({ "command": request.command, "name": request.name }))
 }
