@@ -41,11 +41,16 @@ pub struct Definition {
 }
 
 impl Definition {
-    /// Reads what an event says of the definition; other fields are passed over.
-    pub(crate) fn of(event: &Reading<'_>) -> Self {
+    /// Reads what an event says of the definition; other fields are passed over. Adds to
+    /// `omitted_bytes` what no reader could read, and so is left out.
+    pub(crate) fn of(event: &Reading<'_>, omitted_bytes: &mut u64) -> Self {
         let text = |name: &str| event.text(name).map(std::borrow::Cow::into_owned);
         // As large as an event may be, and so bounded.
-        let value = |name: &str| Json::fitting(event.field(name)?, usize::MAX).0;
+        let mut value = |name: &str| {
+            let (value, omitted) = Json::fitting(event.field(name)?, usize::MAX);
+            *omitted_bytes += omitted;
+            value
+        };
         let tags = || {
             let items: Vec<&RawValue> = serde_json::from_str(event.field("tags")?.get()).ok()?;
             let text = |item: &RawValue| readable_text(item).map(std::borrow::Cow::into_owned);

@@ -12,6 +12,8 @@ mod command;
 mod declared;
 mod definition;
 mod due;
+#[cfg(test)]
+mod fuzz;
 mod input;
 mod json;
 mod kept;
@@ -19,6 +21,7 @@ mod kept;
 mod laws;
 pub mod limits;
 mod message;
+mod outcome;
 mod progress;
 mod reckoning;
 mod snapshot;
