@@ -52,7 +52,7 @@ impl Brief {
         if !event_type.starts_with("run.") || self.status().is_terminal() {
             return;
         }
-        let newer = Definition::of(&event, &mut 0);
+        let newer = Definition::of(&event);
         if newer.workflow.is_some() {
             self.workflow = newer.workflow;
         }

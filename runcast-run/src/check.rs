@@ -13,12 +13,14 @@ use std::borrow::Cow;
 use runcast_event::{Payload, Reading, Stage as Label, is_terminal};
 use serde_json::Value;
 
-use crate::command::{PAUSE, RESUME};
+use crate::command::{Command, PAUSE, RESUME, STOP};
+use crate::input::Input;
 use crate::limits;
 use crate::state::RunState;
 use crate::status::WorkStatus;
 use crate::step;
 use crate::template;
+use crate::work::Work;
 
 mod refusal;
 
@@ -117,13 +119,22 @@ impl RunState {
         Err(Refusal::StepNotStarted { step: name.into_owned(), status })
     }
 
+    fn input(&self, id: &str) -> Option<&Input> {
+        self.kept().and_then(|work| work.inputs.find(|known| *known.input == *id))
+    }
+
+    fn command(&self, id: &str) -> Option<&Command> {
+        self.kept().and_then(|work| work.commands.find(|known| *known.command == *id))
+    }
+
     fn check_question(&self, event: &Reading<'_>) -> Result<(), Refusal> {
         let id = event.text("input").unwrap_or_default();
         if let Some(found) = self.input(&id) {
             return Err(Refusal::InputExists { input: id.into_owned(), status: found.status });
         }
         fits(event, &["prompt", "choices", "schema", "default"])?;
-        if self.inputs().filter(|input| input.is_open()).count() >= limits::INPUTS_MAX {
+        let open = |work: &Work| work.inputs.iter().filter(|input| input.is_open()).count();
+        if self.kept().map_or(0, open) >= limits::INPUTS_MAX {
             return Err(Refusal::TooManyInputs { max: limits::INPUTS_MAX });
         }
         Ok(())
@@ -132,8 +143,8 @@ impl RunState {
     fn check_answer(&self, event: &Reading<'_>) -> Result<(), Refusal> {
         let id = event.text("input").unwrap_or_default();
         let Some(input) = self.input(&id) else {
-            let open = self.inputs().filter(|input| input.is_open());
-            let open = open.map(|input| input.input.to_string());
+            let open = self.kept().into_iter().flat_map(|work| work.inputs.iter());
+            let open = open.filter(|input| input.is_open()).map(|input| input.input.to_string());
             return Err(Refusal::InputUnknown { input: id.into_owned(), open: open.collect() });
         };
         if !input.is_open() {
@@ -174,7 +185,8 @@ impl RunState {
             return Err(Refusal::AlreadyRequested { name: name.into_owned(), command });
         }
         fits(event, &["args", "reason"])?;
-        let open = || self.commands().filter(|command| command.is_open());
+        let open = || self.kept().into_iter().flat_map(|work| work.commands.iter());
+        let open = || open().filter(|command| command.is_open());
         let is_pausing = open().any(|command| &*command.name == PAUSE);
         if name == RESUME && !self.standing.is_paused() && !is_pausing {
             return Err(Refusal::NotPaused { status: self.status() });
@@ -185,9 +197,32 @@ impl RunState {
         Ok(())
     }
 
+    /// The command that asking for this would ask for again: one with the same key, or, as two stops
+    /// are one, a stop that nobody has refused.
+    #[must_use]
+    pub fn same_command(&self, name: &str, key: Option<&str>) -> Option<&Command> {
+        use crate::command::CommandStatus::{Delivered, Done, Requested};
+        let work = self.kept()?;
+        let has_key = |known: &Command| key.is_some() && known.key.as_deref() == key;
+        let is_stop = |known: &Command| {
+            name == STOP
+                && &*known.name == STOP
+                && matches!(known.status, Requested | Delivered | Done)
+        };
+        work.commands.find(|known| has_key(known) || is_stop(known))
+    }
+
     fn check_outcome(&self, event: &Reading<'_>) -> Result<(), Refusal> {
         let id = event.text("command").unwrap_or_default();
-        self.awaiting(&id).map(|_| ())
+        match self.command(&id) {
+            Some(command) if command.is_open() => Ok(()),
+            Some(command) => Err(Refusal::CommandClosed {
+                command: id.into_owned(),
+                name: command.name.to_string(),
+                status: command.status,
+            }),
+            None => Err(Refusal::CommandUnknown { command: id.into_owned() }),
+        }
     }
 }
 

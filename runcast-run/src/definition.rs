@@ -41,16 +41,11 @@ pub struct Definition {
 }
 
 impl Definition {
-    /// Reads what an event says of the definition; other fields are passed over. Adds to
-    /// `omitted_bytes` what no reader could read, and so is left out.
-    pub(crate) fn of(event: &Reading<'_>, omitted_bytes: &mut u64) -> Self {
+    /// Reads what an event says of the definition; other fields are passed over.
+    pub(crate) fn of(event: &Reading<'_>) -> Self {
         let text = |name: &str| event.text(name).map(std::borrow::Cow::into_owned);
         // As large as an event may be, and so bounded.
-        let mut value = |name: &str| {
-            let (value, omitted) = Json::fitting(event.field(name)?, usize::MAX);
-            *omitted_bytes += omitted;
-            value
-        };
+        let value = |name: &str| Json::fitting(event.field(name)?, usize::MAX).0;
         let tags = || {
             let items: Vec<&RawValue> = serde_json::from_str(event.field("tags")?.get()).ok()?;
             let text = |item: &RawValue| readable_text(item).map(std::borrow::Cow::into_owned);
@@ -67,6 +62,20 @@ impl Definition {
             retention: value("retention"),
             deadline: event.time("deadline"),
         }
+    }
+
+    /// Bytes of what the event says of the definition and is not in it, because no reader could read
+    /// it.
+    pub(crate) fn left_out(&self, event: &Reading<'_>) -> u64 {
+        let values = [
+            ("stages", &self.stages),
+            ("steps", &self.steps),
+            ("variations", &self.variations),
+            ("metadata", &self.metadata),
+            ("retention", &self.retention),
+        ];
+        let missing = values.iter().filter(|(_, kept)| kept.is_none());
+        missing.map(|(name, _)| event.field(name).map_or(0, |raw| raw.get().len() as u64)).sum()
     }
 
     /// Whether it says anything.

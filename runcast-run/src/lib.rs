@@ -21,7 +21,6 @@ mod kept;
 mod laws;
 pub mod limits;
 mod message;
-mod outcome;
 mod progress;
 mod reckoning;
 mod snapshot;

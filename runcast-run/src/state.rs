@@ -220,9 +220,8 @@ impl RunState {
             let at = self.updated_at();
             self.work_mut().pace.say(fraction, at);
         }
-        let mut omitted = 0;
-        let newer = Definition::of(event, &mut omitted);
-        self.leave_out(omitted);
+        let newer = Definition::of(event);
+        self.leave_out(newer.left_out(event));
         if newer.is_empty() {
             return;
         }
