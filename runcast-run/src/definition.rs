@@ -68,6 +68,20 @@ impl Definition {
         }
     }
 
+    /// Bytes of what the event says of the definition and is not in it, because no reader could read
+    /// it.
+    pub(crate) fn left_out(&self, event: &Reading<'_>) -> u64 {
+        let values = [
+            ("stages", &self.stages),
+            ("steps", &self.steps),
+            ("variations", &self.variations),
+            ("metadata", &self.metadata),
+            ("retention", &self.retention),
+        ];
+        let missing = values.iter().filter(|(_, kept)| kept.is_none());
+        missing.map(|(name, _)| event.field(name).map_or(0, |raw| raw.get().len() as u64)).sum()
+    }
+
     /// Whether it says anything.
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -11,6 +11,8 @@ mod command;
 mod declared;
 mod definition;
 mod due;
+#[cfg(test)]
+mod fuzz;
 mod input;
 mod json;
 mod kept;

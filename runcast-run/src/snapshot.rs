@@ -172,7 +172,7 @@ pub struct Omitted {
     /// Commands.
     #[serde(skip_serializing_if = "is_zero")]
     pub commands: u64,
-    /// Bytes of the run's own output and error; what is left out of a part, the part says.
+    /// Bytes of the run's own texts and values; what is left out of a part, the part says.
     #[serde(skip_serializing_if = "is_zero")]
     pub bytes: u64,
 }

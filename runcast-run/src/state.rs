@@ -9,6 +9,7 @@ use crate::json::Json;
 use crate::snapshot::EventCounts;
 use crate::standing::Standing;
 use crate::status::Status;
+use crate::usage::Usage;
 use crate::work::{self, Work};
 
 /// A run's state at an offset.
@@ -133,12 +134,15 @@ impl RunState {
     /// An event of the run's life.
     fn live(&mut self, event: &Reading<'_>, is_first: bool) {
         let at = self.updated_at();
+        if let Some(usage) = Usage::of(event) {
+            self.work_mut().usage.add(&usage);
+        }
         let Some(status) = Status::after(event.event_type()) else {
             self.redefine(event, is_first);
             return;
         };
         self.standing.apply(event);
-        self.status_reason = event.text("status_reason").map(Into::into);
+        self.give_reason(event);
         if status == Status::Running {
             self.started_at.get_or_insert(at);
         }
@@ -154,15 +158,27 @@ impl RunState {
         self.redefine(event, is_first);
     }
 
+    fn give_reason(&mut self, event: &Reading<'_>) {
+        let (mut reason, mut omitted) = (None, 0);
+        work::keep_apart(&mut reason, event.field("status_reason"), &mut omitted);
+        self.status_reason = reason.and_then(|reason| reason.as_text()).map(Into::into);
+        self.leave_out(omitted);
+    }
+
+    /// Counts bytes of the run's own texts and values that are left out.
+    fn leave_out(&mut self, bytes: u64) {
+        if bytes > 0 {
+            self.work_mut().omitted_bytes += bytes;
+        }
+    }
+
     fn finish(&mut self, event: &Reading<'_>, at: Timestamp) {
         let mut omitted = 0;
         let mut error = None;
         work::keep_apart(&mut error, event.field("error"), &mut omitted);
-        if event.field("output").is_some() || event.field("usage").is_some() || omitted > 0 {
-            self.work_mut().omitted_bytes += omitted;
-        }
-        if let Details::Kept(work) = &mut self.details {
-            work.end(event, at);
+        self.leave_out(omitted);
+        if event.field("output").is_some() || self.kept().is_some() {
+            self.work_mut().end(event, at);
         }
         let fraction = self.fraction();
         self.end = Some(Box::new(End {
@@ -205,6 +221,7 @@ impl RunState {
             self.work_mut().pace.say(fraction, at);
         }
         let newer = Definition::of(event);
+        self.leave_out(newer.left_out(event));
         if newer.is_empty() {
             return;
         }

@@ -1,7 +1,7 @@
 //! What a run takes of models: tokens and money.
 //!
-//! Counted from the field `usage` of the typed events that have one, and from fields of any event
-//! named `gen_ai.usage.*`, as OpenTelemetry names them. An event says what it took itself, not what
+//! Counted from the field `usage` of the typed events that have one, and from fields of any event but
+//! `output` and `log` named `gen_ai.usage.*`, as OpenTelemetry names them. An event says what it took itself, not what
 //! its parts took: the run's figures are the sum.
 
 use runcast_event::Reading;

@@ -100,9 +100,6 @@ impl Work {
     /// The run has ended: what has not is interrupted, and nothing waits any more.
     pub(crate) fn end(&mut self, event: &Reading<'_>, at: Timestamp) {
         self.room.keep(&mut self.output, event.field("output"), &mut self.omitted_bytes);
-        if let Some(usage) = Usage::of(event) {
-            self.usage.add(&usage);
-        }
         self.stages.iter_mut().for_each(|stage| stage.interrupt(at));
         self.steps.iter_mut().for_each(|step| step.interrupt(at));
         self.variations.iter_mut().for_each(|variation| variation.interrupt(at));

@@ -97,6 +97,31 @@ fn half_a_surrogate_pair_in_one_field_takes_no_other_with_it() {
 }
 
 #[test]
+fn a_definition_and_a_reason_that_are_left_out_are_counted() {
+    let raw = br#"{"type":"run.started","data":{"metadata":{"n":1e999},"name":"n"}}"#;
+    let payload = runcast_event::parse_event(raw, at(1)).unwrap().payload;
+    let mut state = fold(&[]);
+    state.apply(Offset::new(1), Epoch::FIRST, &payload);
+    let json = served(&state);
+    assert_eq!((&json["name"], &json["metadata"]), (&json!("n"), &json!({})));
+    assert_eq!(json["omitted"], json!({"bytes": 11}));
+    let reason = "r".repeat(limits::VALUE_BYTES_MAX);
+    add(&mut state, &life("run.paused", json!({"status_reason": reason})));
+    let json = served(&state);
+    assert_eq!(json["status_reason"].as_str().unwrap().len(), limits::VALUE_BYTES_MAX - 2);
+    assert_eq!(json["omitted"], json!({"bytes": 13}));
+}
+
+#[test]
+fn what_any_event_took_of_models_is_counted_once() {
+    let used = |event_type: &str| life(event_type, json!({"usage": {"input_tokens": 1}}));
+    let flat = |event_type: &str| life(event_type, json!({"gen_ai.usage.output_tokens": 1}));
+    let state =
+        fold(&[flat("run.started"), flat("my.event"), used("my.event"), used("run.completed")]);
+    assert_eq!(served(&state)["usage"], json!({"input_tokens": 1, "output_tokens": 2}));
+}
+
+#[test]
 fn stages_are_meant_by_name_and_by_number() {
     let state = fold(&[
         life(
