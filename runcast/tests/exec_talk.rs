@@ -6,7 +6,7 @@
 mod process;
 mod server;
 
-use process::{Exec, Running, events, events_until, last, output, types};
+use process::{Exec, Running, events, events_until, last, output, spool_send, spools, types};
 use runcast_client::{Client, CommandInfo, CommandRequest, RunDefinition};
 use runcast_event::{Event, RunId};
 use serde_json::{Value, json};
@@ -104,6 +104,12 @@ fn listener(exec: &Exec) -> Running {
     running
 }
 
+/// The directory of the only spool.
+fn spool_of(world: &World) -> std::path::PathBuf {
+    let mut entries = std::fs::read_dir(world.directory.path().join("spool")).unwrap();
+    entries.next().unwrap().unwrap().path()
+}
+
 /// The state that the system shows of a process; none when it is gone.
 fn state_of(pid: &str) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -129,6 +135,7 @@ fn a_stop_ends_the_whole_group_and_then_the_run_is_cancelled() {
     let script = "sleep 1000 & echo $!; trap 'echo bye; exit 3' TERM; while :; do wait; done";
     let mut running = exec.start_sh(script);
     let sleeper = running.line();
+    world.until_type(&exec, "output");
     let request = CommandRequest {
         name: "stop".to_owned(),
         by: Some("ada".to_owned()),
@@ -367,6 +374,56 @@ fn an_exec_that_goes_on_with_a_run_hears_what_was_asked_meanwhile_and_nothing_ag
     assert_eq!(of_type(&events, "command.delivered").len(), 3);
     world.ask(&exec, "stop");
     running.finish();
+}
+
+#[test]
+fn what_a_killed_exec_has_handed_over_is_not_handed_over_again_although_no_server_knows() {
+    let mut world = World::new();
+    let exec = world.exec();
+    let mut running = exec.start(&["python3", "-c", &format!("input()\n{LISTENER}")]);
+    let taken = world.set(&exec, 1);
+    // It waits for the child, which does not read yet.
+    let place = spool_of(&world).join("mailbox.json");
+    while !std::fs::read_to_string(&place).is_ok_and(|place| !place.contains("[]")) {
+        std::thread::yield_now();
+    }
+    world.server.kill();
+    running.say("");
+    assert_eq!((running.line(), running.line()), ("up".to_owned(), "1".to_owned()));
+    while !std::fs::read_to_string(&place).is_ok_and(|place| place.contains("[]")) {
+        std::thread::yield_now();
+    }
+    running.kill();
+    world.server.start();
+
+    let mut running = listener(&exec);
+    let next = world.set(&exec, 2);
+    assert_eq!(running.line(), "2");
+    let events = world.until(&exec, "command.done", &next);
+    let delivered = of_type(&events, "command.delivered");
+    assert!(delivered.iter().all(|event| event.data_value()["command"] != taken.command));
+    assert_eq!(spool_send(world.directory.path()).code(), 0);
+    world.until(&exec, "command.delivered", &taken);
+    world.ask(&exec, "stop");
+    running.finish();
+    assert_eq!(spools(world.directory.path()), 0);
+}
+
+#[test]
+fn a_stop_that_a_killed_exec_was_in_the_middle_of_is_done_by_the_next() {
+    let world = World::new();
+    let exec = world.exec().flags(&["--cancel-grace", "1h"]);
+    let mut running = exec.start_sh("trap '' TERM; echo up; read line");
+    assert_eq!(running.line(), "up");
+    let stop = world.ask(&exec, "stop");
+    world.until(&exec, "command.delivered", &stop);
+    running.kill();
+    drop(running);
+    assert_eq!(exec.sh("sleep 1000").code(), 143);
+    let events = world.events(&exec);
+    assert_eq!(of_type(&events, "command.done").len(), 1);
+    let end = json!({"signal":"SIGTERM","status_reason":"stopped by ada"});
+    assert_eq!(last(&events), ("run.cancelled", end));
 }
 
 #[test]

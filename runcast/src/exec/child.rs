@@ -5,8 +5,6 @@ use std::io::{self, IsTerminal as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_current_process_group,
@@ -32,23 +30,6 @@ pub(super) struct Child {
     pub(super) takes_keys: bool,
     /// Without a terminal of its own it has the foreground of ours.
     foreground: Option<LentForeground>,
-    /// Whether it was stopped because the run is paused, and not by a key.
-    pub(super) is_held: Held,
-}
-
-/// Whether a child is held still on purpose. Shared with who waits for it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Held(Arc<AtomicBool>);
-
-impl Held {
-    /// Said before the signal that makes it so.
-    pub(super) fn set(&self, is_held: bool) {
-        self.0.store(is_held, Ordering::SeqCst);
-    }
-
-    fn get(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
 }
 
 /// Starts the command with more environment.
@@ -84,8 +65,7 @@ fn start_on_pipes(mut command: Command) -> io::Result<Child> {
     }
     let stdout = process.stdout.take().map(OwnedFd::from);
     let stderr = process.stderr.take().map(OwnedFd::from);
-    let is_held = Held::default();
-    Ok(Child { pid, stdout, stderr, terminal: None, takes_keys: false, foreground, is_held })
+    Ok(Child { pid, stdout, stderr, terminal: None, takes_keys: false, foreground })
 }
 
 fn start_in_terminal(mut command: Command, pty: PtyMode) -> io::Result<Child> {
@@ -109,8 +89,7 @@ fn start_in_terminal(mut command: Command, pty: PtyMode) -> io::Result<Child> {
     let stderr = process.stderr.take().map(OwnedFd::from);
     let stdout = Some(terminal.ours.try_clone()?);
     let terminal = Some(terminal.ours);
-    let is_held = Held::default();
-    Ok(Child { pid, stdout, stderr, terminal, takes_keys, foreground: None, is_held })
+    Ok(Child { pid, stdout, stderr, terminal, takes_keys, foreground: None })
 }
 
 fn pid_of(process: &std::process::Child) -> io::Result<Pid> {
@@ -123,8 +102,7 @@ fn pid_of(process: &std::process::Child) -> io::Result<Pid> {
 impl Child {
     /// What waits for the process; for a thread of its own.
     pub(super) fn waiter(&mut self) -> Waiter {
-        let is_held = self.is_held.clone();
-        Waiter { pid: self.pid, foreground: self.foreground.take(), is_held }
+        Waiter { pid: self.pid, foreground: self.foreground.take() }
     }
 
     /// Whether a person at a terminal can send it signals that we do not see.
@@ -138,7 +116,6 @@ impl Child {
 pub(super) struct Waiter {
     pid: Pid,
     foreground: Option<LentForeground>,
-    is_held: Held,
 }
 
 impl Waiter {
@@ -146,7 +123,8 @@ impl Waiter {
     /// can be signalled without hitting another.
     ///
     /// When it is stopped in our terminal's foreground, as by Ctrl-Z, we stop too, and go on with it;
-    /// but not when the run is paused: somebody must hear that it is to go on.
+    /// but not when it was held still by SIGSTOP, as for a pause: somebody must hear when it is to go
+    /// on.
     pub(super) fn wait(self) -> io::Result<WaitIdStatus> {
         let mut options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         if self.foreground.is_some() {
@@ -159,7 +137,7 @@ impl Waiter {
             }
             // The same again without NOWAIT, so that it is told once.
             self.wait_for(WaitIdOptions::STOPPED | WaitIdOptions::NOHANG)?;
-            if self.is_held.get() {
+            if status.stopping_signal() == Some(Signal::STOP.as_raw()) {
                 continue;
             }
             if let Some(foreground) = &self.foreground {

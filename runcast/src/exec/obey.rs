@@ -185,7 +185,6 @@ impl<'a> Obedience<'a> {
             return self.say(&request, "command.done");
         }
         self.is_paused = true;
-        self.child.is_held.set(true);
         signal(self.child.pid, Signal::STOP);
         self.begin(request);
     }
@@ -206,7 +205,6 @@ impl<'a> Obedience<'a> {
 
     fn let_go_on(&mut self) {
         self.is_paused = false;
-        self.child.is_held.set(false);
         signal(self.child.pid, Signal::CONT);
     }
 
