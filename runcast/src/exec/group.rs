@@ -13,6 +13,9 @@ use rustix::process::Pid;
 pub(super) struct Living {
     pub(super) at_work: usize,
     pub(super) stopped: usize,
+    /// In a wait of the kernel's that no signal ends: after a stopping one was sent, they stop before
+    /// they run on. One that waits for its vfork is there for as long as the new process is stopped.
+    waiting: usize,
 }
 
 impl Living {
@@ -32,15 +35,16 @@ impl Living {
             match state_in(&stat, group) {
                 None | Some(b'Z' | b'X' | b'x') => {}
                 Some(b'T' | b't') => living.stopped += 1,
+                Some(b'D') => living.waiting += 1,
                 Some(_) => living.at_work += 1,
             }
         }
         Ok(living)
     }
 
-    /// Whether all hold still.
+    /// Whether all hold still, after they were sent a signal to stop.
     pub(super) fn is_stopped(self) -> bool {
-        self.at_work == 0 && self.stopped > 0
+        self.at_work == 0 && self.stopped + self.waiting > 0
     }
 
     /// Whether none is left.
@@ -77,5 +81,30 @@ mod tests {
     fn this_process_is_at_work_in_its_group() {
         let living = Living::of(rustix::process::getpgrp()).unwrap();
         assert!(living.at_work > 0 && !living.is_stopped() && !living.is_gone());
+    }
+
+    #[test]
+    fn a_shell_that_begins_a_command_all_the_time_can_be_held_still_at_any_moment() {
+        use std::os::unix::process::CommandExt as _;
+        use std::time::{Duration, Instant};
+
+        use rustix::process::{Signal, kill_process_group};
+
+        let mut shell = std::process::Command::new("sh");
+        shell
+            .args(["-c", "i=0; while [ $((i+=1)) -lt 100000 ]; do /bin/true; done"])
+            .process_group(0);
+        let mut shell = shell.spawn().unwrap();
+        let group = Pid::from_raw(shell.id().cast_signed()).unwrap();
+        for _ in 0..300 {
+            kill_process_group(group, Signal::STOP).unwrap();
+            let began = Instant::now();
+            while !Living::of(group).unwrap().is_stopped() {
+                assert!(began.elapsed() < Duration::from_secs(10), "{:?}", Living::of(group));
+            }
+            kill_process_group(group, Signal::CONT).unwrap();
+        }
+        kill_process_group(group, Signal::KILL).unwrap();
+        shell.wait().unwrap();
     }
 }

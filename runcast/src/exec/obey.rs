@@ -30,8 +30,10 @@ const TURN_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How long what a group printed before it held still may take to be read. Only a reader of our own
 /// output who is behind takes longer: the pause then stands in front of the last of it.
 const CALM_WAIT_MAX: Duration = Duration::from_secs(1);
-/// How often a group is looked at that is to hold still, to go on, or to be gone.
+/// How often a group is looked at that is to hold still or to go on; and at first, one that is to go.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// How often one is looked at in the end that takes its time to go.
+const LOOK_EVERY_MAX: Duration = Duration::from_millis(100);
 /// How often a child is tried that does not read what waits for it.
 const WRITE_EVERY: Duration = Duration::from_millis(100);
 /// How long a killed group may take to be gone. Only a disk that hangs takes longer.
@@ -293,12 +295,14 @@ impl<'a> Obedience<'a> {
 
     /// Waits until nothing of the group lives, at the latest until then.
     async fn gone(&self, latest: Instant) {
+        let mut wait = LOOK_EVERY;
         while Living::of(self.child.pid).is_ok_and(|living| !living.is_gone()) {
             let now = Instant::now();
             if now >= latest {
                 return;
             }
-            sleep_until((now + LOOK_EVERY).min(latest)).await;
+            sleep_until((now + wait).min(latest)).await;
+            wait = (wait * 2).min(LOOK_EVERY_MAX);
         }
     }
 

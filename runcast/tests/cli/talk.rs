@@ -30,10 +30,21 @@ fn status(server: &Server) -> Value {
 
 #[test]
 fn an_agent_asks_is_paused_resumed_given_a_parameter_and_stopped() {
-    let server = Server::start();
+    an_agent_is_talked_to(|_| {});
+}
+
+#[test]
+fn nothing_of_that_is_lost_or_done_twice_when_the_server_is_killed_between_any_two_steps() {
+    an_agent_is_talked_to(|server| server.killed_meanwhile(|| {}));
+}
+
+/// Drives the agent of the examples through all that it can be asked, with `between` two steps.
+fn an_agent_is_talked_to(between: impl Fn(&mut Server)) {
+    let mut server = Server::start();
     let mut agent = agent(&server);
     let asked = event(&server, "input.requested", "Which report");
     let input = asked["input"].as_str().unwrap();
+    between(&mut server);
     let listed: Value = serde_json::from_str(&server.done(&["inputs", "--json"])).unwrap();
     assert_eq!((&listed["run"], &listed["input"]), (&json!("a"), &json!(input)));
     let table = server.done(&["inputs"]);
@@ -43,24 +54,34 @@ fn an_agent_asks_is_paused_resumed_given_a_parameter_and_stopped() {
         "{table}"
     );
 
+    between(&mut server);
     let wrong = server.ended(&["answer", "a", input, "huge"]);
     assert_eq!(wrong.code, Some(1));
     assert!(wrong.err.contains("short") && wrong.err.contains("invalid_answer"), "{}", wrong.err);
+    between(&mut server);
     assert_eq!(
         server.done(&["answer", "a", input, "long", "--by", "ada"]),
         format!("a: {input} answered\n")
     );
+    between(&mut server);
     agent.out.until("A long report it is.");
     let late = server.ended(&["answer", "a", input, "short"]);
     assert_eq!(late.code, Some(1));
     assert!(late.err.contains("ada") && late.err.contains("input_closed"), "{}", late.err);
 
+    between(&mut server);
     assert_eq!(server.done(&["pause", "a", "--wait"]), "a: pause done\n");
+    between(&mut server);
     assert_eq!(status(&server), "paused");
+    between(&mut server);
     assert_eq!(server.done(&["set", "a", "rounds=1000", "pace_s=0.001"]), "a: set requested\n");
+    between(&mut server);
     assert_eq!(server.done(&["resume", "a", "--wait"]), "a: resume done\n");
+    between(&mut server);
     event(&server, "command.done", "\"command\"");
+    between(&mut server);
     assert_eq!(server.done(&["set", "a", "--json", r#"{"rounds":2000}"#, "-w"]), "a: set done\n");
+    between(&mut server);
     let refused = server.ended(&["set", "a", "colour=red", "--wait"]);
     assert_eq!(refused.code, Some(1));
     assert!(
@@ -69,16 +90,24 @@ fn an_agent_asks_is_paused_resumed_given_a_parameter_and_stopped() {
         refused.out
     );
 
+    between(&mut server);
     assert_eq!(
         server.done(&["stop", "a", "--wait", "--by", "ada", "--reason", "enough"]),
         "a: stop done\n"
     );
+    between(&mut server);
     let said = agent.out.rest();
     let parameters = r#"parameters at the end: {"pace_s": 0.001, "rounds": 2000}"#;
     assert_eq!(said.last().unwrap(), parameters);
     assert_eq!(agent.wait().code(), Some(0));
+    between(&mut server);
     let end = event(&server, "run.cancelled", "cancelled");
     assert_eq!(end, json!({"exit_code":0,"status_reason":"stopped by ada: enough"}));
+    let control = server.ended(&["tail", "a", "--channel", "control", "--output", "json"]).out;
+    let count = |event_type: &str| control.matches(&format!("\"type\":\"{event_type}\"")).count();
+    let counts = ["input.requested", "input.answered", "command.requested", "command.delivered"];
+    assert_eq!(counts.map(count), [1, 1, 6, 6], "{control}");
+    assert_eq!(["command.done", "command.refused"].map(count), [5, 1], "{control}");
 }
 
 #[test]
