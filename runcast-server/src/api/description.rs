@@ -89,6 +89,8 @@ forms! {
         retention: Option<String>,
         #[schema(format = DateTime)]
         deadline: Option<String>,
+        /// After how many milliseconds of silence its producer counts as lost.
+        lost_after_ms: Option<u64>,
     }
 
     /// How many events a run has.
