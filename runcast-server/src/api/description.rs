@@ -234,6 +234,9 @@ forms! {
         next: Option<String>,
         /// The feed's cursor: `/v1/feed?after=<feed>` tells of everything that this list has not.
         feed: String,
+        /// With `counts`: how many runs there are by status.
+        #[schema(value_type = Option<Object>)]
+        counts: Option<String>,
     }
 
     /// Events that were asked for and cannot be had.
