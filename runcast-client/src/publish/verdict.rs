@@ -18,7 +18,8 @@ pub(super) enum Verdict {
 }
 
 /// Refusals of the run or of its producer, whatever event they name.
-const RUN_IS_CLOSED: [&str; 4] = ["run_ended", "run_deleted", "producer_fenced", "event_after_end"];
+const RUN_IS_CLOSED: [&str; 5] =
+    ["run_ended", "run_deleted", "producer_fenced", "too_many_producers", "event_after_end"];
 
 impl Verdict {
     /// Sorts an error.
