@@ -209,6 +209,33 @@ fn a_pause_holds_the_group_still_behind_what_it_has_printed_and_a_resume_lets_it
 }
 
 #[test]
+fn nothing_stands_between_a_pause_and_its_resume_however_much_is_printed() {
+    let world = World::new();
+    let exec = world.exec();
+    let mut running = exec.start_sh("while :; do echo tick; done");
+    let printed = running.read_in_background();
+    for _ in 0..3 {
+        for name in ["pause", "resume"] {
+            let asked = world.ask(&exec, name);
+            world.until(&exec, "command.done", &asked);
+        }
+    }
+    world.ask(&exec, "stop");
+    running.finish();
+    let printed = printed.join().unwrap();
+    let events = world.events(&exec);
+    assert_eq!(output(&events, "stdout").as_bytes(), printed);
+    let paused = events.iter().enumerate().filter(|(_, event)| event.event_type == "run.paused");
+    let mut pauses = 0;
+    for (at, _) in paused {
+        let resumed = place(&events[at..], |event| event.event_type == "run.resumed");
+        assert!(of_type(&events[at..at + resumed], "output").is_empty());
+        pauses += 1;
+    }
+    assert_eq!(pauses, 3);
+}
+
+#[test]
 fn a_paused_run_that_is_stopped_goes_on_so_that_it_can_act() {
     let world = World::new();
     let exec = world.exec();
@@ -289,7 +316,8 @@ fn commands_for_a_child_that_does_not_read_wait_up_to_a_bound_and_are_then_refus
 #[test]
 fn a_run_without_commands_hears_none_and_counts_as_alive() {
     let world = World::new();
-    let exec = world.exec().flags(&["--no-commands", "--lost-after", "1s"]);
+    let flags = ["--no-commands", "--lost-after", "1s"];
+    let exec = world.exec().flags(&flags).env("RUNCAST_COMMANDS", "that of a run around it");
     let script = "echo \"<$RUNCAST_COMMANDS>\"; read line; sleep 2.5; exit 6";
     let mut running = exec.start_sh(script);
     assert_eq!(running.line(), "<>");

@@ -256,7 +256,7 @@ async fn a_line_that_the_runs_state_does_not_allow_is_named_and_nothing_of_its_b
     let lines = format!("{ONE}\n\n\n{step}\n{ONE}\n");
     let reply = server.lines("/v1/runs/r/events", &lines).await;
     let problem = reply.problem(409, "not_possible");
-    assert_eq!((&problem["line"], &problem["event"]), (&json!(4), &json!(2)));
+    assert_eq!(problem["line"], 4);
     server.get("/v1/runs/r").await.problem(404, "run_not_found");
 }
 

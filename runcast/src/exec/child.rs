@@ -32,19 +32,24 @@ pub(super) struct Child {
     foreground: Option<LentForeground>,
 }
 
-/// Starts the command with more environment.
+/// Starts the command with other environment: variables that have no value are taken out.
 ///
 /// # Errors
 /// What the system says: not found, not executable, no room for a process.
 pub(super) fn start(
     command: &[OsString],
-    environment: &[(&str, OsString)],
+    environment: &[(&str, Option<OsString>)],
     pty: PtyMode,
 ) -> io::Result<Child> {
     let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::inherit());
-    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    for (name, value) in environment {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
     let wants_terminal = match pty {
         PtyMode::Always => true,
         PtyMode::Never => false,

@@ -94,16 +94,15 @@ impl ChildPipes {
     }
 }
 
-fn environment(plan: &Plan, pipes: &ChildPipes) -> Vec<(&'static str, OsString)> {
-    let mut environment = vec![
-        (RUN_VARIABLE, plan.run.as_str().into()),
-        ("RUNCAST_URL", plan.client.base_url().into()),
-    ];
-    let named = [("RUNCAST_EVENTS", &pipes.events), ("RUNCAST_COMMANDS", &pipes.commands)];
-    for (name, pipe) in named {
-        environment.extend(pipe.as_ref().map(|(path, _)| (name, path.into())));
-    }
-    environment
+/// A pipe that there is not is taken out: it would be that of a run around this one.
+fn environment(plan: &Plan, pipes: &ChildPipes) -> [(&'static str, Option<OsString>); 4] {
+    let path = |pipe: &Option<(PathBuf, File)>| pipe.as_ref().map(|(path, _)| path.into());
+    [
+        (RUN_VARIABLE, Some(plan.run.as_str().into())),
+        ("RUNCAST_URL", Some(plan.client.base_url().into())),
+        ("RUNCAST_EVENTS", path(&pipes.events)),
+        ("RUNCAST_COMMANDS", path(&pipes.commands)),
+    ]
 }
 
 /// Opens the run's mailbox, with connections of its own: those of the publisher live in another
