@@ -20,7 +20,7 @@ use crate::feed;
 use crate::projection::{States, to_the_end};
 
 /// States that are kept at most, beside those that wait for the disk; half of them at least.
-const KEPT_MAX: usize = 8_192;
+const KEPT_MAX: usize = 4_096;
 
 /// How the payloads of events begin that a run's state decides about, or is changed by.
 const JUDGED: [&[u8]; 6] = [
