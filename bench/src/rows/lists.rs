@@ -38,7 +38,7 @@ const RARE: usize = 500;
 
 fn lists(place: &Place, scale: &Scale) -> Result<Sample> {
     let subject = place.start(FloorDisk::None)?;
-    let runs = scale.stored_runs;
+    let runs = scale.active_runs;
     begin(&subject, 0..CONNECTIONS, "warm")?;
     let before = subject.memory()?;
     begin(&subject, 0..runs, "lists")?;
