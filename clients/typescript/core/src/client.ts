@@ -1,15 +1,17 @@
 /**
- * The calls about runs: list, get, page, remove; and the way to follow one.
+ * The calls about runs: list, get, page, remove; asking them and answering what they ask; and the way
+ * to follow one.
  *
  * Owns addresses and the reading of answers. Retries nothing: the caller knows whether it still
  * wants the answer.
  */
 
 import { type FeedOptions, followFeed } from "./feed.ts";
-import { Follow, type FollowOptions } from "./follow.ts";
+import { type Choice, choiceQuery, Follow, type FollowOptions } from "./follow.ts";
 import { NetworkError, ProblemError, ProtocolError } from "./problem.ts";
 import type { Page, Run, RunStatus } from "./run.ts";
-import type { RunState } from "./run-state.ts";
+import type { Command, Input, RunState } from "./run-state.ts";
+import type { CommandDraft, InputList, InputQuery, Outcome } from "./talk.ts";
 
 export interface ClientOptions {
   /** Where the server is; by default the page's own origin. */
@@ -53,6 +55,7 @@ export interface PageQuery {
   readonly limit?: number;
   /** Only events with this text in their type or in a string of their data. */
   readonly contains?: string;
+  readonly choice?: Choice;
   /** An empty page waits this long for an event; at most 60,000. */
   readonly wait_ms?: number;
   readonly signal?: AbortSignal;
@@ -107,6 +110,9 @@ export class Client {
     if (query.limit !== undefined) search.set("limit", `${query.limit}`);
     if (query.contains !== undefined) search.set("contains", query.contains);
     if (query.wait_ms !== undefined) search.set("wait", `${query.wait_ms}`);
+    for (const [name, value] of new URLSearchParams(choiceQuery(query.choice))) {
+      search.append(name, value);
+    }
     const address = withQuery(`${this.runUrl(run)}/events`, search);
     const init = { headers: { Accept: "application/json" } };
     return (await json(await this.#call(address, init, query.signal, query.wait_ms))) as Page;
@@ -117,6 +123,60 @@ export class Client {
     await this.#call(this.runUrl(run), { method: "DELETE" }, signal);
   }
 
+  /** Asks a run for something; with a `key`, or a second `stop`, the command that is there already. */
+  async command(run: string, command: CommandDraft, signal?: AbortSignal): Promise<Command> {
+    return (await this.#post(`${this.runUrl(run)}/commands`, command, signal)) as Command;
+  }
+
+  /** Says, for the run, what became of a command. The same twice changes nothing. */
+  async acknowledge(
+    run: string,
+    command: string,
+    outcome: Outcome,
+    signal?: AbortSignal,
+  ): Promise<Command> {
+    const address = `${this.runUrl(run)}/commands/${encodeURIComponent(command)}`;
+    return (await this.#post(address, outcome, signal)) as Command;
+  }
+
+  /** Answers an input. The first answer counts: a later one is refused as `input_closed`. */
+  async answer(
+    run: string,
+    input: string,
+    answer: { readonly answer: unknown; readonly by?: string },
+    signal?: AbortSignal,
+  ): Promise<Input> {
+    const address = `${this.runUrl(run)}/inputs/${encodeURIComponent(input)}`;
+    return (await this.#post(address, answer, signal)) as Input;
+  }
+
+  /** The open inputs of all runs, the one that was asked first at the top. */
+  async inputs(query: InputQuery = {}): Promise<InputList> {
+    const search = new URLSearchParams();
+    if (query.workflow !== undefined) search.set("workflow", query.workflow);
+    for (const tag of query.tag ?? []) search.append("tag", tag);
+    if (query.limit !== undefined) search.set("limit", `${query.limit}`);
+    if (query.cursor !== undefined) search.set("cursor", query.cursor);
+    const init = { headers: { Accept: "application/json" } };
+    const address = withQuery(`${this.#base}/v1/inputs`, search);
+    return (await json(await this.#call(address, init, query.signal))) as InputList;
+  }
+
+  /** Says that the run's producer is there. */
+  async heartbeat(run: string, signal?: AbortSignal): Promise<void> {
+    await this.#call(`${this.runUrl(run)}/heartbeat`, { method: "POST" }, signal);
+  }
+
+  /**
+   * Follows what is said to a run: `command.requested`, `input.answered`, `input.timed_out`. Who does
+   * is the run's producer.
+   */
+  followMailbox(run: string, options: Omit<FollowOptions, "choice"> = {}): Follow {
+    const state = this.runUrl(run);
+    const source = { stream: `${state}/commands`, state, choice: "", isPart: true };
+    return new Follow(state, { fetch: this.#fetch, ...options }, source);
+  }
+
   /** Follows a run, now or when it begins. */
   follow(run: string, options: FollowOptions = {}): Follow {
     return new Follow(this.runUrl(run), { fetch: this.#fetch, ...options });
@@ -125,6 +185,12 @@ export class Client {
   /** Follows the life-cycle events of all runs. */
   followFeed(options: FeedOptions = {}): Follow {
     return followFeed(this.#base, { fetch: this.#fetch, ...options });
+  }
+
+  async #post(address: string, body: object, signal: AbortSignal | undefined): Promise<unknown> {
+    const headers = { Accept: "application/json", "Content-Type": "application/json" };
+    const init = { method: "POST", headers, body: JSON.stringify(body) };
+    return await json(await this.#call(address, init, signal));
   }
 
   async #call(
