@@ -6,6 +6,7 @@ import { App } from "./app.tsx";
 import "./styles/base.css";
 import "./styles/runs.css";
 import "./styles/run.css";
+import "./styles/talk.css";
 import "./styles/log.css";
 
 const app = document.getElementById("app");

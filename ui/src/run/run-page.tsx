@@ -1,6 +1,6 @@
 /** The page of one run: what it is, how it stands, and its log. */
 
-import type { Client, Run } from "@runcast/core";
+import type { Client, RunState } from "@runcast/core";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { LogView } from "../log/log-view.tsx";
 import { MATCHES_MAX, type Search } from "../log/search.ts";
@@ -10,6 +10,7 @@ import { count, moment } from "../view/time.ts";
 import { TopBar } from "../view/top-bar.tsx";
 import { useChanges, useNow } from "../view/use.ts";
 import { Connection } from "./connection.tsx";
+import { Commands, Controls } from "./controls.tsx";
 import { RunSession, type Subject } from "./session.ts";
 
 /** A search begins when nobody has typed for so long. */
@@ -37,7 +38,7 @@ export function RunPage({ client, id }: { client: Client; id: string }) {
       </TopBar>
       <main class="run">
         <div class="run-top">
-          <Head id={id} run={run} last={session.pages.last} />
+          <Head session={session} run={run} isGone={isGone} />
           {!isGone && <Tools session={session} />}
         </div>
         {isGone || session.pages.last === 0 ? <Absent subject={subject} /> : null}
@@ -47,7 +48,15 @@ export function RunPage({ client, id }: { client: Client; id: string }) {
   );
 }
 
-function Head({ id, run, last }: { id: string; run: Run | undefined; last: number }) {
+interface HeadProps {
+  readonly session: RunSession;
+  readonly run: RunState | undefined;
+  readonly isGone: boolean;
+}
+
+function Head({ session, run, isGone }: HeadProps) {
+  const { id } = session;
+  const { last } = session.pages;
   const now = useNow(run !== undefined && !run.is_terminal);
   const why = run ? outcome(run) : "";
   return (
@@ -63,6 +72,7 @@ function Head({ id, run, last }: { id: string; run: Run | undefined; last: numbe
           </span>
         )}
         {why && <bdi class={`head-why tone-${run ? toneOf(run.status) : "idle"}`}>{why}</bdi>}
+        {run && !isGone && <Controls run={run} ask={session.ask} />}
       </div>
       <dl class="facts">
         <Fact name="Run">
@@ -89,6 +99,7 @@ function Head({ id, run, last }: { id: string; run: Run | undefined; last: numbe
           </Fact>
         )}
       </dl>
+      {run && <Commands commands={run.commands} now={now} />}
     </div>
   );
 }

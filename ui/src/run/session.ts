@@ -15,19 +15,20 @@ import {
   formatCursor,
   isTerminal,
   ProblemError,
-  type Run,
+  type RunState,
 } from "@runcast/core";
 import { Loader } from "../log/loader.ts";
 import { PAGE_EVENTS, Pages } from "../log/pages.ts";
 import { Search } from "../log/search.ts";
 import { Frame } from "../view/frame.ts";
+import { signature } from "../view/person.ts";
 
 export type Subject =
   | { readonly kind: "opening" }
   /** Nothing has happened yet under this id: the page waits for the first event. */
   | { readonly kind: "awaited" }
-  | { readonly kind: "run"; readonly run: Run }
-  | { readonly kind: "deleted"; readonly run: Run | undefined }
+  | { readonly kind: "run"; readonly run: RunState }
+  | { readonly kind: "deleted"; readonly run: RunState | undefined }
   | { readonly kind: "refused"; readonly message: string };
 
 /** So many events may wait to be applied; then the connection is not read. */
@@ -109,6 +110,12 @@ export class RunSession {
     this.#frame.request();
   }
 
+  /** Asks the run for something: the same once, however often it is sent with this key. */
+  readonly ask = async (name: string, key: string): Promise<void> => {
+    await this.#client.command(this.id, { name, key, ...signature() }, this.#stop.signal);
+    this.#refreshSoon(0);
+  };
+
   /** The events themselves, whole, as JSON to read. */
   async whole(first: number, last: number, signal: AbortSignal): Promise<unknown[]> {
     const after = formatCursor({ epoch: this.#epoch, offset: first - 1 });
@@ -147,7 +154,7 @@ export class RunSession {
 
   /** Takes the run's state, and says from where to follow. */
   async #begin(): Promise<string | undefined> {
-    let run: Run;
+    let run: RunState;
     try {
       run = await this.#client.get(this.id, this.#stop.signal);
     } catch (error) {

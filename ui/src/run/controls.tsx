@@ -1,0 +1,158 @@
+/** The buttons that ask a run to pause, resume or stop, and how far it is with what it was asked. */
+
+import { type Command, ProblemError, type RunState } from "@runcast/core";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { freshKey } from "../view/person.ts";
+import { moment } from "../view/time.ts";
+import {
+  CONTROLS,
+  type ControlName,
+  controlOf,
+  type Point,
+  shownCommands,
+  wayOf,
+} from "./control.ts";
+
+type Ask = (name: ControlName, key: string) => Promise<void>;
+
+const LABELS: Readonly<Record<ControlName, string>> = {
+  pause: "Pause",
+  resume: "Resume",
+  stop: "Stop",
+};
+const ASKED: Readonly<Record<ControlName, string>> = {
+  pause: "Pausing…",
+  resume: "Resuming…",
+  stop: "Stopping…",
+};
+
+export function Controls({ run, ask }: { run: RunState; ask: Ask }) {
+  const [isConfirming, setConfirming] = useState(false);
+  const [sending, setSending] = useState<ControlName>();
+  const [said, setSaid] = useState("");
+  // A retry after a lost answer is the same command.
+  const keys = useRef(new Map<ControlName, string>());
+  const isStopping = controlOf(run, "stop").kind !== "ready";
+  useEffect(() => {
+    if (isStopping) setConfirming(false);
+  }, [isStopping]);
+  if (run.is_terminal && said === "") return null;
+
+  const send = async (name: ControlName) => {
+    setConfirming(false);
+    setSending(name);
+    setSaid("");
+    const key = keys.current.get(name) ?? freshKey();
+    keys.current.set(name, key);
+    try {
+      await ask(name, key);
+      keys.current.delete(name);
+    } catch (error) {
+      if (error instanceof ProblemError) keys.current.delete(name);
+      setSaid(`${LABELS[name]}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+    setSending(undefined);
+  };
+  const press = (name: ControlName) => {
+    const control = controlOf(run, name);
+    if (sending !== undefined) return;
+    if (control.kind === "impossible") setSaid(`${LABELS[name]}: ${control.why}`);
+    else if (control.kind === "under_way") setSaid(`${LABELS[name]}: it was asked already`);
+    else if (name === "stop") setConfirming(true);
+    else void send(name);
+  };
+  return (
+    <div class="controls">
+      {run.is_terminal ? null : isConfirming ? (
+        <ConfirmStop onStop={() => void send("stop")} onKeep={() => setConfirming(false)} />
+      ) : (
+        CONTROLS.map((name) => {
+          const control = controlOf(run, name);
+          const isUnderWay = sending === name || control.kind === "under_way";
+          const isPossible = control.kind === "ready" && !isUnderWay;
+          const why = control.kind === "impossible" ? control.why : undefined;
+          return (
+            <button
+              key={name}
+              type="button"
+              class={`button control-${name}`}
+              // Not `disabled`: a reason that cannot be reached by the keyboard helps nobody.
+              aria-disabled={!isPossible}
+              title={why ? `Not possible: ${why}` : undefined}
+              onClick={() => press(name)}
+            >
+              {isUnderWay ? ASKED[name] : LABELS[name]}
+            </button>
+          );
+        })
+      )}
+      {said !== "" && (
+        <span class="controls-said tone-bad" role="alert">
+          {said}{" "}
+          <button type="button" class="link" onClick={() => setSaid("")}>
+            OK
+          </button>
+        </span>
+      )}
+    </div>
+  );
+}
+
+function ConfirmStop({ onStop, onKeep }: { onStop: () => void; onKeep: () => void }) {
+  const keep = useRef<HTMLButtonElement>(null);
+  useEffect(() => keep.current?.focus(), []);
+  return (
+    // biome-ignore lint/a11y/useSemanticElements: a fieldset's legend has no place in a row
+    <span
+      class="confirm"
+      role="group"
+      aria-label="Stop this run?"
+      onKeyDown={(event) => {
+        if (event.key === "Escape") onKeep();
+      }}
+    >
+      <span>Stop this run for good?</span>
+      <button type="button" class="button is-grave" onClick={onStop}>
+        Stop it
+      </button>
+      <button type="button" class="button" ref={keep} onClick={onKeep}>
+        Let it run
+      </button>
+    </span>
+  );
+}
+
+/** What the run was asked, by whom, and how far that is. */
+export function Commands({ commands, now }: { commands: readonly Command[]; now: number }) {
+  const shown = shownCommands(commands);
+  if (shown.length === 0) return null;
+  return (
+    <ul class="commands" aria-label="Commands">
+      {shown.map((command) => (
+        <li key={command.command} class="asked" data-command={command.name}>
+          <bdi class="asked-name">{command.name}</bdi>
+          <ol class="way">
+            {wayOf(command).map((point) => (
+              <WayPoint key={point.name} point={point} now={now} />
+            ))}
+          </ol>
+          {command.by && (
+            <span class="asked-more">
+              by <bdi>{command.by}</bdi>
+            </span>
+          )}
+          {command.reason && <bdi class="asked-more">{command.reason}</bdi>}
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function WayPoint({ point, now }: { point: Point; now: number }) {
+  return (
+    <li class={`way-point is-${point.state}`} data-point={point.name}>
+      {point.name}
+      {point.at && <time dateTime={point.at}> {moment(point.at, now)}</time>}
+    </li>
+  );
+}
