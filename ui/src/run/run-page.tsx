@@ -2,12 +2,13 @@
 
 import type { Client, RunState } from "@runcast/core";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { Inputs } from "../input/inputs.tsx";
 import { LogView } from "../log/log-view.tsx";
 import { MATCHES_MAX, type Search } from "../log/search.ts";
 import { durationOf } from "../runs/runs-page.tsx";
 import { outcome, StatusBadge, setTab, statusText, toneOf } from "../view/status.tsx";
 import { count, moment } from "../view/time.ts";
-import { TopBar } from "../view/top-bar.tsx";
+import { Person, TopBar } from "../view/top-bar.tsx";
 import { useChanges, useNow } from "../view/use.ts";
 import { Connection } from "./connection.tsx";
 import { Commands, Controls } from "./controls.tsx";
@@ -34,6 +35,7 @@ export function RunPage({ client, id }: { client: Client; id: string }) {
   return (
     <>
       <TopBar>
+        <Person />
         <Connection state={connection} onRetry={session.reconnectNow} />
       </TopBar>
       <main class="run">
@@ -41,6 +43,7 @@ export function RunPage({ client, id }: { client: Client; id: string }) {
           <Head session={session} run={run} isGone={isGone} />
           {!isGone && <Tools session={session} />}
         </div>
+        {run && !isGone && <Inputs inputs={run.inputs} answer={session.answer} />}
         {isGone || session.pages.last === 0 ? <Absent subject={subject} /> : null}
         {!isGone && <LogView session={session} />}
       </main>

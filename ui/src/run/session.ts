@@ -13,6 +13,7 @@ import {
   type FollowItem,
   type FollowState,
   formatCursor,
+  type Input,
   isTerminal,
   ProblemError,
   type RunState,
@@ -114,6 +115,16 @@ export class RunSession {
   readonly ask = async (name: string, key: string): Promise<void> => {
     await this.#client.command(this.id, { name, key, ...signature() }, this.#stop.signal);
     this.#refreshSoon(0);
+  };
+
+  /** Answers what the run asks. */
+  readonly answer = async (input: string, answer: unknown): Promise<Input> => {
+    try {
+      const said = { answer, ...signature() };
+      return await this.#client.answer(this.id, input, said, this.#stop.signal);
+    } finally {
+      this.#refreshSoon(0);
+    }
   };
 
   /** The events themselves, whole, as JSON to read. */

@@ -2,7 +2,7 @@
 
 const KEY = "runcast.person";
 /** A longer name is cut. */
-const NAME_CHARS_MAX = 64;
+export const NAME_CHARS_MAX = 64;
 
 export function personName(): string {
   try {

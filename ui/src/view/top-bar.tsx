@@ -1,6 +1,8 @@
 /** The bar at the top of every page. */
 
 import type { ComponentChildren } from "preact";
+import { useState } from "preact/hooks";
+import { NAME_CHARS_MAX, personName, rememberPerson } from "./person.ts";
 
 export function TopBar({ children }: { children?: ComponentChildren }) {
   return (
@@ -14,5 +16,25 @@ export function TopBar({ children }: { children?: ComponentChildren }) {
       </a>
       {children}
     </header>
+  );
+}
+
+/** Who looks at the page, said with what they ask and answer. */
+export function Person() {
+  const [name, setName] = useState(personName);
+  return (
+    <input
+      class="field person"
+      type="text"
+      autocomplete="nickname"
+      placeholder="Your name"
+      aria-label="Your name, said with what you ask and answer"
+      maxLength={NAME_CHARS_MAX}
+      value={name}
+      onInput={(event) => {
+        setName(event.currentTarget.value);
+        rememberPerson(event.currentTarget.value);
+      }}
+    />
   );
 }
