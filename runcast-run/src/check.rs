@@ -119,6 +119,12 @@ impl RunState {
         Err(Refusal::StepNotStarted { step: name.into_owned(), status })
     }
 
+    /// Where its steps stand, those that are kept.
+    pub fn step_statuses(&self) -> impl Iterator<Item = WorkStatus> {
+        let kept = self.kept().into_iter().flat_map(|work| work.steps.iter());
+        kept.map(|step| step.status)
+    }
+
     /// The inputs that wait for an answer.
     pub fn open_inputs(&self) -> impl Iterator<Item = &Input> {
         let kept = self.kept().into_iter().flat_map(|work| work.inputs.iter());

@@ -88,6 +88,17 @@ impl Status {
     }
 }
 
+impl FromStr for WorkStatus {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|status| status.as_str()).collect();
+            format!("is not a status of a step; those are {}", names.join(", "))
+        })
+    }
+}
+
 /// Where a part of a run stands: a stage, a step, a variation, a task, a tool call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -110,6 +121,17 @@ pub enum WorkStatus {
 }
 
 impl WorkStatus {
+    /// All, in the order of their values.
+    pub const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::Running,
+        Self::Retrying,
+        Self::Completed,
+        Self::Failed,
+        Self::Skipped,
+        Self::Interrupted,
+    ];
+
     /// The name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

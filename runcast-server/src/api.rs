@@ -22,6 +22,7 @@ use crate::metrics::{Exposition, Metrics};
 use crate::presence::Presence;
 use crate::problem::{Code, Problem};
 use crate::projection::Projection;
+use crate::publisher::Publisher;
 use crate::ui;
 
 mod append;
@@ -54,6 +55,7 @@ pub(crate) struct Services {
     pub(crate) projection: Projection,
     pub(crate) clock: Clock,
     pub(crate) presence: Presence,
+    pub(crate) publisher: Publisher,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) exposition: Exposition,
     pub(crate) limits: Limits,

@@ -21,6 +21,7 @@ mod plane;
 mod presence;
 mod problem;
 mod projection;
+mod publisher;
 mod schema;
 mod server;
 mod socket;

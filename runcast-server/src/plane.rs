@@ -25,6 +25,7 @@ use self::shard::Shard;
 use crate::api::FollowRequest;
 use crate::metrics::Metrics;
 use crate::presence::Presence;
+use crate::publisher::Publisher;
 
 mod counts;
 mod dialogue;
@@ -41,6 +42,14 @@ mod talk;
 mod turn;
 mod wave;
 mod wheel;
+
+/// What the plane works with.
+#[derive(Clone)]
+pub(crate) struct PlaneServices {
+    pub(crate) hub: Hub,
+    pub(crate) presence: Presence,
+    pub(crate) publisher: Publisher,
+}
 
 /// How the plane treats its connections.
 #[derive(Debug, Clone)]
@@ -148,21 +157,17 @@ fn run_shards(
 impl Plane {
     /// Starts the shards, in a runtime that they can hand slow reads of the log to.
     pub(crate) fn start(
-        hub: &Hub,
+        services: &PlaneServices,
         config: &PlaneConfig,
-        presence: &Presence,
         metrics: &Arc<Metrics>,
     ) -> io::Result<Self> {
         let (doors, threads) = (Vec::new(), Mutex::default());
         let mut plane = Self { doors, threads, joined: AtomicUsize::new(0) };
         let runtime = Handle::current();
         for number in 0..config.shards.max(1) {
-            let (hub, config, runtime) = (hub.clone(), config.clone(), runtime.clone());
-            let (counts, presence) = (PlaneCounts::new(metrics), presence.clone());
-            let make = move || {
-                let (hub, presence) = (hub.clone(), presence.clone());
-                Shard::new(hub, presence, &config, counts.clone(), runtime.clone())
-            };
+            let (services, config, runtime) = (services.clone(), config.clone(), runtime.clone());
+            let counts = PlaneCounts::new(metrics);
+            let make = move || Shard::new(&services, &config, counts.clone(), runtime.clone());
             let shard = make()?;
             let door = Door::new(&shard);
             plane.doors.push(Arc::clone(&door));

@@ -31,6 +31,11 @@ impl Presence {
         Self { clock, began_at, heard: Arc::default() }
     }
 
+    /// The time, by the clock that producers are listened for with.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     fn heard(&self) -> MutexGuard<'_, HashMap<RunId, Heard>> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use runcast_event::{Offset, RunId, Timestamp};
 use runcast_hub::Hub;
 use runcast_log::StreamStat;
-use runcast_run::{Definition, Due, RunSnapshot, RunState, Status};
+use runcast_run::{Definition, Due, RunSnapshot, RunState};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::problem::{Code, Problem};
@@ -23,8 +23,8 @@ mod refold;
 
 pub(crate) use due::Listening;
 use fold::{Backlog, Folder};
-use index::Index;
-pub(crate) use index::{Filter, Listed, Place};
+use index::{Counted, Index};
+pub(crate) use index::{Filter, Listed, Place, Statuses};
 pub(crate) use questions::{Question, QuestionPlace};
 pub(crate) use refold::to_the_end;
 
@@ -58,7 +58,7 @@ impl Projection {
     }
 
     /// Runs by their status, in the order of [`Status::ALL`].
-    pub(crate) fn statuses(&self) -> [usize; Status::ALL.len()] {
+    pub(crate) fn statuses(&self) -> Statuses {
         self.index().statuses()
     }
 
@@ -148,6 +148,16 @@ impl Projection {
             tokio::task::yield_now().await;
         }
         Ok(listed)
+    }
+
+    /// How many runs pass the filter, by their status; whichever it wants.
+    pub(crate) async fn count(&self, filter: &Filter) -> Result<Statuses, Problem> {
+        self.caught_up().await?;
+        let mut counted = Counted::default();
+        while !self.index().count_more(filter, LIST_STEP, &mut counted) {
+            tokio::task::yield_now().await;
+        }
+        Ok(counted.statuses)
     }
 
     /// The open inputs of the runs that pass the filter, the one asked first at the top, from behind

@@ -7,7 +7,10 @@
 use std::collections::HashMap;
 
 use jsonschema::{Draft, PatternOptions, Validator};
-use serde_json::Value;
+use runcast_run::Input;
+use serde_json::{Value, json};
+
+use crate::problem::{Code, Problem};
 
 /// The most bytes of a schema.
 pub(crate) const SCHEMA_BYTES_MAX: usize = 64 * 1024;
@@ -75,6 +78,25 @@ pub(crate) struct Violation {
     pub(crate) detail: String,
 }
 
+/// Whether the answer keeps to the input's schema.
+pub(crate) fn check_answer(input: &Input, answer: &Value) -> Result<(), Problem> {
+    let Some(schema) = &input.schema else { return Ok(()) };
+    // It was checked when the run asked.
+    let Ok(schema) = Schema::new(&schema.value()) else { return Ok(()) };
+    schema.check(answer).map_err(|violations| {
+        let told = violations.iter().map(|found| match found.at.as_str() {
+            "" => found.detail.clone(),
+            at => format!("{at}: {}", found.detail),
+        });
+        let detail = format!(
+            "the answer is not what was asked for: {}",
+            told.collect::<Vec<_>>().join("; ")
+        );
+        let places = violations.iter().map(|found| json!({"at": found.at, "detail": found.detail}));
+        Problem::new(Code::InvalidAnswer, detail).with("violations", places.collect::<Value>())
+    })
+}
+
 /// Counts the values of a schema, following its references.
 struct Measure<'a> {
     root: &'a Value,
@@ -132,8 +154,6 @@ impl<'a> Measure<'a> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn violations(schema: &Value, answer: &Value) -> Vec<String> {

@@ -17,9 +17,10 @@ use crate::gate::RunGate;
 use crate::guard::Guard;
 use crate::keeper::Keeper;
 use crate::metrics::{Exposition, Metrics};
-use crate::plane::{Plane, PlaneConfig};
+use crate::plane::{Plane, PlaneConfig, PlaneServices};
 use crate::presence::Presence;
 use crate::projection::{Listening, Projection};
+use crate::publisher::Publisher;
 
 /// Why a server cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -130,9 +131,11 @@ impl Server {
         let keeper =
             Keeper { hub: self.hub.clone(), projection: projection.clone(), clock: clock.clone() };
         let keeper = tokio::spawn(keeper.run());
+        let publisher = Publisher::new(self.hub.clone(), projection.clone());
         let services = Services {
             clock,
             presence: presence.clone(),
+            publisher: publisher.clone(),
             hub: self.hub.clone(),
             exposition: Exposition::new(Arc::clone(&metrics), self.hub.clone(), projection.clone()),
             metrics: Arc::clone(&metrics),
@@ -150,7 +153,8 @@ impl Server {
             pong_timeout: limits.pong_timeout,
             reconnect_spread: limits.reconnect_spread,
         };
-        let plane = Arc::new(Plane::start(&self.hub, &plane, &presence, &metrics)?);
+        let plane_services = PlaneServices { hub: self.hub.clone(), presence, publisher };
+        let plane = Arc::new(Plane::start(&plane_services, &plane, &metrics)?);
         let acceptor = Arc::new(Acceptor {
             plane: Arc::clone(&plane),
             front: FrontDoor::new(Guard::new(&self.config), api::router(services)),

@@ -60,7 +60,7 @@ impl Script {
                 json!({"type": "output", "step": step, "data": {"stream": stream, "text": text}})
             }
             7 => {
-                let event = ["step.started", "step.completed"][rng.usize(..2)];
+                let event = ["step.started", "step.failed"][rng.usize(..2)];
                 let step = format!("s{}", rng.u8(0..4));
                 json!({"type": event, "step": step, "stage": rng.u32(1..4), "data": {"output": name}})
             }

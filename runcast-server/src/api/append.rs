@@ -15,6 +15,7 @@ use super::intake;
 use super::parameters::{MediaType, Query, RunPath, header_text};
 use super::{Services, Shared, json};
 use crate::problem::{Code, Place, Problem};
+use crate::publisher::Unstored;
 use crate::transport::answer;
 
 const PRODUCER_ID: HeaderName = HeaderName::from_static("producer-id");
@@ -175,6 +176,7 @@ async fn take(services: &Services, run: RunId, request: Request) -> Result<Respo
         return intake::answer(services, target, reader).await;
     }
     let bytes = read_whole(&parts.headers, body, limits::BATCH_BYTES_MAX, &services.limits).await?;
-    let appended = services.hub.append(target.append(&bytes, Timestamp::now())?).await?;
+    let append = target.append(&bytes, services.clock.now())?;
+    let appended = services.publisher.append(append).await.map_err(Unstored::in_batch)?;
     Ok(json(answer::appended(&target.run, &appended, None)))
 }

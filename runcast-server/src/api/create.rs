@@ -3,7 +3,7 @@
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use runcast_event::{Draft, EventProblem, Offset, RunId, Timestamp, limits, parse_event};
+use runcast_event::{Draft, EventProblem, Offset, RunId, limits, parse_event};
 use runcast_log::{Append, AppendError};
 use runcast_run::{Definition, RunState};
 use serde_json::{Map, Value};
@@ -83,7 +83,7 @@ async fn make(
 ) -> Result<Response, Problem> {
     let data = serde_json::to_value(&definition).expect("a definition is plain JSON");
     let draft = Draft::new("run.queued", data).to_json();
-    let event = parse_event(draft.as_bytes(), Timestamp::now()).map_err(|error| {
+    let event = parse_event(draft.as_bytes(), services.clock.now()).map_err(|error| {
         let field = error.field.strip_prefix("data.").unwrap_or(&error.field);
         match &error.problem {
             EventProblem::TooLarge { max, .. } if field.is_empty() => {

@@ -89,6 +89,8 @@ forms! {
         retention: Option<String>,
         #[schema(format = DateTime)]
         deadline: Option<String>,
+        /// After how many milliseconds of silence its producer counts as lost.
+        lost_after_ms: Option<u64>,
     }
 
     /// How many events a run has.
@@ -232,6 +234,9 @@ forms! {
         next: Option<String>,
         /// The feed's cursor: `/v1/feed?after=<feed>` tells of everything that this list has not.
         feed: String,
+        /// With `counts`: how many runs there are by status.
+        #[schema(value_type = Option<Object>)]
+        counts: Option<String>,
     }
 
     /// Events that were asked for and cannot be had.

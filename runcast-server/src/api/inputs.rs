@@ -13,7 +13,7 @@ use super::parameters::{PartPath, Query};
 use super::{Services, Shared, json as json_response};
 use crate::problem::{Code, Problem};
 use crate::projection::{Filter, Question, QuestionPlace};
-use crate::schema::Schema;
+use crate::schema::check_answer;
 
 /// Inputs in one list at most.
 const LIST_MAX: u64 = 1_000;
@@ -63,7 +63,7 @@ pub(super) async fn answer(
     if !input.is_open() {
         return Err(closed(&input));
     }
-    check(&input, &given.answer)?;
+    check_answer(&input, &given.answer)?;
     let mut data = json!({ "input": id, "answer": given.answer });
     if let Some(by) = given.by {
         data["by"] = by.into();
@@ -86,25 +86,6 @@ async fn find(services: &Services, run: &RunId, id: &str) -> Result<Input, Probl
     found.ok_or_else(|| {
         let detail = format!("nothing is known of an input {id}; GET /v1/runs/{run} has inputs");
         Problem::new(Code::InputNotFound, detail)
-    })
-}
-
-/// Whether the answer keeps to the input's schema.
-pub(crate) fn check(input: &Input, answer: &Value) -> Result<(), Problem> {
-    let Some(schema) = &input.schema else { return Ok(()) };
-    // It was checked when the run asked.
-    let Ok(schema) = Schema::new(&schema.value()) else { return Ok(()) };
-    schema.check(answer).map_err(|violations| {
-        let told = violations.iter().map(|found| match found.at.as_str() {
-            "" => found.detail.clone(),
-            at => format!("{at}: {}", found.detail),
-        });
-        let detail = format!(
-            "the answer is not what was asked for: {}",
-            told.collect::<Vec<_>>().join("; ")
-        );
-        let places = violations.iter().map(|found| json!({"at": found.at, "detail": found.detail}));
-        Problem::new(Code::InvalidAnswer, detail).with("violations", places.collect::<Value>())
     })
 }
 

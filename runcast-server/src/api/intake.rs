@@ -14,16 +14,17 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::stream;
-use runcast_event::{EventError, EventProblem, Timestamp, limits, parse_lines};
-use runcast_hub::Hub;
-use runcast_log::{AppendError, Appended};
+use runcast_event::{EventError, EventProblem, limits, parse_lines};
+use runcast_log::Appended;
 use tokio::sync::mpsc;
 
 use super::Services;
 use super::append::Target;
 use super::body::{BodyError, BodyReader};
 use crate::accept::{Phase, PhaseWatch};
+use crate::clock::Clock;
 use crate::problem::{Code, Place, Problem};
+use crate::publisher::{Publisher, Unstored};
 use crate::transport::answer;
 
 /// Answers that wait for a client to take them.
@@ -43,10 +44,10 @@ pub(super) async fn answer(
     body: BodyReader,
 ) -> Result<Response, Problem> {
     let (answers, mut answered) = mpsc::channel(ANSWERS_WAITING_MAX);
-    let hub = services.hub.clone();
     let phase = services.phase.clone();
     let intake = Intake {
-        hub,
+        publisher: services.publisher.clone(),
+        clock: services.clock.clone(),
         target,
         body,
         buffer: BytesMut::new(),
@@ -86,7 +87,8 @@ pub(super) async fn answer(
 }
 
 struct Intake {
-    hub: Hub,
+    publisher: Publisher,
+    clock: Clock,
     target: Target,
     body: BodyReader,
     /// What arrived and is in no batch yet.
@@ -104,9 +106,15 @@ struct Intake {
 
 /// A batch on its way to the disk.
 struct Pending {
-    appending: Pin<Box<dyn Future<Output = Result<Appended, AppendError>> + Send>>,
+    appending: Pin<Box<dyn Future<Output = Result<Appended, Unstored>> + Send>>,
+    batch: Batch,
+}
+
+/// The lines of a batch.
+struct Batch {
     events: u64,
     first_line: usize,
+    text: Bytes,
 }
 
 impl Intake {
@@ -122,13 +130,12 @@ impl Intake {
     async fn take_in(&mut self, mut phase: PhaseWatch) -> Result<(), Problem> {
         let mut pending: Option<Pending> = None;
         loop {
-            if let Some(batch) = &mut pending {
+            if let Some(pending_batch) = &mut pending {
                 let wants_more = !self.ended && self.buffer.len() < limits::BATCH_BYTES_MAX;
                 tokio::select! {
-                    appended = &mut batch.appending => {
-                        let (events, line) = (batch.events, batch.first_line);
-                        pending = None;
-                        self.acknowledge(appended, events, line).await?;
+                    appended = &mut pending_batch.appending => {
+                        let Some(Pending { batch, .. }) = pending.take() else { continue };
+                        self.acknowledge(appended, batch).await?;
                     }
                     piece = self.body.next(), if wants_more => self.receive(piece),
                     () = phase.reached(Phase::Draining), if !self.ended => self.end(shutting_down()),
@@ -168,7 +175,7 @@ impl Intake {
             let first_line = self.lines + 1;
             let text = self.buffer.split_to(length);
             self.lines += lines;
-            let events = parse_lines(&text, first_line, Timestamp::now())
+            let events = parse_lines(&text, first_line, self.clock.now())
                 .map_err(|error| Problem::of_batch(&error, Place::Line))?;
             if events.is_empty() {
                 continue;
@@ -177,9 +184,10 @@ impl Intake {
             let append = self.target.batch(events, Place::Line).map_err(|after_end| {
                 Problem::after_end(Place::Line, line_of(&text, first_line, after_end.index))
             })?;
-            let hub = self.hub.clone();
-            let appending = Box::pin(async move { hub.append(append).await });
-            return Ok(Some(Pending { appending, events: count, first_line }));
+            let publisher = self.publisher.clone();
+            let appending = Box::pin(async move { publisher.append(append).await });
+            let batch = Batch { events: count, first_line, text: text.freeze() };
+            return Ok(Some(Pending { appending, batch }));
         }
         Ok(None)
     }
@@ -209,12 +217,14 @@ impl Intake {
 
     async fn acknowledge(
         &mut self,
-        appended: Result<Appended, AppendError>,
-        events: u64,
-        first_line: usize,
+        appended: Result<Appended, Unstored>,
+        batch: Batch,
     ) -> Result<(), Problem> {
-        let appended = appended.map_err(|error| Problem::from(error).with("line", first_line))?;
-        self.target.advance(events, &appended);
+        let appended = appended.map_err(|Unstored { problem, event }| {
+            let line = |event| line_of(&batch.text, batch.first_line, event);
+            problem.with("line", event.map_or(batch.first_line, line))
+        })?;
+        self.target.advance(batch.events, &appended);
         self.stored += appended.stored;
         self.duplicates += appended.duplicates;
         let line = answer::appended(&self.target.run, &appended, Some(self.lines));

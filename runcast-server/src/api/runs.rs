@@ -1,19 +1,20 @@
 //! Lists, shows and deletes runs.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use runcast_event::{Cursor, RunId};
-use runcast_run::{RunSnapshot, RunSummary};
+use runcast_run::{RunSnapshot, RunSummary, Status};
 use serde::Serialize;
 
 use super::description::{ProblemBody, RunBody, RunsBody};
 use super::parameters::{Query, RunPath};
 use super::{Services, Shared, json};
 use crate::problem::Problem;
-use crate::projection::{Filter, Listed};
+use crate::projection::{Filter, Listed, Statuses};
 
 /// Runs in one list at most.
 const LIST_MAX: u64 = 1_000;
@@ -25,6 +26,8 @@ struct ListAnswer<'a> {
     runs: &'a [RunSummary],
     next: Option<String>,
     feed: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counts: Option<BTreeMap<&'static str, usize>>,
 }
 
 /// List runs
@@ -36,6 +39,12 @@ struct ListAnswer<'a> {
         ("status" = Option<Vec<String>>, Query, description = "Any of these statuses; may be repeated"),
         ("workflow" = Option<String>, Query, description = "Runs of this workflow"),
         ("tag" = Option<Vec<String>>, Query, description = "All of these tags; may be repeated"),
+        ("step_status" = Option<Vec<String>>, Query, description = "Runs with a step that stands at any of these; may be repeated"),
+        ("input" = Option<String>, Query, description = "`open`: runs that wait for an answer"),
+        ("text" = Option<String>, Query, description = "Runs with this text in their name or id, case ignored"),
+        ("created_after" = Option<String>, Query, description = "Runs created after this time, as RFC 3339 writes it"),
+        ("created_before" = Option<String>, Query, description = "Runs created before this time"),
+        ("counts" = Option<bool>, Query, description = "How many runs there are by status, whichever statuses are wanted"),
         ("limit" = Option<u64>, Query, description = "1 to 1,000, by default 100"),
         ("cursor" = Option<String>, Query, description = "The `next` of the list before"),
         ("If-None-Match" = Option<String>, Header, description = "The `ETag` of a list: 304 if it is the same"),
@@ -51,25 +60,58 @@ pub(super) async fn list(
     State(services): State<Shared>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let query =
-        Query::parse(request.uri().query(), &["workflow", "limit", "cursor"], &["status", "tag"])?;
-    let refused = |error| Problem::parameter("status", error);
-    let statuses: Result<_, _> = query.all("status").map(str::parse).collect();
-    let filter = Filter {
-        statuses: statuses.map_err(refused)?,
-        workflow: query.text("workflow").map(str::to_owned),
-        tags: query.all("tag").map(str::to_owned).collect(),
-    };
+    let known = [
+        "workflow",
+        "input",
+        "text",
+        "created_after",
+        "created_before",
+        "counts",
+        "limit",
+        "cursor",
+    ];
+    let repeatable = ["status", "tag", "step_status"];
+    let query = Query::parse(request.uri().query(), &known, &repeatable)?;
+    let filter = filter(&query)?;
     let limit = query.number("limit", 1..=LIST_MAX)?.unwrap_or(LIST_DEFAULT) as usize;
     let from = query.parsed("cursor")?;
     // Before the list: what the feed has behind this may be in the list, what it has up to it is.
     let feed = services.hub.feed_cursor();
     let listed = services.projection.list(&filter, from, limit).await?;
-    Ok(answer(&listed, feed, request.headers()))
+    let counts = match query.switch("counts")? {
+        Some(true) => Some(services.projection.count(&filter).await?),
+        _ => None,
+    };
+    Ok(answer(&listed, counts, feed, request.headers()))
 }
 
-fn answer(listed: &Listed, feed: Cursor, headers: &HeaderMap) -> Response {
-    let etag = etag_of(listed);
+/// Which runs a query wants.
+fn filter(query: &Query<'_>) -> Result<Filter, Problem> {
+    let statuses: Result<_, _> = query.all("status").map(str::parse).collect();
+    let step_statuses: Result<_, _> = query.all("step_status").map(str::parse).collect();
+    let is_asking = match query.text("input") {
+        None => false,
+        Some("open") => true,
+        Some(_) => return Err(Problem::parameter("input", "must be open")),
+    };
+    Ok(Filter {
+        statuses: statuses.map_err(|error| Problem::parameter("status", error))?,
+        workflow: query.text("workflow").map(str::to_owned),
+        tags: query.all("tag").map(str::to_owned).collect(),
+        step_statuses: step_statuses.map_err(|error| Problem::parameter("step_status", error))?,
+        is_asking,
+        text: query.text("text").map(str::to_lowercase),
+        created: (query.parsed("created_after")?, query.parsed("created_before")?),
+    })
+}
+
+fn answer(
+    listed: &Listed,
+    counts: Option<Statuses>,
+    feed: Cursor,
+    headers: &HeaderMap,
+) -> Response {
+    let etag = etag_of(listed, counts);
     let is_same = headers.get_all(header::IF_NONE_MATCH).iter().any(|value| {
         let tags = value.to_str().unwrap_or_default().split(',').map(str::trim);
         tags.map(|tag| tag.strip_prefix("W/").unwrap_or(tag)).any(|tag| tag == etag || tag == "*")
@@ -78,7 +120,12 @@ fn answer(listed: &Listed, feed: Cursor, headers: &HeaderMap) -> Response {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         let next = listed.next.as_ref().map(ToString::to_string);
-        let answer = ListAnswer { runs: &listed.runs, next, feed: feed.to_string() };
+        let by_name = |counts: Statuses| {
+            let names = Status::ALL.iter().map(|status| status.as_str());
+            names.zip(counts).filter(|(_, count)| *count > 0).collect()
+        };
+        let counts = counts.map(by_name);
+        let answer = ListAnswer { runs: &listed.runs, next, feed: feed.to_string(), counts };
         json(serde_json::to_vec(&answer).expect("a snapshot is plain JSON"))
     };
     let etag = HeaderValue::try_from(etag).expect("a tag is hexadecimal digits in quotes");
@@ -89,12 +136,13 @@ fn answer(listed: &Listed, feed: Cursor, headers: &HeaderMap) -> Response {
 }
 
 /// A run's state is what its events fold to: the same runs at the same offsets are the same list.
-fn etag_of(listed: &Listed) -> String {
+fn etag_of(listed: &Listed, counts: Option<Statuses>) -> String {
     let mut hasher = DefaultHasher::new();
     for run in &listed.runs {
         (&run.id, run.epoch, run.offset, run.first_offset).hash(&mut hasher);
     }
     listed.next.is_some().hash(&mut hasher);
+    counts.hash(&mut hasher);
     format!("\"{:016x}\"", hasher.finish())
 }
 

@@ -79,7 +79,7 @@ mod tests {
         let at = Timestamp::from_micros(0);
         let mut payload = None;
         for (offset, event) in [
-            (1, r#"{"type":"run.started","data":{"workflow":"w\n\"","tags":["a"]}}"#),
+            (1, r#"{"type":"run.started","data":{"workflow":"w\"","tags":["a"]}}"#),
             (7, r#"{"type":"run.failed","data":{"exit_code":3,"error":"long"}}"#),
         ] {
             let event = parse_event(event.as_bytes(), at).unwrap().payload;
@@ -91,7 +91,7 @@ mod tests {
         let entry = of_event(&run, place, payload.event_type(), &payload, &state);
         assert_eq!(
             text(&entry),
-            r#"{"type":"run.failed","time":"1970-01-01T00:00:00.000000Z","run":"r","data":{"workflow":"w\n\"","name":null,"tags":["a"],"status":"failed","epoch":1,"offset":7,"exit_code":3}}"#
+            r#"{"type":"run.failed","time":"1970-01-01T00:00:00.000000Z","run":"r","data":{"workflow":"w\"","name":null,"tags":["a"],"status":"failed","epoch":1,"offset":7,"exit_code":3}}"#
         );
         assert_eq!(
             text(&of_deletion(&run, at, None)),

@@ -2,10 +2,11 @@
 //! publishes that are under way. Idle, it holds no buffer.
 
 use runcast_event::RunId;
-use runcast_log::{AppendError, Appended};
+use runcast_log::Appended;
 
 use super::link::LinkKey;
 use super::wheel::Tick;
+use crate::publisher::Unstored;
 use crate::socket::{PUBLISH_BYTES_MAX, PUBLISHES_MAX, Session};
 use crate::transport::websocket::message::RequestId;
 use crate::transport::websocket::{Close, FrameReader, MESSAGE_BYTES_MAX};
@@ -65,5 +66,5 @@ pub(super) struct Published {
     pub(super) id: RequestId,
     pub(super) run: RunId,
     pub(super) bytes: usize,
-    pub(super) result: Result<Appended, AppendError>,
+    pub(super) result: Result<Appended, Unstored>,
 }

@@ -22,9 +22,10 @@ use super::pages::Pages;
 use super::reader::Reader;
 use super::runs::Runs;
 use super::wheel::{Tick, Wheel};
-use super::{PlaneConfig, wave::Waves};
+use super::{PlaneConfig, PlaneServices, wave::Waves};
 use crate::config::somewhere_in;
 use crate::presence::Presence;
+use crate::publisher::Publisher;
 
 /// The longest tick of the clock.
 const TICK_MAX: Duration = Duration::from_secs(1);
@@ -38,6 +39,7 @@ const INBOX: Token = Token(usize::MAX);
 pub(super) struct Shard {
     pub(super) hub: Hub,
     pub(super) presence: Presence,
+    pub(super) publisher: Publisher,
     pub(super) runtime: Handle,
     pub(super) poll: Poll,
     pub(super) inbox: Arc<Inbox>,
@@ -122,18 +124,19 @@ impl Clock {
 impl Shard {
     /// A shard that hands slow reads of the log to the runtime.
     pub(super) fn new(
-        hub: Hub,
-        presence: Presence,
+        services: &PlaneServices,
         config: &PlaneConfig,
         counts: PlaneCounts,
         runtime: Handle,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
+        let PlaneServices { hub, presence, publisher } = services.clone();
         let inbox = Inbox::new(Waker::new(poll.registry(), INBOX)?);
         Ok(Self {
             runs: Runs::new(hub.clone(), Arc::clone(&inbox)),
             hub,
             presence,
+            publisher,
             runtime,
             poll,
             inbox,

@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use runcast_event::{Cursor, RunId, Timestamp};
+use runcast_event::{Cursor, RunId};
 use runcast_hub::Format;
 use runcast_log::Append;
 
@@ -117,6 +117,7 @@ impl Shard {
     }
 
     fn act(&mut self, at: usize, received: Received) {
+        let now = self.presence.now();
         let Some(dialogue) = self.dialogue(at) else { return };
         let text = match received {
             Received::Text(text) => text,
@@ -124,7 +125,7 @@ impl Shard {
             Received::Pong => return,
             Received::Close(code) => return self.close(at, &Close::Answer(code)),
         };
-        match dialogue.session.take(&text, Timestamp::now()) {
+        match dialogue.session.take(&text, now) {
             Action::Subscribe { id, run, cursor, view } => {
                 self.subscribe(at, id, &run, cursor, view);
             }
@@ -179,9 +180,9 @@ impl Shard {
             dialogue.publish_bytes += bytes;
         }
         self.counts.append_requested();
-        let hub = self.hub.clone();
+        let publisher = self.publisher.clone();
         let mut stored = Box::pin(async move {
-            let result = hub.append(append).await;
+            let result = publisher.append(append).await;
             Published { link, id, run, bytes, result }
         });
         // Begun here, so that publishes are stored in the order in which they came.
@@ -201,8 +202,8 @@ impl Shard {
         let Published { link: LinkKey { at, serial }, id, run, bytes, result } = published;
         let frame = match result {
             Ok(appended) => message::published(&id, &run, &appended),
-            Err(error) => {
-                let problem = Problem::from(error);
+            Err(unstored) => {
+                let problem = unstored.in_batch();
                 self.counts.append_refused(problem.code());
                 message::error(Some(&id), Some(&run), &problem)
             }

@@ -13,14 +13,24 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::api::Scope;
 use crate::clock::Clock;
+use crate::projection::{Listening, Projection};
 use crate::transport::shape::Shape;
 use crate::transport::view::View;
 
-#[tokio::test]
-async fn a_shard_that_failed_is_followed_by_one_that_serves_until_it_is_told_to_stop() {
+fn services() -> PlaneServices {
     let builder = HubBuilder::new(HubConfig::default());
     let log = MemoryLog::new(builder.observer());
-    let (hub, runtime) = (builder.build(log), Handle::current());
+    let hub = builder.build(log);
+    let (clock, presence) = (Clock::System, Presence::new(Clock::System));
+    let listening =
+        Listening { clock, presence: presence.clone(), silent_after: Duration::from_secs(60) };
+    let projection = Projection::start(hub.clone(), Duration::from_secs(5), listening);
+    PlaneServices { presence, publisher: Publisher::new(hub.clone(), projection), hub }
+}
+
+#[tokio::test]
+async fn a_shard_that_failed_is_followed_by_one_that_serves_until_it_is_told_to_stop() {
+    let (services, runtime) = (services(), Handle::current());
     let config = PlaneConfig {
         shards: 1,
         heartbeat: Duration::from_secs(15),
@@ -28,9 +38,8 @@ async fn a_shard_that_failed_is_followed_by_one_that_serves_until_it_is_told_to_
         pong_timeout: Duration::from_secs(30),
         reconnect_spread: Duration::ZERO,
     };
-    let (counts, presence) = (PlaneCounts::new(&Metrics::new()), Presence::new(Clock::System));
-    let make =
-        move || Shard::new(hub.clone(), presence.clone(), &config, counts.clone(), runtime.clone());
+    let counts = PlaneCounts::new(&Metrics::new());
+    let make = move || Shard::new(&services, &config, counts.clone(), runtime.clone());
     let shard = make().unwrap();
     let door = Door::new(&shard);
     let (first, behind) = (Arc::clone(shard.inbox()), Arc::clone(&door));
@@ -62,8 +71,6 @@ async fn a_shard_that_failed_is_followed_by_one_that_serves_until_it_is_told_to_
 
 #[tokio::test]
 async fn a_websocket_that_opens_when_the_server_stops_is_told_when_to_come_back() {
-    let builder = HubBuilder::new(HubConfig::default());
-    let log = MemoryLog::new(builder.observer());
     let config = PlaneConfig {
         shards: 1,
         heartbeat: Duration::from_secs(15),
@@ -71,9 +78,7 @@ async fn a_websocket_that_opens_when_the_server_stops_is_told_when_to_come_back(
         pong_timeout: Duration::from_secs(30),
         reconnect_spread: Duration::from_secs(5),
     };
-    let plane =
-        Plane::start(&builder.build(log), &config, &Presence::new(Clock::System), &Metrics::new())
-            .unwrap();
+    let plane = Plane::start(&services(), &config, &Metrics::new()).unwrap();
     plane.drain();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

@@ -102,10 +102,7 @@ impl From<AppendError> for Problem {
             AppendError::TooManyProducers { max } => {
                 Self::new(Code::TooManyProducers, detail).with("max", max)
             }
-            AppendError::Refused(refusal) => {
-                let event = refusal.event + 1;
-                Self::not_possible(refusal).with("event", event)
-            }
+            AppendError::Refused(refusal) => Self::not_possible(refusal),
             AppendError::NoRoom { .. } => Self::new(Code::NoRoom, detail),
             AppendError::Unavailable { .. } => Self::new(Code::LogUnavailable, detail),
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use runcast_event::{Epoch, Offset, Payload, RunId, Timestamp};
 use runcast_log::{Record, StreamStat};
-use runcast_run::{RunState, RunSummary, Status};
+use runcast_run::{RunState, RunSummary, Status, WorkStatus};
 use tokio::sync::Notify;
 
 use super::due::Listening;
@@ -54,15 +54,64 @@ pub(crate) struct Filter {
     pub(crate) workflow: Option<String>,
     /// All of these.
     pub(crate) tags: Vec<String>,
+    /// A step that stands at any of these, or any steps at all.
+    pub(crate) step_statuses: Vec<WorkStatus>,
+    /// Only those that wait for an answer.
+    pub(crate) is_asking: bool,
+    /// A text in the name or the id, in lower case.
+    pub(crate) text: Option<String>,
+    /// Created after the one and before the other.
+    pub(crate) created: (Option<Timestamp>, Option<Timestamp>),
 }
 
 impl Filter {
-    pub(super) fn passes(&self, state: &RunState) -> bool {
-        let has_status = self.statuses.is_empty() || self.statuses.contains(&state.status());
-        let has_workflow =
-            self.workflow.as_deref().is_none_or(|wanted| state.workflow() == Some(wanted));
-        has_status && has_workflow && self.tags.iter().all(|tag| state.tags().contains(tag))
+    /// Whether every run with a status that it wants passes.
+    fn is_open_but_for_status(&self) -> bool {
+        let Self { statuses: _, workflow, tags, step_statuses, is_asking, text, created } = self;
+        workflow.is_none()
+            && tags.is_empty()
+            && step_statuses.is_empty()
+            && !is_asking
+            && text.is_none()
+            && *created == (None, None)
     }
+
+    pub(super) fn passes(&self, entry: &Entry) -> bool {
+        let status = entry.state.status();
+        (self.statuses.is_empty() || self.statuses.contains(&status))
+            && self.passes_but_for_status(entry)
+    }
+
+    fn passes_but_for_status(&self, entry: &Entry) -> bool {
+        let state = &entry.state;
+        let steps = self.step_statuses.iter().fold(0, |bits, status| bits | bit(*status));
+        let has_text = |wanted: &str| {
+            let texts = [Some(state.run().as_str()), state.name()];
+            texts.into_iter().flatten().any(|text| text.to_lowercase().contains(wanted))
+        };
+        let (after, before) = self.created;
+        self.workflow.as_deref().is_none_or(|wanted| state.workflow() == Some(wanted))
+            && self.tags.iter().all(|tag| state.tags().contains(tag))
+            && (steps == 0 || entry.steps & steps != 0)
+            && (!self.is_asking || !entry.asks.is_empty())
+            && after.is_none_or(|after| state.created_at() > after)
+            && before.is_none_or(|before| state.created_at() < before)
+            && self.text.as_deref().is_none_or(has_text)
+    }
+}
+
+const fn bit(status: WorkStatus) -> u8 {
+    1 << status as u8
+}
+
+/// Runs by their status, in the order of [`Status::ALL`].
+pub(crate) type Statuses = [usize; Status::ALL.len()];
+
+/// A count as it goes on.
+#[derive(Debug, Default)]
+pub(super) struct Counted {
+    pub(super) statuses: Statuses,
+    reached: Option<Place>,
 }
 
 /// A list as it grows.
@@ -94,6 +143,8 @@ pub(super) struct Entry {
     pub(super) due_at: Option<Timestamp>,
     /// Its open inputs, where they are in [`Index::questions`].
     pub(super) asks: Vec<QuestionPlace>,
+    /// Where its steps stand, as bits; also when the steps themselves were let go.
+    steps: u8,
 }
 
 #[derive(Debug)]
@@ -101,7 +152,7 @@ pub(super) struct Index {
     pub(super) entries: HashMap<RunId, Entry>,
     order: BTreeSet<Place>,
     /// Runs by their status, in the order of [`Status::ALL`].
-    statuses: [usize; Status::ALL.len()],
+    statuses: Statuses,
     /// The ended runs whose states are kept whole, the oldest first.
     whole: VecDeque<RunId>,
     pub(super) due: BTreeSet<(Timestamp, RunId)>,
@@ -124,7 +175,7 @@ impl Index {
         }
     }
 
-    pub(super) fn statuses(&self) -> [usize; Status::ALL.len()] {
+    pub(super) fn statuses(&self) -> Statuses {
         self.statuses
     }
 
@@ -162,6 +213,9 @@ impl Index {
         for record in records {
             let payload = Payload::from_stored(record.payload.clone());
             entry.state.apply(record.offset, stat.epoch, &payload);
+        }
+        if records.iter().any(|record| changes_steps(&record.payload)) {
+            entry.steps = entry.state.step_statuses().fold(0, |bits, status| bits | bit(status));
         }
         let now = entry.state.status();
         if is_new {
@@ -211,6 +265,7 @@ impl Index {
             heard_at: now,
             due_at: None,
             asks: Vec::new(),
+            steps: 0,
         };
         self.entries.entry(run.clone()).or_insert_with(new)
     }
@@ -245,7 +300,7 @@ impl Index {
         let mut places = self.order.range((Bound::Unbounded, before)).rev();
         for place in places.by_ref().take(step_max) {
             let entry = self.entries.get(&place.run).expect("a place in the order has an entry");
-            if filter.passes(&entry.state) {
+            if filter.passes(entry) {
                 if listed.runs.len() == limit {
                     listed.next = listed
                         .runs
@@ -259,6 +314,34 @@ impl Index {
         }
         places.next().is_none()
     }
+
+    /// Goes on with counting, as [`Self::list_more`]. The filter's statuses do not matter.
+    pub(super) fn count_more(
+        &self,
+        filter: &Filter,
+        step_max: usize,
+        counted: &mut Counted,
+    ) -> bool {
+        if filter.is_open_but_for_status() {
+            counted.statuses = self.statuses;
+            return true;
+        }
+        let before = counted.reached.take().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut places = self.order.range((Bound::Unbounded, before)).rev();
+        for place in places.by_ref().take(step_max) {
+            let entry = self.entries.get(&place.run).expect("a place in the order has an entry");
+            if filter.passes_but_for_status(entry) {
+                counted.statuses[entry.state.status() as usize] += 1;
+            }
+            counted.reached = Some(place.clone());
+        }
+        places.next().is_none()
+    }
+}
+
+/// Whether an event can change where steps stand: a step's, one that declares steps, or an end.
+fn changes_steps(payload: &[u8]) -> bool {
+    [&b"{\"type\":\"step."[..], b"{\"type\":\"run."].iter().any(|start| payload.starts_with(start))
 }
 
 fn place_of(state: &RunState) -> Place {

@@ -85,9 +85,11 @@ impl Index {
         let mut found = Vec::new();
         let mut last = None;
         for place in self.questions.range((behind, Bound::Unbounded)) {
-            let Some(state) = self.state(&place.run).filter(|state| filter.passes(state)) else {
+            let Some(entry) = self.entries.get(&place.run).filter(|entry| filter.passes(entry))
+            else {
                 continue;
             };
+            let state = &entry.state;
             let Some(input) = state.input(&place.input) else { continue };
             if found.len() == limit {
                 return (found, last);

@@ -215,3 +215,68 @@ async fn a_deleted_run_is_gone_until_it_is_made_again() {
     server.get("/v1/runs/none").await.problem(404, "run_not_found");
     server.get("/v1/runs/a%2Fb").await.problem(400, "invalid_run_id");
 }
+
+#[tokio::test]
+async fn a_list_is_narrowed_by_steps_questions_text_and_time_and_counted_by_status() {
+    let server = TestServer::start().await;
+    for (run, name, day, events) in [
+        ("a", "Nightly Build", 1, vec![json!({"type": "step.started", "step": "s"})]),
+        (
+            "b",
+            "deploy",
+            2,
+            vec![
+                json!({"type": "step.started", "step": "s"}),
+                json!({"type": "step.failed", "step": "s"}),
+                json!({"type": "run.failed"}),
+            ],
+        ),
+        (
+            "c",
+            "deploy",
+            3,
+            vec![json!({"type": "input.requested", "data": {"input": "q", "prompt": "?"}})],
+        ),
+    ] {
+        let time = format!("2026-01-0{day}T00:00:00Z");
+        let data = json!({"name": name, "workflow": "w"});
+        let mut all = vec![json!({"type": "run.started", "time": time, "data": data})];
+        all.extend(events);
+        let reply = server.post(&format!("/v1/runs/{run}/events"), &json!(all).to_string()).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+    for (query, expected) in [
+        ("", "cba"),
+        ("step_status=failed", "b"),
+        ("step_status=running&step_status=failed", "ba"),
+        ("input=open", "c"),
+        ("text=BUILD", "a"),
+        ("text=B", "ba"),
+        ("created_after=2026-01-01T00:00:00Z", "cb"),
+        ("created_after=2026-01-01T00:00:00Z&created_before=2026-01-03T00:00:00Z", "b"),
+        ("status=failed&step_status=running", ""),
+    ] {
+        let list = server.get(&format!("/v1/runs?{query}")).await.json();
+        let ids: String = list["runs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|run| run["id"].as_str().unwrap())
+            .collect();
+        assert_eq!((ids.as_str(), &list["counts"]), (expected, &Value::Null), "{query}");
+    }
+    for (query, expected) in [
+        ("", json!({"running": 1, "failed": 1, "input_required": 1})),
+        ("&status=failed", json!({"running": 1, "failed": 1, "input_required": 1})),
+        ("&text=deploy", json!({"failed": 1, "input_required": 1})),
+        ("&workflow=v", json!({})),
+    ] {
+        let list = server.get(&format!("/v1/runs?counts=1{query}")).await.json();
+        assert_eq!(list["counts"], expected, "{query}");
+    }
+    for query in ["step_status=done", "input=closed", "created_after=today", "counts=2"] {
+        let reply = server.get(&format!("/v1/runs?{query}")).await;
+        let parameter = query.split('=').next().unwrap();
+        assert_eq!(reply.problem(400, "invalid_parameter")["parameter"], parameter);
+    }
+}

@@ -6,7 +6,7 @@ fn one_event_from_arguments_is_stored_as_it_was_said() {
     let event = [
         "publish",
         "a",
-        "step.completed",
+        "step.started",
         "--step",
         "fetch",
         "--stage",
@@ -21,7 +21,7 @@ fn one_event_from_arguments_is_stored_as_it_was_said() {
     server.done(&["publish", "a", "run.completed"]);
     let tail = server.done(&["tail", "a", "--output", "json"]);
     let lines: Vec<_> = tail.lines().collect();
-    let expected = r#"{"offset":1,"type":"step.completed","time":"2026-11-20T21:16:00.000000Z","channel":"status","stage":2,"step":"fetch","data":{"duration_ms":812}}"#;
+    let expected = r#"{"offset":1,"type":"step.started","time":"2026-11-20T21:16:00.000000Z","channel":"status","stage":2,"step":"fetch","data":{"duration_ms":812}}"#;
     assert_eq!(lines[0], expected);
     assert!(lines[1].ends_with(r#""channel":"output","data":{"text":"hi\n"}}"#), "{}", lines[1]);
     assert_eq!(lines.len(), 3);
