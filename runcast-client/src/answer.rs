@@ -38,6 +38,9 @@ pub(crate) struct BatchAnswer {
     pub(crate) last: Option<Offset>,
     pub(crate) stored: u64,
     pub(crate) duplicates: u64,
+    /// Of NDJSON: how many lines were read up to here.
+    #[serde(default)]
+    pub(crate) lines: Option<u64>,
 }
 
 /// A run's state, true at `offset`.
@@ -88,11 +91,81 @@ pub struct RunInfo {
     pub rest: serde_json::Map<String, serde_json::Value>,
 }
 
+impl RunInfo {
+    /// What was asked of it and is known still: at least what is open.
+    #[must_use]
+    pub fn commands(&self) -> Vec<CommandInfo> {
+        let commands = self.rest.get("commands").and_then(serde_json::Value::as_array);
+        let known = commands.into_iter().flatten();
+        known.filter_map(|command| CommandInfo::deserialize(command).ok()).collect()
+    }
+}
+
 /// A page of runs, newest first.
 #[derive(Debug, Clone, Deserialize)]
 pub struct RunList {
     /// The runs.
     pub runs: Vec<RunInfo>,
+    /// Where the next page begins; none at the end.
+    pub next: Option<String>,
+}
+
+/// A command, as far as it has come.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CommandInfo {
+    /// Its id.
+    pub command: String,
+    /// What is asked.
+    pub name: String,
+    /// `requested`, `delivered`, `done`, `refused`, `expired`, or `closed` by the run's end.
+    pub status: String,
+    /// Why it was asked, or refused.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Everything else that the server says about it.
+    #[serde(flatten)]
+    pub rest: serde_json::Map<String, serde_json::Value>,
+}
+
+impl CommandInfo {
+    /// Whether the run has still to carry it out.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.status.as_str(), "requested" | "delivered")
+    }
+}
+
+/// Something that a run asks of people.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct InputInfo {
+    /// The run that asks; where the input is of a known run, it may be left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunId>,
+    /// Its id, in the run.
+    pub input: String,
+    /// `open`, `answered`, `timed_out`, or `closed` by the run's end.
+    pub status: String,
+    /// What is asked, in Markdown.
+    #[serde(default)]
+    pub prompt: Option<String>,
+    /// What can be chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choices: Option<Vec<String>>,
+    /// When it was asked.
+    pub requested_at: Timestamp,
+    /// Until when it can be answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// Everything else that the server says about it.
+    #[serde(flatten)]
+    pub rest: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A page of open inputs, the most urgent first.
+#[derive(Debug, Clone, Deserialize)]
+pub struct InputList {
+    /// The inputs.
+    pub inputs: Vec<InputInfo>,
     /// Where the next page begins; none at the end.
     pub next: Option<String>,
 }

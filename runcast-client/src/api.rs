@@ -168,7 +168,12 @@ impl Client {
                 .header("Producer-Epoch", producer.epoch)
                 .header("Producer-Seq", producer.sequence);
         }
-        let body = self.ask(request.body(lines)).await?;
+        let body = match self.ask(request.body(lines)).await {
+            Err(ClientError::Problem(problem)) => {
+                return Err(ClientError::Problem(Box::new(problem.placed_behind(0))));
+            }
+            answer => answer?,
+        };
         self.read_line_answers(&body)
     }
 
@@ -213,20 +218,27 @@ impl Client {
             Batch(BatchAnswer),
         }
         let mut answer = AppendAnswer::default();
+        let mut lines_before = 0;
         for line in body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
             let line: Line = serde_json::from_slice(line).map_err(|error| self.protocol(error))?;
             match line {
-                Line::Problem { problem } => return Err(ClientError::Problem(Box::new(problem))),
+                Line::Problem { problem } => {
+                    let problem = problem.placed_behind(lines_before);
+                    return Err(ClientError::Problem(Box::new(problem)));
+                }
                 Line::Done { done: true } => return Ok(answer),
                 Line::Done { done: false } => {}
-                Line::Batch(batch) => answer.absorb(&batch),
+                Line::Batch(batch) => {
+                    lines_before = batch.lines.unwrap_or(lines_before);
+                    answer.absorb(&batch);
+                }
             }
         }
         let reason = "the answer broke off".to_owned();
         Err(ClientError::Unreachable { url: self.base.clone(), reason, may_be_sent: true })
     }
 
-    async fn ask_json<T: DeserializeOwned>(
+    pub(crate) async fn ask_json<T: DeserializeOwned>(
         &self,
         request: RequestBuilder,
     ) -> Result<T, ClientError> {
@@ -235,7 +247,7 @@ impl Client {
     }
 
     /// Sends a request and reads its whole answer.
-    async fn ask(&self, request: RequestBuilder) -> Result<Bytes, ClientError> {
+    pub(crate) async fn ask(&self, request: RequestBuilder) -> Result<Bytes, ClientError> {
         let (client, request) = request.build_split();
         let mut request = request.map_err(|error| self.protocol(network_reason(&error)))?;
         request.timeout_mut().get_or_insert(REQUEST_TIMEOUT);
@@ -265,7 +277,7 @@ impl Client {
         format!("{}{path}", self.base)
     }
 
-    fn parsed(&self, path: &str) -> Result<Url, ClientError> {
+    pub(crate) fn parsed(&self, path: &str) -> Result<Url, ClientError> {
         Url::parse(&self.address(path)).map_err(|error| ClientError::BadUrl {
             url: self.base.clone(),
             reason: error.to_string(),
@@ -341,6 +353,16 @@ mod tests {
         let error = client().read_line_answers(refused).unwrap_err();
         let ClientError::Problem(problem) = error else { panic!("{error}") };
         assert_eq!((problem.status, problem.number("line")), (400, Some(4711)));
+    }
+
+    #[test]
+    fn an_event_of_a_later_batch_is_named_by_its_line() {
+        let body =
+            br#"{"run":"a","epoch":1,"first":1,"last":2,"stored":2,"duplicates":0,"lines":200}
+{"problem":{"type":"x","status":409,"code":"not_possible","detail":"d","event":3}}"#;
+        let error = client().read_line_answers(body).unwrap_err();
+        let ClientError::Problem(problem) = error else { panic!("{error}") };
+        assert_eq!(problem.number("line"), Some(203));
     }
 
     #[tokio::test]

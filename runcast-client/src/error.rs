@@ -108,6 +108,17 @@ impl Problem {
         self.members.get(member).and_then(serde_json::Value::as_u64)
     }
 
+    /// Names the line of the event that is refused, where only its place in a batch is named, in
+    /// front of which `lines` were answered.
+    pub(crate) fn placed_behind(mut self, lines: u64) -> Self {
+        if let Some(event) = self.number("event")
+            && !self.members.contains_key("line")
+        {
+            self.members.insert("line".to_owned(), (lines + event).into());
+        }
+        self
+    }
+
     /// Reads the body of an answer with an error status.
     pub(crate) fn from_answer(status: u16, body: &[u8]) -> Self {
         if let Ok(mut problem) = serde_json::from_slice::<Self>(body) {

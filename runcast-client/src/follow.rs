@@ -1,4 +1,4 @@
-//! Follows a run live, over server-sent events, and resumes by itself.
+//! Follows a run or its mailbox live, over server-sent events, and resumes by itself.
 //!
 //! Owns the reader's cursor and its reconnects. Promises every event once and in order, each gap
 //! told, and an end only where the server says so: a connection that drops, or says nothing for
@@ -64,11 +64,19 @@ pub enum FollowState {
     },
 }
 
-/// A reader of one run.
+/// What of a run is followed.
+enum Followed {
+    /// Its events.
+    Events(Choice),
+    /// Its mailbox.
+    Commands,
+}
+
+/// A reader of one run, or of its mailbox.
 pub struct Follower {
     client: Client,
     run: RunId,
-    choice: Choice,
+    followed: Followed,
     cursor: Cursor,
     phase: Phase,
     backoff: Backoff,
@@ -110,10 +118,21 @@ impl Client {
     /// As [`Self::follow`], for some of the events, or with deltas merged.
     #[must_use]
     pub fn follow_chosen(&self, run: &RunId, after: Cursor, choice: Choice) -> Follower {
+        self.follower(run, after, Followed::Events(choice))
+    }
+
+    /// Follows what is said to a run: commands, answers to its inputs, and those that came too late.
+    /// For the run's producer only: to the server, the run is alive as long as this is followed.
+    #[must_use]
+    pub fn follow_commands(&self, run: &RunId, after: Cursor) -> Follower {
+        self.follower(run, after, Followed::Commands)
+    }
+
+    fn follower(&self, run: &RunId, after: Cursor, followed: Followed) -> Follower {
         Follower {
             client: self.clone(),
             run: run.clone(),
-            choice,
+            followed,
             cursor: after,
             phase: Phase::Waiting { until: Instant::now() },
             backoff: Backoff::new(),
@@ -172,8 +191,13 @@ impl Follower {
 
     fn connect(&self) -> Answering {
         let client = self.client.clone();
-        let (run, cursor, choice) = (&self.run, self.cursor, self.choice.query());
-        let path = format!("/v1/runs/{run}/events?after={cursor}{choice}");
+        let (run, cursor) = (&self.run, self.cursor);
+        let path = match &self.followed {
+            Followed::Events(choice) => {
+                format!("/v1/runs/{run}/events?after={cursor}{}", choice.query())
+            }
+            Followed::Commands => format!("/v1/runs/{run}/commands?after={cursor}"),
+        };
         let silence_max = self.silence_max;
         Box::pin(async move {
             let request =
@@ -276,7 +300,7 @@ impl Follower {
                 let id = frame.id.as_deref().unwrap_or_default();
                 let id: Cursor = id.parse().map_err(|error| wrong(&error))?;
                 let event = Event::from_json(data).map_err(|error| wrong(&error))?;
-                let is_all = self.choice.is_all();
+                let is_all = matches!(&self.followed, Followed::Events(choice) if choice.is_all());
                 if is_next(self.cursor, id, event.offset, is_all).map_err(Break::Dropped)? {
                     self.cursor = id;
                     self.backoff.succeeded();

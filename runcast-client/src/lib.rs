@@ -12,10 +12,16 @@ pub mod publish;
 mod request;
 pub mod spool;
 mod sse;
+mod talk;
 
-pub use answer::{AppendAnswer, EventPage, Gap, RunInfo, RunList};
+pub use answer::{
+    AppendAnswer, CommandInfo, EventPage, Gap, InputInfo, InputList, RunInfo, RunList,
+};
 pub use api::Client;
 pub use backoff::Backoff;
 pub use error::{ClientError, Problem};
 pub use follow::{FollowItem, FollowState, Follower};
-pub use request::{Choice, ListQuery, PageQuery, Producer, RunDefinition};
+pub use request::{
+    Choice, CommandOutcome, CommandRequest, InputQuery, ListQuery, PageQuery, Producer,
+    RunDefinition,
+};

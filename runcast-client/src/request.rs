@@ -49,6 +49,9 @@ pub struct RunDefinition {
     /// When it must have ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
+    /// How long its producer may be silent until it counts as lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost_after_ms: Option<u64>,
 }
 
 /// Which runs to list.
@@ -61,6 +64,56 @@ pub struct ListQuery {
     /// All of these.
     pub tags: Vec<String>,
     /// How many at most, 1 to 1,000; the server's default when absent.
+    pub limit: Option<u32>,
+    /// Where the page before ended.
+    pub cursor: Option<String>,
+}
+
+/// What is asked of a run.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct CommandRequest {
+    /// `pause`, `resume`, `stop`, `set`, or a name of the run's own.
+    pub name: String,
+    /// What it is asked with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub args: Option<serde_json::Value>,
+    /// Makes a second request with the same key the same command.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Who asks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How long it may take until it expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+}
+
+/// What became of a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "status")]
+pub enum CommandOutcome {
+    /// The run has it.
+    Delivered,
+    /// It is carried out.
+    Done,
+    /// It is not.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Which open inputs to list.
+#[derive(Debug, Clone, Default)]
+pub struct InputQuery {
+    /// Of runs of this workflow.
+    pub workflow: Option<String>,
+    /// Of runs with all of these tags.
+    pub tags: Vec<String>,
+    /// How many at most; the server's default when absent.
     pub limit: Option<u32>,
     /// Where the page before ended.
     pub cursor: Option<String>,

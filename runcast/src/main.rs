@@ -4,9 +4,12 @@
 
 #![allow(rustdoc::bare_urls, reason = "what clap prints as help is no web page")]
 
+mod ask;
+mod command;
 mod demo;
 mod exec;
 mod global;
+mod inputs;
 mod palette;
 mod publish;
 mod report;
@@ -38,7 +41,8 @@ Start here:
   runcast demo                       a run to look at
   runcast exec -- COMMAND            any command, as a live run
 
-Exit codes: 0 success, 1 failure, 2 wrong usage; tail and exec give those of the run.";
+Exit codes: 0 success, 1 failure, 2 wrong usage; tail and exec give those of the run, ask 124 when
+nobody answers in time.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -47,6 +51,13 @@ enum Command {
     Tail(tail::Args),
     Publish(publish::Args),
     Runs(runs::Args),
+    Pause(command::Pause),
+    Resume(command::Resume),
+    Stop(command::Stop),
+    Set(command::Set),
+    Ask(ask::Args),
+    Inputs(inputs::List),
+    Answer(inputs::Answer),
     Demo(demo::Args),
     Spool(spool::Args),
 }
@@ -59,6 +70,13 @@ fn main() -> ExitCode {
         Command::Tail(args) => tail::run(args, &global),
         Command::Publish(args) => publish::run(args, &global),
         Command::Runs(args) => runs::run(args, &global),
+        Command::Pause(args) => command::pause(args, &global),
+        Command::Resume(args) => command::resume(args, &global),
+        Command::Stop(args) => command::stop(args, &global),
+        Command::Set(args) => command::set(args, &global),
+        Command::Ask(args) => ask::run(args, &global),
+        Command::Inputs(args) => inputs::list(args, &global),
+        Command::Answer(args) => inputs::answer(args, &global),
         Command::Demo(args) => demo::run(args, &global),
         Command::Spool(args) => spool::run(args),
     };

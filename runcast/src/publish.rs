@@ -161,7 +161,7 @@ async fn publish_stdin(client: Client, run: RunId) -> anyhow::Result<ExitCode> {
     let (give, mut take) = mpsc::channel(PIECES_AHEAD_MAX);
     std::thread::spawn(move || read_stdin(&give));
     let mut sender = Sender::new(client, run.clone());
-    let mut stored = 0;
+    let (mut stored, mut left_out) = (0, 0);
     let mut last = None;
     let mut fault: Option<anyhow::Error> = None;
     while fault.is_none() {
@@ -172,15 +172,24 @@ async fn publish_stdin(client: Client, run: RunId) -> anyhow::Result<ExitCode> {
             let Ok(more) = take.try_recv() else { break };
             fault = batch.add(more);
         }
-        if batch.events() == 0 {
-            continue;
-        }
-        match sender.send(batch.lines.split().freeze(), batch.events()).await {
-            Ok(answer) => {
-                stored += answer.stored + answer.duplicates;
-                last = answer.last.or(last);
+        while batch.events() > 0 {
+            match sender.send(batch.lines.clone().freeze(), batch.events()).await {
+                Ok(answer) => {
+                    stored += answer.stored + answer.duplicates;
+                    last = answer.last.or(last);
+                    break;
+                }
+                Err(error) if batch.leave_out(&error) => {
+                    left_out += 1;
+                    if left_out == 1 {
+                        note(&format!("{error}; the event is left out, and others like it"));
+                    }
+                }
+                Err(error) => {
+                    fault = Some(batch.name_line(error));
+                    break;
+                }
             }
-            Err(error) => fault = Some(batch.name_line(error)),
         }
     }
     match fault {
@@ -190,6 +199,11 @@ async fn publish_stdin(client: Client, run: RunId) -> anyhow::Result<ExitCode> {
         Some(fault) => Err(fault),
         None => {
             tell_stored(&run, stored, last)?;
+            if left_out > 0 {
+                anyhow::bail!(
+                    "{left_out} events are not stored: the run's state did not allow what they say"
+                );
+            }
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -219,11 +233,35 @@ impl Batch {
         self.numbers.len() as u64
     }
 
+    /// Takes out the event that the run's state does not allow. False when that is not what is wrong.
+    ///
+    /// The events behind it move up to its number, which no stored event has: neither it nor
+    /// anything behind it was stored.
+    fn leave_out(&mut self, error: &ClientError) -> bool {
+        let place = if error.code() == Some("not_possible") { self.place(error) } else { None };
+        let Some(place) = place else { return false };
+        let end_of = |lines: &[u8], count: usize| match count.checked_sub(1) {
+            None => 0,
+            Some(before) => memchr::memchr_iter(b'\n', lines).nth(before).map_or(0, |at| at + 1),
+        };
+        let mut kept = self.lines.split_to(end_of(&self.lines, place));
+        drop(self.lines.split_to(end_of(&self.lines, 1)));
+        kept.extend_from_slice(&self.lines);
+        self.lines = kept;
+        self.numbers.remove(place);
+        true
+    }
+
+    /// Which of the lines the server refused, from 0.
+    fn place(&self, error: &ClientError) -> Option<usize> {
+        let ClientError::Problem(problem) = error else { return None };
+        let line = usize::try_from(problem.number("line")?).ok()?.checked_sub(1)?;
+        (line < self.numbers.len()).then_some(line)
+    }
+
     /// Says where in stdin the line stood that the server refused.
     fn name_line(&self, error: ClientError) -> anyhow::Error {
-        let ClientError::Problem(problem) = &error else { return error.into() };
-        let place = problem.number("line").and_then(|line| usize::try_from(line).ok());
-        match place.and_then(|line| self.numbers.get(line.checked_sub(1)?)) {
+        match self.place(&error).map(|place| self.numbers[place]) {
             Some(number) => anyhow::Error::from(error).context(format!("line {number}")),
             None => error.into(),
         }

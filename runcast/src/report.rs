@@ -35,6 +35,12 @@ pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(if error.is::<UsageError>() { USAGE } else { FAILURE })
 }
 
+/// Who sits here, for those who look at what was asked or answered.
+pub(crate) fn user_name() -> Option<String> {
+    let named = |variable| std::env::var(variable).ok().filter(|name| !name.trim().is_empty());
+    named("USER").or_else(|| named("LOGNAME"))
+}
+
 /// The text on one line, without characters that a terminal takes for orders.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()

@@ -25,6 +25,9 @@ impl Sender {
 
     /// Sends `count` events, one a line, and answers once they are stored. Tries until they are.
     ///
+    /// After a refusal the same numbers go to what is sent next: of the refused batch, events that
+    /// were stored in front of the refused one must then come first, and again.
+    ///
     /// # Errors
     /// A refusal that another try cannot mend.
     pub(crate) async fn send(

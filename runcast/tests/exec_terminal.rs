@@ -10,7 +10,8 @@ mod server;
 use std::ffi::OsString;
 use std::process::Command;
 
-use process::{Exec, events, last};
+use process::{Exec, events, events_until, last};
+use runcast_client::{Client, CommandRequest};
 use serde_json::json;
 use server::Server;
 
@@ -90,4 +91,35 @@ fn the_terminal_is_as_it_was_afterwards_and_the_child_has_its_size() {
     );
     let seen = at_a_terminal(&["sh", "-c", &script].map(OsString::from), "none=00");
     assert!(seen.contains("33 99\r\n") && seen.contains("same\r\n"), "{seen}");
+}
+
+#[test]
+fn a_pause_at_a_terminal_holds_the_child_and_not_exec() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for pty in ["auto", "never"] {
+        let directory = tempfile::tempdir().unwrap();
+        let server = Server::started(directory.path());
+        let exec = Exec::new(&server.url(), directory.path()).flags(&["--pty", pty]);
+        let go = directory.path().join("go");
+        let script = format!("until [ -e {} ]; do sleep 0.01; done; exit 3", go.display());
+        let line = exec.command_line(&["sh", "-c", &script]);
+        let terminal = std::thread::spawn(move || at_a_terminal(&line, "nothing=00"));
+        let client = Client::new(&server.url()).unwrap();
+        for name in ["pause", "resume"] {
+            events_until(&server.url(), exec.run_id(), |events| !events.is_empty());
+            let request = CommandRequest { name: name.to_owned(), ..CommandRequest::default() };
+            let asked = runtime.block_on(client.command(exec.run_id(), &request)).unwrap();
+            events_until(&server.url(), exec.run_id(), |events| {
+                events.last().is_some_and(|event| {
+                    event.event_type == "command.done"
+                        && event.data_value()["command"] == asked.command
+                })
+            });
+        }
+        std::fs::write(&go, "").unwrap();
+        let seen = terminal.join().unwrap();
+        assert!(seen.ends_with("code 3\n"), "{pty}: {seen}");
+        let events = events(&server.url(), exec.run_id());
+        assert_eq!(last(&events), ("run.failed", json!({"exit_code":3})), "{pty}");
+    }
 }

@@ -254,3 +254,22 @@ async fn a_follower_of_chosen_events_resumes_behind_those_that_it_did_not_choose
     }
     assert_eq!(asked.len(), 2);
 }
+
+#[tokio::test]
+async fn a_mailbox_is_followed_with_the_runs_offsets_and_resumed_from_its_cursor() {
+    let first = format!("{}id: 12\n\n", event(1, 4));
+    let second = format!("{}{}{END}", event(1, 4), event(1, 20));
+    let mut script =
+        Script::start(vec![Answer::Close(stream_of(&first)), Answer::Close(stream_of(&second))])
+            .await;
+    let client = Client::new(&script.url).unwrap();
+    let mut follower = client.follow_commands(&RunId::new("a").unwrap(), Cursor::START);
+    let told = told(&mut follower).await;
+    assert_eq!(told.iter().filter(|item| item.parse::<u64>().is_ok()).count(), 2, "{told:?}");
+    let asked: Vec<_> = std::iter::from_fn(|| script.asked.try_recv().ok()).collect();
+    for (head, after) in asked.iter().zip([0, 12]) {
+        let path = format!("GET /v1/runs/a/commands?after={after} ");
+        assert!(head.starts_with(&path), "{head}");
+    }
+    assert_eq!(asked.len(), 2);
+}

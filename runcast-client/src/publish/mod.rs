@@ -17,7 +17,7 @@ use bytes::Bytes;
 use runcast_event::{ProducerId, RunId, Timestamp};
 use tokio::sync::watch;
 
-use crate::spool::{Header, Spool, SpoolLimits};
+use crate::spool::{Header, MailboxPlace, Spool, SpoolLimits};
 use crate::{Client, ClientError};
 use sender::{Sender, Step};
 
@@ -52,7 +52,8 @@ pub enum Notice {
     },
     /// It takes events again.
     ServerBack,
-    /// The server refused one event for good; a gap is in its place.
+    /// The server refused an event for good; a gap is in its place. Told of the first one only:
+    /// [`Outcome::left_out`] counts them.
     EventRefused {
         /// What the server said.
         reason: String,
@@ -73,6 +74,8 @@ pub struct Outcome {
     pub undelivered: u64,
     /// Events that are nowhere: dropped, and told of by a gap where that was possible.
     pub lost: u64,
+    /// Events that the server refused, each for itself: gaps are in their places.
+    pub left_out: u64,
     /// The spool that stays.
     pub spool: Option<PathBuf>,
     /// Why the server takes no events of this run.
@@ -83,6 +86,7 @@ pub struct Outcome {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Sent {
     acknowledged: u64,
+    left_out: u64,
     refused: Option<String>,
 }
 
@@ -140,7 +144,7 @@ impl Publisher {
         let spool = Arc::new(spool);
         let (appended, to_send) = watch::channel(0);
         let acknowledged = spool.progress().acknowledged;
-        let (report, sent) = watch::channel(Sent { acknowledged, refused: None });
+        let (report, sent) = watch::channel(Sent { acknowledged, ..Sent::default() });
         let (running, stopped) = watch::channel(());
         let sender = Sender::new(client, Arc::clone(&spool), notice);
         let thread = std::thread::Builder::new()
@@ -176,6 +180,13 @@ impl Publisher {
         self.spool.lose(events, bytes, reason, now);
     }
 
+    /// Keeps the place in the run's mailbox with the events: who goes on with the run after this
+    /// process was killed finds it by [`crate::spool::mailbox_left`].
+    pub fn keep_place(&self, place: &MailboxPlace) {
+        // Without it, that process asks the server, which knows all but the last moment.
+        drop(self.spool.keep_place(place));
+    }
+
     /// Waits until the server has everything that was published, or will take no more.
     pub async fn delivered(&self) {
         let all = self.spool.progress().next;
@@ -193,14 +204,14 @@ impl Publisher {
         drop(self.thread.join());
         let progress = self.spool.progress();
         let (spool, unsaved) = self.spool.close();
-        let refused = self.sent.borrow().refused.clone();
-        let dropped =
-            if refused.is_some() { progress.next - self.sent.borrow().acknowledged } else { 0 };
+        let Sent { acknowledged, left_out, refused } = self.sent.borrow().clone();
+        let dropped = if refused.is_some() { progress.next - acknowledged } else { 0 };
         let waiting = progress.next - progress.acknowledged;
         Outcome {
             delivered: progress.acknowledged - dropped,
             undelivered: waiting - unsaved.min(waiting),
             lost: progress.lost + unsaved + dropped,
+            left_out,
             spool,
             refused,
         }
@@ -226,8 +237,11 @@ fn send_all(
                 to_send.mark_unchanged();
                 match sender.step().await {
                     Step::Sent => {
-                        let acknowledged = sender.acknowledged();
-                        report.send_modify(|sent| sent.acknowledged = acknowledged);
+                        let (acknowledged, left_out) = (sender.acknowledged(), sender.left_out());
+                        report.send_modify(|sent| {
+                            sent.acknowledged = acknowledged;
+                            sent.left_out = left_out;
+                        });
                     }
                     Step::Idle => {
                         if to_send.changed().await.is_err() {

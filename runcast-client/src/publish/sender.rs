@@ -44,6 +44,8 @@ pub(super) struct Sender<C> {
     events_max: usize,
     /// What goes in place of events that the server refused.
     replaced: BTreeMap<u64, Bytes>,
+    /// How many those were.
+    left_out: u64,
     /// Where the last rewind went, so that the same one is not tried again.
     rewound_to: Option<u64>,
     backoff: Backoff,
@@ -62,6 +64,7 @@ impl<C: Courier> Sender<C> {
             cursor,
             events_max: SEND_EVENTS_MAX,
             replaced: BTreeMap::new(),
+            left_out: 0,
             rewound_to: None,
             backoff: Backoff::new(),
             is_away: false,
@@ -72,6 +75,11 @@ impl<C: Courier> Sender<C> {
     /// Everything below is with the server.
     pub(super) fn acknowledged(&self) -> u64 {
         self.cursor
+    }
+
+    /// How many events the server has refused, each for itself.
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     /// Gives up what is left.
@@ -180,7 +188,10 @@ impl<C: Courier> Sender<C> {
         if self.replaced.insert(number, gap).is_some() {
             return self.give_up(error);
         }
-        (self.notice)(Notice::EventRefused { reason });
+        self.left_out += 1;
+        if self.left_out == 1 {
+            (self.notice)(Notice::EventRefused { reason });
+        }
         Step::Wait(Duration::ZERO)
     }
 

@@ -17,6 +17,10 @@ pub(super) enum Verdict {
     GiveUp,
 }
 
+/// Refusals of the run or of its producer, whatever event they name.
+const RUN_IS_CLOSED: [&str; 5] =
+    ["run_ended", "run_deleted", "producer_fenced", "too_many_producers", "event_after_end"];
+
 impl Verdict {
     /// Sorts an error.
     pub(super) fn on(error: &ClientError) -> Self {
@@ -33,10 +37,10 @@ impl Verdict {
         let line = problem.number("line").and_then(|line| usize::try_from(line).ok());
         match (problem.code.as_str(), expected, line) {
             ("sequence_gap", Some(expected), _) => Self::Rewind { expected },
-            ("invalid_event" | "invalid_body", _, Some(line @ 1..)) => {
-                Self::Replace { line: line - 1 }
-            }
-            ("body_too_large", _, _) => Self::Smaller,
+            (code, _, _) if RUN_IS_CLOSED.contains(&code) => Self::GiveUp,
+            // One event is not valid, or not possible in the state that the run is in.
+            (_, _, Some(line @ 1..)) => Self::Replace { line: line - 1 },
+            ("body_too_large" | "not_possible", _, _) => Self::Smaller,
             _ => Self::GiveUp,
         }
     }

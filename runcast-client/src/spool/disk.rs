@@ -13,6 +13,7 @@ use rustix::fs::FallocateFlags;
 use serde_json::{Value, json};
 
 use super::header::Header;
+use super::mailbox::MailboxPlace;
 use super::segment::{Segment, encode};
 
 /// A segment is full when it has this many bytes; smaller when the spool's bound is small.
@@ -172,6 +173,7 @@ impl Disk {
     /// Removes the directory, which has no segments any more.
     pub(super) fn remove(&self) -> io::Result<()> {
         let _makes_room = fs::remove_file(self.dir.join(RESERVE_FILE));
+        MailboxPlace::remove(&self.dir);
         Header::remove(&self.dir)?;
         fs::remove_file(self.dir.join(LOCK_FILE))?;
         fs::remove_dir(&self.dir)

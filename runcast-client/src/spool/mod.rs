@@ -15,6 +15,7 @@
 mod disk;
 mod header;
 mod leftover;
+mod mailbox;
 mod place;
 mod reader;
 mod segment;
@@ -22,6 +23,7 @@ mod store;
 
 pub(crate) use header::Header;
 pub use leftover::{Leftover, Leftovers, leftovers};
+pub use mailbox::{MailboxPlace, mailbox_left};
 pub use place::default_root;
 pub(crate) use reader::{Batch, Reader};
 pub(crate) use store::{Spool, SpoolLimits};

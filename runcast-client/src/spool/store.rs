@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::disk::{Disk, try_lock};
 use super::header::Header;
+use super::mailbox::MailboxPlace;
 use super::segment::{Segment, encoded_bytes};
 
 /// How much a spool may hold.
@@ -150,6 +151,15 @@ impl Spool {
     /// Counts events that were lost before they came here.
     pub(crate) fn lose(&self, events: u64, bytes: u64, reason: &str, now: Timestamp) {
         self.lock().count_lost(events, bytes, reason, now);
+    }
+
+    /// Keeps the place in the run's mailbox, where there is a directory to keep it in.
+    ///
+    /// # Errors
+    /// When it cannot be written: the place that was kept before stays.
+    pub(crate) fn keep_place(&self, place: &MailboxPlace) -> io::Result<()> {
+        let dir = self.lock().disk.as_ref().map(|disk| disk.dir.clone());
+        dir.map_or(Ok(()), |dir| place.write(&dir))
     }
 
     /// Everything below `number` is with the server.

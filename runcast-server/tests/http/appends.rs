@@ -250,6 +250,17 @@ async fn line_4711_of_10000_is_wrong_and_says_so() {
 }
 
 #[tokio::test]
+async fn a_line_that_the_runs_state_does_not_allow_is_named_and_nothing_of_its_batch_is_stored() {
+    let server = TestServer::start().await;
+    let step = r#"{"type":"step.completed","step":"never began"}"#;
+    let lines = format!("{ONE}\n\n\n{step}\n{ONE}\n");
+    let reply = server.lines("/v1/runs/r/events", &lines).await;
+    let problem = reply.problem(409, "not_possible");
+    assert_eq!(problem["line"], 4);
+    server.get("/v1/runs/r").await.problem(404, "run_not_found");
+}
+
+#[tokio::test]
 async fn a_wrong_first_line_is_the_response() {
     let server = TestServer::start().await;
     let reply = server.lines("/v1/runs/r/events", &format!("\n{{\"typo\":1}}\n{ONE}\n")).await;

@@ -12,6 +12,9 @@ use runcast_event::RunId;
 The command gets RUNCAST_RUN_ID, RUNCAST_URL and RUNCAST_EVENTS, a pipe that takes typed events,
 one line of JSON each:
   echo '{\"type\":\"step.started\",\"step\":\"fetch\"}' > \"$RUNCAST_EVENTS\"
+From the pipe RUNCAST_COMMANDS it can read what it is asked, as events too, one line of JSON each. What
+it needs not do itself is done for it: stop is SIGTERM and, after the grace, SIGKILL; pause and resume
+are SIGSTOP and SIGCONT.
 
 It never notices the server: while that is away, events wait on disk and are sent in order later.
 The exit code is the command's; 128 + signal when it was killed, 127 when it was not found, 126 when
@@ -44,6 +47,12 @@ pub(crate) struct Args {
     /// How long the command has to stop when asked to, before it is killed
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub(super) cancel_grace: Duration,
+    /// Do not hear what the run is asked: pause, resume, stop, set
+    #[arg(long)]
+    pub(super) no_commands: bool,
+    /// How long this process may be out of the server's reach until the run counts as crashed
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = lost_after)]
+    pub(super) lost_after: Duration,
     /// Print nothing but the command's output and problems
     #[arg(long, short)]
     pub(super) quiet: bool,
@@ -107,6 +116,18 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     };
     Ok(unit * number)
 }
+
+/// Reads a time that is not shorter than what a busy machine needs.
+fn lost_after(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if time < LOST_AFTER_MIN {
+        return Err(format!("must be at least {LOST_AFTER_MIN:?}"));
+    }
+    Ok(time)
+}
+
+/// The shortest silence that can mean that a process is lost.
+const LOST_AFTER_MIN: Duration = Duration::from_secs(1);
 
 /// Reads a number of bytes such as `65536`, `64KiB`, `100MiB`, `1GiB`.
 fn bytes(text: &str) -> Result<u64, String> {

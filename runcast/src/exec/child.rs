@@ -32,19 +32,24 @@ pub(super) struct Child {
     foreground: Option<LentForeground>,
 }
 
-/// Starts the command with more environment.
+/// Starts the command with other environment: variables that have no value are taken out.
 ///
 /// # Errors
 /// What the system says: not found, not executable, no room for a process.
 pub(super) fn start(
     command: &[OsString],
-    environment: &[(&str, OsString)],
+    environment: &[(&str, Option<OsString>)],
     pty: PtyMode,
 ) -> io::Result<Child> {
     let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::inherit());
-    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    for (name, value) in environment {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
     let wants_terminal = match pty {
         PtyMode::Always => true,
         PtyMode::Never => false,
@@ -122,7 +127,9 @@ impl Waiter {
     /// Waits until the process has ended. It is not reaped: its id stays its own, so that its group
     /// can be signalled without hitting another.
     ///
-    /// When it is stopped in our terminal's foreground, as by Ctrl-Z, we stop too, and go on with it.
+    /// When it is stopped in our terminal's foreground, as by Ctrl-Z, we stop too, and go on with it;
+    /// but not when it was held still by SIGSTOP, as for a pause: somebody must hear when it is to go
+    /// on.
     pub(super) fn wait(self) -> io::Result<WaitIdStatus> {
         let mut options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         if self.foreground.is_some() {
@@ -135,6 +142,9 @@ impl Waiter {
             }
             // The same again without NOWAIT, so that it is told once.
             self.wait_for(WaitIdOptions::STOPPED | WaitIdOptions::NOHANG)?;
+            if status.stopping_signal() == Some(Signal::STOP.as_raw()) {
+                continue;
+            }
             if let Some(foreground) = &self.foreground {
                 foreground.take_back();
                 // A shell takes the terminal here, and gives it back with SIGCONT.

@@ -71,6 +71,9 @@ fn say(outcome: &Outcome, args: &Args) {
         let count = count_of(outcome.undelivered);
         tell(&format!("{count} not delivered yet; to deliver: runcast spool send{place}"));
     }
+    if outcome.left_out > 1 {
+        tell(&format!("the server refused {} events", outcome.left_out));
+    }
     if outcome.lost > 0 {
         tell(&format!("{} lost", count_of(outcome.lost)));
     }

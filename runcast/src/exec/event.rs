@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use runcast_event::{Draft, Event, Labels, Offset, Payload, Timestamp, parse_event};
@@ -30,6 +31,8 @@ pub(super) struct Definition {
     pub(super) command: Vec<OsString>,
     /// The run whose process started this one.
     pub(super) parent: Option<String>,
+    /// How long exec may be silent until the run counts as crashed.
+    pub(super) lost_after: Duration,
 }
 
 /// Makes events.
@@ -81,6 +84,8 @@ impl EventMaker {
         if let Ok(directory) = std::env::current_dir() {
             data.insert("cwd".to_owned(), json!(directory.to_string_lossy()));
         }
+        let lost_after_ms = u64::try_from(definition.lost_after.as_millis()).unwrap_or(u64::MAX);
+        data.insert("lost_after_ms".to_owned(), json!(lost_after_ms));
         if let Some(parent) = &definition.parent {
             data.insert("metadata".to_owned(), json!({ "parent_run": parent }));
         }
@@ -128,6 +133,11 @@ impl EventMaker {
             return FromChild::End(Box::new(end));
         }
         FromChild::Event(self.labelled(&prepared.payload))
+    }
+
+    /// An event that says what exec did with the run.
+    pub(super) fn control(&self, event_type: &'static str, data: Value) -> Bytes {
+        self.line(event_type, data, Timestamp::now()).into()
     }
 
     /// A problem that the run's readers should know.

@@ -1,5 +1,5 @@
-//! What was read and waits to be sorted: between the threads that read the child and the one that
-//! publishes.
+//! What was read and waits to be sorted, and what exec itself says: between the threads that read the
+//! child and the one that publishes.
 //!
 //! Bounded. A reader waits for room while the publishing thread is only busy, as any reader of a
 //! pipe would be; it never waits for a disk: once a write to the spool takes long, what has no room
@@ -9,7 +9,9 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use memchr::memchr_iter;
+use runcast_client::spool::MailboxPlace;
 use runcast_event::Timestamp;
 
 /// The most bytes that wait to be sorted.
@@ -37,6 +39,15 @@ pub(super) enum Taken {
     Read { source: Source, bytes: Vec<u8>, at: Instant, time: Timestamp },
     /// Bytes for which there was no room: about so many events.
     Lost { events: u64, bytes: u64, time: Timestamp },
+    /// What exec itself has to say here.
+    Said(Said),
+}
+
+/// Events of exec's own, and how far the run's mailbox is dealt with by them.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) events: Vec<Bytes>,
+    pub(super) place: MailboxPlace,
 }
 
 /// The queue.
@@ -73,6 +84,16 @@ impl Intake {
         }
         state.bytes += bytes.len();
         state.queue.push_back(Taken::Read { source, bytes, at, time });
+        drop(state);
+        self.readable.notify_one();
+    }
+
+    /// Does something, and adds what there is to say of it: behind everything that was read before,
+    /// and in front of whatever the child answers. Never waits, and what is done must not either.
+    pub(super) fn say(&self, act: impl FnOnce() -> Said) {
+        let mut state = self.lock();
+        let said = act();
+        state.queue.push_back(Taken::Said(said));
         drop(state);
         self.readable.notify_one();
     }

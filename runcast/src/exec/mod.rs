@@ -3,19 +3,25 @@
 //! The child comes first: its output passes through before anything else happens to it, it gets
 //! the signals and keys that it would get without us, and our exit code is its own. Publishing is
 //! beside the way: pumps read and pass through, one thread sorts and publishes, the publisher sends.
+//! So is obeying: a task hears what the run is asked, and who waits for the child carries it out.
 //! Nothing that fails there (server, disk, spool) slows, fails or changes the child.
 
 mod args;
 mod child;
+mod command_lines;
 mod deliver;
 mod event;
-mod events_pipe;
+mod group;
 mod intake;
 mod log_line;
+mod mailbox;
+mod obey;
 mod outcome;
+mod pipes;
 mod pump;
 mod record;
 mod redact;
+mod request;
 mod signals;
 mod sort;
 mod supervise;
@@ -41,7 +47,7 @@ use crate::global::{Global, block_on};
 use crate::report::UsageError;
 
 /// The variable that names the run to its process.
-const RUN_VARIABLE: &str = "RUNCAST_RUN_ID";
+pub(crate) const RUN_VARIABLE: &str = "RUNCAST_RUN_ID";
 
 /// Runs the command.
 pub(crate) fn run(args: Args, global: &Global) -> anyhow::Result<ExitCode> {
@@ -54,6 +60,7 @@ pub(crate) fn run(args: Args, global: &Global) -> anyhow::Result<ExitCode> {
         tags: args.tags.clone(),
         command: args.command.clone(),
         parent: env::var(RUN_VARIABLE).ok(),
+        lost_after: args.lost_after,
     };
     let maker = EventMaker::new(args.variation.clone(), Arc::clone(&secrets));
     let first = maker.started(&definition, None);

@@ -17,8 +17,8 @@ pub(super) enum Ending {
     Exited { code: i32 },
     /// By a signal that nobody asked for.
     Killed { signal: i32 },
-    /// After a person or a program asked it to stop.
-    Cancelled { asked: i32, how: Stopped },
+    /// After a person or a program asked it to stop, for this reason.
+    Cancelled { reason: String, how: Stopped },
     /// It never began.
     NotStarted { not_found: bool, reason: String },
 }
@@ -33,17 +33,17 @@ pub(super) enum Stopped {
 }
 
 impl Ending {
-    /// Sorts what the system says. `asked` is the first signal that asked to stop; a terminal's
-    /// Ctrl-C reaches the child alone, so that with `is_interactive` a death by it counts as asked.
-    pub(super) fn of(status: &WaitIdStatus, asked: Option<i32>, is_interactive: bool) -> Self {
+    /// Sorts what the system says. `stopped` says who asked to stop; a terminal's Ctrl-C reaches the
+    /// child alone, so that with `is_interactive` a death by it counts as asked.
+    pub(super) fn of(status: &WaitIdStatus, stopped: Option<String>, is_interactive: bool) -> Self {
         let how = match (status.terminating_signal(), status.exit_status()) {
             (Some(signal), _) => Stopped::Killed(signal),
             (None, code) => Stopped::Exited(code.unwrap_or(0)),
         };
-        match (asked, how) {
-            (Some(asked), how) => Self::Cancelled { asked, how },
+        match (stopped, how) {
+            (Some(reason), how) => Self::Cancelled { reason, how },
             (None, Stopped::Killed(signal)) if is_interactive && signal == Signal::INT.as_raw() => {
-                Self::Cancelled { asked: signal, how }
+                Self::Cancelled { reason: stopped_by(signal), how }
             }
             (None, Stopped::Killed(signal)) => Self::Killed { signal },
             (None, Stopped::Exited(code)) => Self::Exited { code },
@@ -64,14 +64,11 @@ impl Ending {
         let data = match self {
             Self::Exited { code } => json!({ "exit_code": code }),
             Self::Killed { signal } => json!({ "signal": signal_name(*signal) }),
-            Self::Cancelled { asked, how } => {
-                let reason = format!("stopped by {}", signal_name(*asked));
-                match how {
-                    Stopped::Exited(code) => json!({ "exit_code": code, "status_reason": reason }),
-                    Stopped::Killed(signal) => {
-                        json!({ "signal": signal_name(*signal), "status_reason": reason })
-                    }
-                }
+            Self::Cancelled { reason, how: Stopped::Exited(code) } => {
+                json!({ "exit_code": code, "status_reason": reason })
+            }
+            Self::Cancelled { reason, how: Stopped::Killed(signal) } => {
+                json!({ "signal": signal_name(*signal), "status_reason": reason })
             }
             Self::NotStarted { reason, .. } => {
                 json!({ "exit_code": self.exit_code(), "error": reason })
@@ -96,6 +93,11 @@ impl Ending {
         // The system gives eight bits of an exit code, and signals are below 65.
         u8::try_from(code & 0xff).unwrap_or(u8::MAX)
     }
+}
+
+/// Why a run ended that a signal asked to.
+pub(super) fn stopped_by(signal: i32) -> String {
+    format!("stopped by {}", signal_name(signal))
 }
 
 /// A signal's name, such as `SIGTERM`; its number for one without a name.
@@ -135,7 +137,7 @@ mod tests {
     fn every_ending_has_its_event_and_its_code() {
         let not_started =
             |not_found| Ending::NotStarted { not_found, reason: "no such file".to_owned() };
-        let cancelled = |how| Ending::Cancelled { asked: 15, how };
+        let cancelled = |how| Ending::Cancelled { reason: stopped_by(15), how };
         let cases = [
             (Ending::Exited { code: 0 }, "run.completed", json!({"exit_code":0}), 0),
             (Ending::Exited { code: 3 }, "run.failed", json!({"exit_code":3}), 3),

@@ -7,7 +7,8 @@
 use std::fs::File;
 use std::io::{self, PipeReader, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -23,13 +24,38 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 
 /// Reads one of the child's pipes.
 pub(super) struct Pump {
-    pub(super) from: File,
+    /// Closed when the pump ends: nobody else keeps it open.
+    pub(super) from: Arc<File>,
+    /// Whether something is read and not handed on.
+    pub(super) is_busy: Arc<AtomicBool>,
     /// Where it passes through to; none for the events pipe.
     pub(super) to: Option<File>,
     pub(super) source: Source,
     pub(super) intake: Arc<Intake>,
     /// Closed by the other side once the child has ended.
     pub(super) ended: Arc<PipeReader>,
+}
+
+/// Sees whether everything that a child has written was handed on.
+#[derive(Debug)]
+pub(super) struct Calm {
+    from: Weak<File>,
+    is_busy: Arc<AtomicBool>,
+}
+
+impl Calm {
+    /// Of what this pump reads.
+    pub(super) fn of(pump: &Pump) -> Self {
+        Self { from: Arc::downgrade(&pump.from), is_busy: Arc::clone(&pump.is_busy) }
+    }
+
+    /// Whether nothing waits, neither in the pipe nor in the pump; in this order, since that is the
+    /// way that it takes.
+    pub(super) fn is_calm(&self) -> bool {
+        let Some(from) = self.from.upgrade() else { return true };
+        let is_empty = rustix::io::ioctl_fionread(&from).is_ok_and(|bytes| bytes == 0);
+        is_empty && !self.is_busy.load(Ordering::SeqCst)
+    }
 }
 
 /// What there is to do.
@@ -45,6 +71,7 @@ impl Pump {
         let mut buffer = vec![0; READ_BYTES_MAX];
         let mut drain_until: Option<Instant> = None;
         loop {
+            self.is_busy.store(false, Ordering::SeqCst);
             match self.wait(drain_until) {
                 Ready::Read => {}
                 Ready::ChildEnded => {
@@ -53,6 +80,7 @@ impl Pump {
                 }
                 Ready::TimeUp => return,
             }
+            self.is_busy.store(true, Ordering::SeqCst);
             let bytes = match self.from.read(&mut buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
@@ -81,7 +109,7 @@ impl Pump {
             return Ready::TimeUp;
         }
         let mut fds =
-            [PollFd::new(&self.from, PollFlags::IN), PollFd::new(&*self.ended, PollFlags::IN)];
+            [PollFd::new(&*self.from, PollFlags::IN), PollFd::new(&*self.ended, PollFlags::IN)];
         let watched = if drain_until.is_some() { &mut fds[..1] } else { &mut fds[..] };
         match wait_ready(watched, timeout) {
             Ok(0) => Ready::TimeUp,

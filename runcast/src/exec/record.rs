@@ -10,7 +10,7 @@ use runcast_client::publish::Publisher;
 use runcast_event::{Event, Timestamp, limits};
 
 use super::event::{EventMaker, FromChild};
-use super::intake::{Intake, Source, Taken};
+use super::intake::{Intake, Said, Source, Taken};
 use super::redact::{Redactor, Secrets};
 use super::sort::{Piece, Sorter};
 
@@ -46,6 +46,12 @@ pub(super) fn record(
                 Taken::Lost { events, bytes, time } => {
                     publish(intake, &publisher, &mut recorder.ready);
                     publisher.lost(events, bytes, LOST_REASON, time);
+                }
+                Taken::Said(Said { events, place }) => {
+                    recorder.say(events);
+                    publish(intake, &publisher, &mut recorder.ready);
+                    // Behind the events: killed in between, the next process hears it again.
+                    intake.while_writing(|| publisher.keep_place(&place));
                 }
             }
         }
@@ -117,6 +123,15 @@ impl Recorder {
                 stream.give(&self.maker, &mut self.ready);
             }
         }
+    }
+
+    /// Events of exec's own, behind the text that was printed before.
+    fn say(&mut self, events: Vec<Bytes>) {
+        for stream in [&mut self.stdout, &mut self.stderr] {
+            stream.sorter.give_text(&mut stream.pieces);
+            stream.give(&self.maker, &mut self.ready);
+        }
+        self.ready.extend(events);
     }
 
     fn finish(&mut self) {

@@ -97,6 +97,13 @@ impl Sorter {
         self.give_merged(out);
     }
 
+    /// Gives the unfinished line now, unless it may become a log line.
+    pub(super) fn give_text(&mut self, out: &mut Vec<Piece>) {
+        if self.line_begun || !may_be_log(&self.pending) {
+            self.give_partial(out);
+        }
+    }
+
     /// Gives all that is left: the stream has ended.
     pub(super) fn finish(&mut self, out: &mut Vec<Piece>) {
         self.waiting_since = None;

@@ -5,27 +5,29 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, PipeReader};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc as sync_mpsc};
 use std::thread;
-use std::time::Duration;
 
 use runcast_client::Client;
 use runcast_client::publish::{PublishOptions, Publisher};
 use runcast_event::{RunId, Timestamp};
-use rustix::process::{Signal, WaitIdStatus};
+use rustix::process::WaitIdStatus;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until};
 
 use super::RUN_VARIABLE;
 use super::args::Args;
 use super::child::{self, Child};
+use super::command_lines::CommandLines;
 use super::deliver::deliver;
 use super::event::{Definition, EventMaker};
-use super::events_pipe::EventsPipe;
 use super::intake::{Intake, Source};
-use super::outcome::Ending;
-use super::pump::{Pump, pump_keys};
+use super::mailbox::{Address, Mailbox};
+use super::obey::Obedience;
+use super::outcome::{Ending, stopped_by};
+use super::pipes::Pipes;
+use super::pump::{Calm, Pump, pump_keys};
 use super::record::{Recorded, record};
 use super::redact::Secrets;
 use super::signals::{Received, Signals};
@@ -45,18 +47,18 @@ pub(super) struct Plan {
 /// Runs the plan to its end.
 pub(super) async fn supervise(plan: Plan) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
-    let events_pipe = EventsPipe::create()
-        .inspect_err(|error| tell(&format!("there is no RUNCAST_EVENTS: {error}")))
-        .ok();
-    let environment = environment(&plan, events_pipe.as_ref().map(|(pipe, _)| pipe));
+    let pipes = ChildPipes::create(&plan.args);
+    let environment = environment(&plan, &pipes);
     let started = child::start(&plan.args.command, &environment, plan.args.pty);
 
     let intake = Arc::new(Intake::default());
     let pid = started.as_ref().ok().map(|child| child.pid.as_raw_pid().unsigned_abs());
     let (recording, recorded) = start_recording(&plan, &intake, pid)?;
-    let (_pipe, events_file) = events_pipe.unzip();
+    let ChildPipes { events, commands, _keeper } = pipes;
+    let files = (events.map(|(_, file)| file), commands.map(|(_, file)| file));
+    let mut mailbox = open_mailbox(&plan)?;
     let ending = match started {
-        Ok(child) => stay_with(child, events_file, &intake, &plan.args, &mut signals).await?,
+        Ok(child) => stay_with(child, files, &intake, &plan, &mut signals, &mut mailbox).await?,
         Err(error) => not_started(&plan.args.command, &error),
     };
     intake.close();
@@ -66,13 +68,55 @@ pub(super) async fn supervise(plan: Plan) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(ending.exit_code()))
 }
 
-fn environment(plan: &Plan, pipe: Option<&EventsPipe>) -> Vec<(&'static str, OsString)> {
-    let mut environment = vec![
-        (RUN_VARIABLE, plan.run.as_str().into()),
-        ("RUNCAST_URL", plan.client.base_url().into()),
-    ];
-    environment.extend(pipe.map(|pipe| ("RUNCAST_EVENTS", pipe.path().into())));
-    environment
+/// The pipes by which the child is talked with, as far as they can be made.
+struct ChildPipes {
+    events: Option<(PathBuf, File)>,
+    commands: Option<(PathBuf, File)>,
+    /// Removes them at the end.
+    _keeper: Option<Pipes>,
+}
+
+impl ChildPipes {
+    fn create(args: &Args) -> Self {
+        let missing = |name: &str, error: &io::Error| tell(&format!("there is no {name}: {error}"));
+        let keeper =
+            Pipes::create().inspect_err(|error| missing("pipe for the command", error)).ok();
+        let of = |name: &str, make: fn(&Pipes) -> io::Result<(PathBuf, File)>| {
+            make(keeper.as_ref()?).inspect_err(|error| missing(name, error)).ok()
+        };
+        Self {
+            events: of("RUNCAST_EVENTS", Pipes::events),
+            commands: (!args.no_commands)
+                .then(|| of("RUNCAST_COMMANDS", Pipes::commands))
+                .flatten(),
+            _keeper: keeper,
+        }
+    }
+}
+
+/// A pipe that there is not is taken out: it would be that of a run around this one.
+fn environment(plan: &Plan, pipes: &ChildPipes) -> [(&'static str, Option<OsString>); 4] {
+    let path = |pipe: &Option<(PathBuf, File)>| pipe.as_ref().map(|(path, _)| path.into());
+    [
+        (RUN_VARIABLE, Some(plan.run.as_str().into())),
+        ("RUNCAST_URL", Some(plan.client.base_url().into())),
+        ("RUNCAST_EVENTS", path(&pipes.events)),
+        ("RUNCAST_COMMANDS", path(&pipes.commands)),
+    ]
+}
+
+/// Opens the run's mailbox, with connections of its own: those of the publisher live in another
+/// runtime.
+fn open_mailbox(plan: &Plan) -> anyhow::Result<Mailbox> {
+    let args = &plan.args;
+    Ok(Mailbox::open(Address {
+        client: Client::new(plan.client.base_url())?,
+        run: plan.run.clone(),
+        spool_root: args.run.as_ref().map(|_| args.spool.root()),
+        lost_after: args.lost_after,
+        listens: !args.no_commands,
+        is_quiet: args.quiet,
+    }))
 }
 
 fn not_started(command: &[OsString], error: &io::Error) -> Ending {
@@ -125,18 +169,22 @@ fn start_recording(
 /// Stays with the child until it has ended and its pipes are drained.
 async fn stay_with(
     mut child: Child,
-    events_file: Option<File>,
+    (events_file, commands_file): (Option<File>, Option<File>),
     intake: &Arc<Intake>,
-    args: &Args,
+    plan: &Plan,
     signals: &mut Signals,
+    mailbox: &mut Mailbox,
 ) -> anyhow::Result<Ending> {
     let is_interactive = child.is_interactive();
     let raw = if child.takes_keys { RawTerminal::new().ok() } else { None };
     let status = start_waiting(&mut child)?;
     let (ended, child_lives) = io::pipe()?;
-    let mut pumps = start_pumps(&mut child, events_file, intake, Arc::new(ended))?;
+    let (mut pumps, calm) = start_pumps(&mut child, events_file, intake, Arc::new(ended))?;
 
-    let (status, asked) = until_exit(&child, status, args.cancel_grace, signals).await?;
+    let lines = commands_file.map(CommandLines::new);
+    let grace = plan.args.cancel_grace;
+    let mut obedience = Obedience::new(&child, grace, intake, &plan.maker, lines, calm);
+    let status = until_exit(&child, status, &mut obedience, signals, mailbox).await?;
     drop(child_lives);
     tokio::select! {
         // Nothing is ever sent: the channel ends when the last pump does.
@@ -144,12 +192,10 @@ async fn stay_with(
         // Asked again: what is left of the output is not waited for.
         () = signals.stop() => {}
     }
-    if asked.is_some() {
-        // Asked to stop, the run leaves nothing behind in its group.
-        child::signal(child.pid, Signal::KILL);
-    }
+    // Asked to stop, the run leaves nothing behind in its group.
+    obedience.see_off(signals.stop()).await;
     drop(raw);
-    Ok(Ending::of(&status, asked.map(Signal::as_raw), is_interactive))
+    Ok(Ending::of(&status, obedience.stopped(), is_interactive))
 }
 
 fn start_waiting(child: &mut Child) -> io::Result<oneshot::Receiver<io::Result<WaitIdStatus>>> {
@@ -162,21 +208,25 @@ fn start_waiting(child: &mut Child) -> io::Result<oneshot::Receiver<io::Result<W
 }
 
 /// Starts a thread for each of the child's pipes. The channel closes when all have ended.
+/// Whether they have handed on what was written is told by the others.
 fn start_pumps(
     child: &mut Child,
     events_file: Option<File>,
     intake: &Arc<Intake>,
     ended: Arc<PipeReader>,
-) -> io::Result<mpsc::Receiver<()>> {
+) -> io::Result<(mpsc::Receiver<()>, Vec<Calm>)> {
     let (running, all_ended) = mpsc::channel(1);
-    let start = |from: OwnedFd, to: Option<OwnedFd>, source: Source| {
+    let mut calm = Vec::new();
+    let mut start = |from: OwnedFd, to: Option<OwnedFd>, source: Source| {
         let pump = Pump {
-            from: from.into(),
+            from: Arc::new(from.into()),
+            is_busy: Arc::default(),
             to: to.map(File::from),
             source,
             intake: Arc::clone(intake),
             ended: Arc::clone(&ended),
         };
+        calm.push(Calm::of(&pump));
         let running = running.clone();
         thread::Builder::new().name(format!("runcast-{source:?}").to_lowercase()).spawn(move || {
             pump.run();
@@ -202,26 +252,24 @@ fn start_pumps(
             pump_keys(io::stdin().as_fd(), terminal, &ended);
         })?;
     }
-    Ok(all_ended)
+    Ok((all_ended, calm))
 }
 
-/// Waits for the child's end, and passes signals on to its group meanwhile.
+/// Waits for the child's end; meanwhile it gets the signals that we get, and does what the run is
+/// asked.
 async fn until_exit(
     child: &Child,
     mut status: oneshot::Receiver<io::Result<WaitIdStatus>>,
-    grace: Duration,
+    obedience: &mut Obedience<'_>,
     signals: &mut Signals,
-) -> anyhow::Result<(WaitIdStatus, Option<Signal>)> {
-    let mut asked: Option<(Signal, Instant)> = None;
-    let mut is_killed = false;
+    mailbox: &mut Mailbox,
+) -> anyhow::Result<WaitIdStatus> {
     loop {
-        let kill_at = asked.filter(|_| !is_killed).map(|(_, at)| at + grace);
         tokio::select! {
-            status = &mut status => return Ok((status??, asked.map(|(signal, _)| signal))),
+            status = &mut status => return Ok(status??),
             received = signals.next() => match received {
                 Received::Stop(signal) => {
-                    asked.get_or_insert((signal, Instant::now()));
-                    child::signal(child.pid, signal);
+                    obedience.ask_to_stop(stopped_by(signal.as_raw()), signal);
                 }
                 Received::PassOn(signal) => child::signal(child.pid, signal),
                 Received::Resized => {
@@ -230,10 +278,8 @@ async fn until_exit(
                     }
                 }
             },
-            () = sleep_until(kill_at.unwrap_or_else(Instant::now)), if kill_at.is_some() => {
-                is_killed = true;
-                child::signal(child.pid, Signal::KILL);
-            }
+            heard = mailbox.next(), if obedience.is_ready() => obedience.hear(heard),
+            () = obedience.due() => obedience.do_due(),
         }
     }
 }

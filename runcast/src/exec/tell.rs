@@ -29,7 +29,9 @@ pub(crate) fn notice_teller(is_quiet: bool) -> NoticeFn {
             }
             Notice::ServerBack => ("the server takes events again".to_owned(), false),
             Notice::EventRefused { reason } => {
-                (format!("the server refused an event, a gap is in its place: {reason}"), true)
+                let text = "the server refused an event, a gap is in its place; of others, only the \
+                            number is told";
+                (format!("{text}: {reason}"), true)
             }
             Notice::Refused { reason } => (
                 format!("the server takes no more events of this run, they are dropped: {reason}"),

@@ -8,3 +8,4 @@ mod publish;
 mod runs;
 mod serve;
 mod tail;
+mod talk;

@@ -133,3 +133,31 @@ fn lines_wait_for_a_server_that_is_away_and_are_stored_once() {
     assert!(tail.wait().success());
     tail.err.until("connected again");
 }
+
+#[test]
+fn lines_that_the_runs_state_does_not_allow_are_left_out_and_the_rest_is_stored() {
+    let server = Server::start();
+    let mut publish = server.running(&["publish", "a"]);
+    publish.write("{\"type\":\"run.started\",\"data\":{\"stages\":[\"plan\",\"ship\"]}}\n");
+    for number in 0..20 {
+        let stage = if number % 5 == 3 { "shipp" } else { "ship" };
+        publish.write(&format!("{{\"type\":\"stage.started\",\"stage\":\"{stage}\"}}\n"));
+        publish.write(&format!("{{\"type\":\"my.event\",\"data\":{number}}}\n"));
+    }
+    publish.close_stdin();
+    assert_eq!(publish.out.next().unwrap(), "a: 37 events stored, the last at offset 37");
+    assert_eq!(publish.wait().code(), Some(1));
+    let said = publish.err.rest();
+    assert_eq!(said.len(), 2, "{said:#?}");
+    assert!(said[0].contains("shipp") && said[0].contains("left out"), "{said:#?}");
+    assert!(said[1].contains("4 events are not stored"), "{said:#?}");
+    server.done(&["publish", "a", "run.completed"]);
+    let tail = server.done(&["tail", "a", "--type", "my.event", "--output", "json"]);
+    let numbers: Vec<u64> = tail
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["data"].as_u64().unwrap()
+        })
+        .collect();
+    assert_eq!(numbers, (0..20).collect::<Vec<_>>());
+}

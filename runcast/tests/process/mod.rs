@@ -159,6 +159,16 @@ impl Running {
         read
     }
 
+    /// Reads everything that passes through from now on.
+    pub fn read_in_background(&mut self) -> JoinHandle<Vec<u8>> {
+        let mut stdout = self.stdout.take().unwrap();
+        std::thread::spawn(move || {
+            let mut read = Vec::new();
+            stdout.read_to_end(&mut read).unwrap();
+            read
+        })
+    }
+
     /// Nobody reads the output any more.
     pub fn close_stdout(&mut self) {
         self.stdout = None;

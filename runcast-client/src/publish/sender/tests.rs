@@ -36,6 +36,8 @@ struct Server {
     fault: Option<Fault>,
     /// Lines with this text are refused.
     refuses: Option<&'static str>,
+    /// With which status and code, and which member names their place.
+    refusal: Option<(u16, &'static str, &'static str)>,
     lines_max: usize,
 }
 
@@ -56,7 +58,8 @@ impl Server {
         if let Some(text) = self.refuses
             && let Some(at) = lines.iter().position(|line| line.contains(text))
         {
-            return Err(problem(400, "invalid_event", "line", at as u64 + 1));
+            let (status, code, place) = self.refusal.unwrap_or((400, "invalid_event", "line"));
+            return Err(problem(status, code, place, at as u64 + 1));
         }
         let mut at = producer.sequence;
         for line in lines {
@@ -235,6 +238,54 @@ fn an_event_that_the_server_refuses_is_replaced_by_a_gap_once() {
     assert_eq!(gap(&stored[4]).unwrap()["lost_events"], 1);
     assert_eq!((&stored[3], &stored[5]), (&text(3), &text(5)));
     assert_eq!(world.notices.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn events_that_the_runs_state_does_not_allow_are_left_out_and_told_of_once() {
+    let mut world = World::new();
+    world.append(30);
+    {
+        let mut server = world.server.lock().unwrap();
+        server.refuses = Some("5}");
+        server.refusal = Some((409, "not_possible", "line"));
+    }
+    world.settle();
+    world.append(10);
+    world.settle();
+    let stored = world.stored();
+    assert_eq!(stored.len(), 40);
+    let gaps: Vec<usize> = (0..40).filter(|at| gap(&stored[*at]).is_some()).collect();
+    assert_eq!(gaps, [5, 15, 25, 35]);
+    assert_eq!(world.sender.left_out(), 4);
+    let notices = world.notices.lock().unwrap();
+    assert!(matches!(&notices[..], [Notice::EventRefused { .. }]), "{notices:?}");
+}
+
+#[test]
+fn an_event_that_is_not_possible_is_found_also_when_its_place_is_not_named() {
+    let mut world = World::new();
+    world.append(10);
+    {
+        let mut server = world.server.lock().unwrap();
+        server.refuses = Some("\"data\":4}");
+        server.refusal = Some((409, "not_possible", "state"));
+    }
+    world.settle();
+    let stored = world.stored();
+    assert_eq!((stored.len(), gap(&stored[4]).is_some()), (10, true));
+    assert_eq!((&stored[3], &stored[5]), (&text(3), &text(5)));
+}
+
+#[test]
+fn a_run_that_has_ended_takes_nothing_although_an_event_is_named() {
+    let mut world = World::new();
+    world.append(2);
+    {
+        let mut server = world.server.lock().unwrap();
+        server.refuses = Some("1}");
+        server.refusal = Some((409, "run_ended", "line"));
+    }
+    assert!(matches!(world.step(Fault::None), Step::Refused(_)));
 }
 
 #[test]
