@@ -10,7 +10,7 @@ import { type FeedOptions, followFeed } from "./feed.ts";
 import { type Choice, choiceQuery, Follow, type FollowOptions } from "./follow.ts";
 import { NetworkError, ProblemError, ProtocolError } from "./problem.ts";
 import type { Page, Run, RunStatus } from "./run.ts";
-import type { Command, Input, RunState } from "./run-state.ts";
+import type { Command, Input, RunState, WorkStatus } from "./run-state.ts";
 import type { CommandDraft, InputList, InputQuery, Outcome } from "./talk.ts";
 
 export interface ClientOptions {
@@ -27,6 +27,17 @@ export interface ListQuery {
   readonly workflow?: string;
   /** Runs that have all of these. */
   readonly tag?: readonly string[];
+  /** Runs with a step that stands at any of these. */
+  readonly step_status?: readonly WorkStatus[];
+  /** Runs that wait for an answer. */
+  readonly input?: "open";
+  /** Runs with this text in their name or id, case ignored. */
+  readonly text?: string;
+  /** Runs of a time, RFC 3339. */
+  readonly created_after?: string;
+  readonly created_before?: string;
+  /** Asks for `counts`. */
+  readonly counts?: boolean;
   /** 1 to 1,000; by default 100. */
   readonly limit?: number;
   /** `next` of the list before. */
@@ -36,17 +47,19 @@ export interface ListQuery {
   readonly signal?: AbortSignal;
 }
 
+export interface ChangedList {
+  readonly changed: true;
+  readonly runs: readonly Run[];
+  readonly next: string | null;
+  readonly etag: string | null;
+  /** `after` for `followFeed`: what the feed says behind it, the list may not have. */
+  readonly feed: string;
+  /** How many runs there are by status, with all of the query but `status`. */
+  readonly counts?: Readonly<Partial<Record<RunStatus, number>>>;
+}
+
 /** A list, or the fact that it is what it was when it had the `etag` that was sent. */
-export type RunList =
-  | {
-      readonly changed: true;
-      readonly runs: readonly Run[];
-      readonly next: string | null;
-      readonly etag: string | null;
-      /** `after` for `followFeed`: what the feed says behind it, the list may not have. */
-      readonly feed: string;
-    }
-  | { readonly changed: false };
+export type RunList = ChangedList | { readonly changed: false };
 
 export interface PageQuery {
   /** A cursor; by default from the first event. */
@@ -82,18 +95,14 @@ export class Client {
 
   /** Runs, newest first. */
   async list(query: ListQuery = {}): Promise<RunList> {
-    const search = new URLSearchParams();
-    for (const status of query.status ?? []) search.append("status", status);
-    for (const tag of query.tag ?? []) search.append("tag", tag);
-    if (query.workflow !== undefined) search.set("workflow", query.workflow);
-    if (query.limit !== undefined) search.set("limit", `${query.limit}`);
-    if (query.cursor !== undefined) search.set("cursor", query.cursor);
+    const { etag, signal, counts, ...filter } = query;
+    const search = fieldsOf({ ...filter, counts: counts ? "1" : undefined });
     const headers: Record<string, string> = { Accept: "application/json" };
-    if (query.etag !== undefined) headers["If-None-Match"] = query.etag;
+    if (etag !== undefined) headers["If-None-Match"] = etag;
     const address = withQuery(`${this.#base}/v1/runs`, search);
-    const response = await this.#call(address, { headers }, query.signal);
+    const response = await this.#call(address, { headers }, signal);
     if (response.status === 304) return { changed: false };
-    const body = (await json(response)) as { runs: Run[]; next: string | null; feed: string };
+    const body = (await json(response)) as Omit<ChangedList, "changed" | "etag">;
     return { changed: true, ...body, etag: response.headers.get("ETag") };
   }
 
@@ -152,14 +161,10 @@ export class Client {
 
   /** The open inputs of all runs, the one that was asked first at the top. */
   async inputs(query: InputQuery = {}): Promise<InputList> {
-    const search = new URLSearchParams();
-    if (query.workflow !== undefined) search.set("workflow", query.workflow);
-    for (const tag of query.tag ?? []) search.append("tag", tag);
-    if (query.limit !== undefined) search.set("limit", `${query.limit}`);
-    if (query.cursor !== undefined) search.set("cursor", query.cursor);
+    const { signal, ...filter } = query;
     const init = { headers: { Accept: "application/json" } };
-    const address = withQuery(`${this.#base}/v1/inputs`, search);
-    return (await json(await this.#call(address, init, query.signal))) as InputList;
+    const address = withQuery(`${this.#base}/v1/inputs`, fieldsOf(filter));
+    return (await json(await this.#call(address, init, signal))) as InputList;
   }
 
   /** Says that the run's producer is there. */
@@ -225,6 +230,17 @@ async function json(response: Response): Promise<unknown> {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new NetworkError("the answer was cut off", { cause: error });
   }
+}
+
+/** What is given, as a query; a list repeats its name. */
+function fieldsOf(
+  fields: Readonly<Record<string, string | number | readonly string[] | undefined>>,
+): URLSearchParams {
+  const search = new URLSearchParams();
+  for (const [name, value] of Object.entries(fields)) {
+    for (const one of value === undefined ? [] : [value].flat()) search.append(name, `${one}`);
+  }
+  return search;
 }
 
 function withQuery(address: string, search: URLSearchParams): string {

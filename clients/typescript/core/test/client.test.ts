@@ -27,9 +27,19 @@ it("a list is asked for by status, workflow and tags, and again by its etag", as
   const first = await client.list({ ...query, cursor: "x" });
   expect(first).toEqual({ changed: true, runs: [{ id: "r" }], next: "c", etag: '"a"' });
   expect(server.requests).toEqual([
-    "/v1/runs?status=running&status=queued&tag=a%26b&workflow=w&limit=5&cursor=x",
+    "/v1/runs?status=running&status=queued&workflow=w&tag=a%26b&limit=5&cursor=x",
   ]);
   expect(await client.list({ etag: '"a"' })).toEqual({ changed: false });
+});
+
+it("a list is asked for by steps, open questions, text and time, with its counts", async () => {
+  server.on("/v1/runs", json({ runs: [], next: null, feed: "1", counts: { failed: 2 } }));
+  const time = { created_after: "2026-11-20T00:00:00Z", created_before: "2026-11-21T00:00:00Z" };
+  const query = { step_status: ["failed"] as const, input: "open" as const, text: "é", ...time };
+  expect(await client.list({ ...query, counts: true })).toMatchObject({ counts: { failed: 2 } });
+  expect(decodeURIComponent(server.requests[0] ?? "")).toBe(
+    "/v1/runs?step_status=failed&input=open&text=é&created_after=2026-11-20T00:00:00Z&created_before=2026-11-21T00:00:00Z&counts=1",
+  );
 });
 
 it("a page is asked for by cursor, limit, text and wait", async () => {
