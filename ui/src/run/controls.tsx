@@ -1,24 +1,29 @@
-/** The buttons that ask a run to pause, resume or stop, and how far it is with what it was asked. */
+/** The buttons that ask a run to pause, resume, stop or set, and how far it is with what it was asked. */
 
-import { type Command, ProblemError, type RunState } from "@runcast/core";
+import { type Command, type CommandDraft, ProblemError, type RunState } from "@runcast/core";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { freshKey } from "../view/person.ts";
 import { moment } from "../view/time.ts";
+import { brief } from "../work/steps.ts";
 import {
   CONTROLS,
+  type Control,
   type ControlName,
   controlOf,
   type Point,
   shownCommands,
   wayOf,
 } from "./control.ts";
+import { SetForm } from "./set-form.tsx";
 
-type Ask = (name: ControlName, key: string) => Promise<void>;
+type Ask = (command: CommandDraft) => Promise<void>;
+type Asked = ControlName | "set";
 
-const LABELS: Readonly<Record<ControlName, string>> = {
+const LABELS: Readonly<Record<Asked, string>> = {
   pause: "Pause",
   resume: "Resume",
   stop: "Stop",
+  set: "Set",
 };
 const ASKED: Readonly<Record<ControlName, string>> = {
   pause: "Pausing…",
@@ -28,27 +33,32 @@ const ASKED: Readonly<Record<ControlName, string>> = {
 
 export function Controls({ run, ask }: { run: RunState; ask: Ask }) {
   const [isConfirming, setConfirming] = useState(false);
-  const [sending, setSending] = useState<ControlName>();
+  const [isSetting, setSetting] = useState(false);
+  const [sending, setSending] = useState<Asked>();
   const [said, setSaid] = useState("");
   // A retry after a lost answer is the same command.
-  const keys = useRef(new Map<ControlName, string>());
+  const keys = useRef(new Map<string, string>());
   const isStopping = controlOf(run, "stop").kind !== "ready";
   useEffect(() => {
-    if (isStopping) setConfirming(false);
+    if (!isStopping) return;
+    setConfirming(false);
+    setSetting(false);
   }, [isStopping]);
   if (run.is_terminal && said === "") return null;
 
-  const send = async (name: ControlName) => {
+  const send = async (name: Asked, args?: Readonly<Record<string, unknown>>) => {
     setConfirming(false);
     setSending(name);
     setSaid("");
-    const key = keys.current.get(name) ?? freshKey();
-    keys.current.set(name, key);
+    const what = JSON.stringify([name, args]);
+    const key = keys.current.get(what) ?? freshKey();
+    keys.current.set(what, key);
     try {
-      await ask(name, key);
-      keys.current.delete(name);
+      await ask({ name, key, ...(args ? { args } : {}) });
+      keys.current.delete(what);
+      if (name === "set") setSetting(false);
     } catch (error) {
-      if (error instanceof ProblemError) keys.current.delete(name);
+      if (error instanceof ProblemError) keys.current.delete(what);
       setSaid(`${LABELS[name]}: ${error instanceof Error ? error.message : String(error)}`);
     }
     setSending(undefined);
@@ -66,25 +76,34 @@ export function Controls({ run, ask }: { run: RunState; ask: Ask }) {
       {run.is_terminal ? null : isConfirming ? (
         <ConfirmStop onStop={() => void send("stop")} onKeep={() => setConfirming(false)} />
       ) : (
-        CONTROLS.map((name) => {
-          const control = controlOf(run, name);
-          const isUnderWay = sending === name || control.kind === "under_way";
-          const isPossible = control.kind === "ready" && !isUnderWay;
-          const why = control.kind === "impossible" ? control.why : undefined;
-          return (
-            <button
-              key={name}
-              type="button"
-              class={`button control-${name}`}
-              // Not `disabled`: a reason that cannot be reached by the keyboard helps nobody.
-              aria-disabled={!isPossible}
-              title={why ? `Not possible: ${why}` : undefined}
-              onClick={() => press(name)}
-            >
-              {isUnderWay ? ASKED[name] : LABELS[name]}
-            </button>
-          );
-        })
+        CONTROLS.map((name) => (
+          <ControlButton
+            key={name}
+            name={name}
+            control={controlOf(run, name)}
+            isSending={sending === name}
+            press={() => press(name)}
+          />
+        ))
+      )}
+      {!run.is_terminal && !isConfirming && (
+        <button
+          type="button"
+          class="button control-set"
+          aria-expanded={isSetting}
+          aria-disabled={isStopping}
+          title={isStopping ? "Not possible: the run is being stopped" : undefined}
+          onClick={() => setSetting(!isSetting && !isStopping)}
+        >
+          Set…
+        </button>
+      )}
+      {isSetting && !run.is_terminal && (
+        <SetForm
+          isSending={sending === "set"}
+          submit={(args) => void send("set", args)}
+          cancel={() => setSetting(false)}
+        />
       )}
       {said !== "" && (
         <span class="controls-said tone-bad" role="alert">
@@ -95,6 +114,31 @@ export function Controls({ run, ask }: { run: RunState; ask: Ask }) {
         </span>
       )}
     </div>
+  );
+}
+
+interface ControlButtonProps {
+  readonly name: ControlName;
+  readonly control: Control;
+  readonly isSending: boolean;
+  readonly press: () => void;
+}
+
+function ControlButton({ name, control, isSending, press }: ControlButtonProps) {
+  const isUnderWay = isSending || control.kind === "under_way";
+  const isPossible = control.kind === "ready" && !isUnderWay;
+  const why = control.kind === "impossible" ? control.why : undefined;
+  return (
+    <button
+      type="button"
+      class={`button control-${name}`}
+      // Not `disabled`: a reason that cannot be reached by the keyboard helps nobody.
+      aria-disabled={!isPossible}
+      title={why ? `Not possible: ${why}` : undefined}
+      onClick={press}
+    >
+      {isUnderWay ? ASKED[name] : LABELS[name]}
+    </button>
   );
 }
 
@@ -131,6 +175,9 @@ export function Commands({ commands, now }: { commands: readonly Command[]; now:
       {shown.map((command) => (
         <li key={command.command} class="asked" data-command={command.name}>
           <bdi class="asked-name">{command.name}</bdi>
+          {command.args !== undefined && (
+            <bdi class="asked-args">{brief(JSON.stringify(command.args))}</bdi>
+          )}
           <ol class="way">
             {wayOf(command).map((point) => (
               <WayPoint key={point.name} point={point} now={now} />

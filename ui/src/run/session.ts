@@ -9,6 +9,7 @@
 import {
   backoffDelay,
   type Client,
+  type CommandDraft,
   type Follow,
   type FollowItem,
   type FollowState,
@@ -18,6 +19,7 @@ import {
   ProblemError,
   type RunState,
 } from "@runcast/core";
+import { EVERYTHING, type LogFilter, queryOf } from "../log/filter.ts";
 import { Loader } from "../log/loader.ts";
 import { PAGE_EVENTS, Pages } from "../log/pages.ts";
 import { Search } from "../log/search.ts";
@@ -42,8 +44,12 @@ const APPLY_STEP = 64;
 const SATURATED_MS = 1_000;
 /** Further behind than this it begins again at the end. */
 const BEHIND_EVENTS_MAX = 20_000;
-/** The state is asked for again so long after a life-cycle event. */
+/** The state is asked for again so long after an event that sets where the run stands. */
 const REFRESH_MS = 100;
+/** And so long after one that tells of its work, of which there may be many. */
+const WORK_REFRESH_MS = 500;
+/** Of the time, getting and drawing states may take one part in so many. */
+const REFRESH_SHARE = 5;
 const RETRY = { base_ms: 250, max_ms: 5_000 };
 
 export class RunSession {
@@ -63,6 +69,8 @@ export class RunSession {
   #drained: (() => void) | undefined;
   #saturatedSince: number | undefined;
   #refreshTimer: ReturnType<typeof setTimeout> | undefined;
+  #refreshAt = 0;
+  #refreshNotBefore = 0;
   #wakeRetry: (() => void) | undefined;
 
   constructor(client: Client, id: string) {
@@ -99,21 +107,22 @@ export class RunSession {
     this.#wakeRetry?.();
   };
 
-  /** Shows only events with this text; an empty text shows all again. */
-  filter(needle: string): void {
-    if (needle === (this.search?.needle ?? "")) return;
+  /** Shows only the events that a filter lets through. */
+  filter(filter: LogFilter): void {
+    const query = queryOf(filter);
+    if (query === queryOf(this.search?.filter ?? EVERYTHING)) return;
     this.search?.close();
     this.search = undefined;
-    if (needle !== "") {
-      this.search = new Search(needle, () => this.#frame.request());
+    if (query !== "") {
+      this.search = new Search(filter, () => this.#frame.request());
       void this.search.run(this.#client, this.id, this.#epoch, () => this.pages.last);
     }
     this.#frame.request();
   }
 
   /** Asks the run for something: the same once, however often it is sent with this key. */
-  readonly ask = async (name: string, key: string): Promise<void> => {
-    await this.#client.command(this.id, { name, key, ...signature() }, this.#stop.signal);
+  readonly ask = async (command: CommandDraft): Promise<void> => {
+    await this.#client.command(this.id, { ...command, ...signature() }, this.#stop.signal);
     this.#refreshSoon(0);
   };
 
@@ -250,9 +259,7 @@ export class RunSession {
         this.#epoch = item.epoch;
         this.pages.add(item.event);
         this.search?.live(item.event);
-        if (/^(run|input|command)\./.test(item.event.type) || this.subject.kind === "awaited") {
-          this.#refreshSoon(isTerminal(item.event.type) ? 0 : REFRESH_MS);
-        }
+        this.#refreshAfter(item.event.type);
         return;
       case "gap":
         this.#epoch = item.gap.epoch;
@@ -280,16 +287,34 @@ export class RunSession {
     this.#frame.request();
   }
 
+  #refreshAfter(type: string): void {
+    if (isTerminal(type)) this.#refreshSoon(0);
+    else if (/^(run|input|command)\./.test(type) || this.subject.kind === "awaited") {
+      this.#refreshSoon(REFRESH_MS);
+    } else if (/^(stage|step|tool|message|agent|task)\./.test(type)) {
+      this.#refreshSoon(WORK_REFRESH_MS);
+    }
+  }
+
+  /** With 0 at once; else no sooner than the work of the last time allows. */
   #refreshSoon(ms: number): void {
-    if (this.#refreshTimer !== undefined && ms > 0) return;
+    const at = ms === 0 ? 0 : Math.max(performance.now() + ms, this.#refreshNotBefore);
+    if (this.#refreshTimer !== undefined && this.#refreshAt <= at) return;
     clearTimeout(this.#refreshTimer);
-    this.#refreshTimer = setTimeout(() => void this.#refresh(), ms);
+    this.#refreshAt = at;
+    const wait = Math.max(0, at - performance.now());
+    this.#refreshTimer = setTimeout(() => void this.#refresh(), wait);
   }
 
   async #refresh(): Promise<void> {
     this.#refreshTimer = undefined;
+    const began = performance.now();
     const run = await this.#client.get(this.id, this.#stop.signal).catch(() => undefined);
     if (!run || this.#stop.signal.aborted) return;
+    this.#refreshNotBefore = performance.now() + (performance.now() - began) * (REFRESH_SHARE - 1);
+    const known = this.subject.kind === "run" ? this.subject.run : undefined;
+    // An answer that was overtaken by a newer one.
+    if (known && known.epoch === run.epoch && known.offset > run.offset) return;
     this.pages.startedAt = run.started_at;
     this.#become({ kind: "run", run });
   }
