@@ -58,6 +58,8 @@ export class Viewport {
   #idle: ReturnType<typeof setTimeout> | undefined;
   #reveal: number | undefined;
   #heightPx = -1;
+  /** How high the view was when the browser's position was last set or looked at. */
+  #placedViewPx = 0;
 
   constructor(elements: Elements, blocks: Blocks, draw: (drawn: readonly Drawn[]) => void) {
     this.#elements = elements;
@@ -141,7 +143,7 @@ export class Viewport {
   /** Whether a person has scrolled. A view that grows at the bottom is moved by the browser itself. */
   #isMoved(): boolean {
     const { scrollTop, scrollHeight, clientHeight } = this.#elements.scroller;
-    const hasGrown = clientHeight > this.#scroll.viewPx;
+    const hasGrown = clientHeight > this.#placedViewPx;
     if (hasGrown && this.#scroll.isFollowing && scrollTop >= scrollHeight - clientHeight - 1) {
       this.#scroll.placed(scrollTop);
       return false;
@@ -244,6 +246,7 @@ export class Viewport {
       this.#idle = setTimeout(() => this.request(), IDLE_MS);
     }
     scroll.placed(scroller.scrollTop);
+    this.#placedViewPx = scroller.clientHeight;
   }
 
   #want(): void {

@@ -291,7 +291,7 @@ export class RunSession {
     if (isTerminal(type)) this.#refreshSoon(0);
     else if (/^(run|input|command)\./.test(type) || this.subject.kind === "awaited") {
       this.#refreshSoon(REFRESH_MS);
-    } else if (/^(stage|step|tool|message|agent|task)\./.test(type)) {
+    } else if (/^(stage|step|tool|message|agent|task|variation)\./.test(type)) {
       this.#refreshSoon(WORK_REFRESH_MS);
     }
   }
