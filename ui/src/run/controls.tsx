@@ -44,6 +44,8 @@ export function Controls({ run, ask }: { run: RunState; ask: Ask }) {
     setConfirming(false);
     setSetting(false);
   }, [isStopping]);
+  const host = useRef<HTMLDivElement>(null);
+  useFocusBack(host, isConfirming ? ".control-stop" : isSetting ? ".control-set" : undefined);
   if (run.is_terminal && said === "") return null;
 
   const send = async (name: Asked, args?: Readonly<Record<string, unknown>>) => {
@@ -72,7 +74,7 @@ export function Controls({ run, ask }: { run: RunState; ask: Ask }) {
     else void send(name);
   };
   return (
-    <div class="controls">
+    <div class="controls" ref={host}>
       {run.is_terminal ? null : isConfirming ? (
         <ConfirmStop onStop={() => void send("stop")} onKeep={() => setConfirming(false)} />
       ) : (
@@ -115,6 +117,17 @@ export function Controls({ run, ask }: { run: RunState; ask: Ask }) {
       )}
     </div>
   );
+}
+
+/** When what a button has opened is closed, the keyboard is at the button again, not at the top. */
+function useFocusBack(host: { current: HTMLElement | null }, opener: string | undefined): void {
+  const last = useRef(opener);
+  useEffect(() => {
+    const closed = opener === undefined ? last.current : undefined;
+    last.current = opener;
+    if (closed === undefined || document.activeElement !== document.body) return;
+    host.current?.querySelector<HTMLElement>(closed)?.focus();
+  }, [opener]);
 }
 
 interface ControlButtonProps {

@@ -53,7 +53,7 @@ export function StepTree({ run, chosen, choose }: StepTreeProps) {
         <span>{duration(extent.to - extent.from)}</span>
       </div>
       <ul class="steps" ref={list}>
-        {rows.map((row) => {
+        {rows.flatMap((row) => {
           const isChosen = row.key === chosenKey;
           const item = (
             <StepItem
@@ -64,7 +64,8 @@ export function StepTree({ run, chosen, choose }: StepTreeProps) {
               onFold={onFold.current}
             />
           );
-          if (!isChosen) return item;
+          // All are on one level, or the row would be another when it is chosen, without its focus.
+          if (!isChosen) return [item];
           const step = run.steps.find((it) => keyOf(it.step, it.variation) === row.key);
           return [item, step && <Details key={`more ${row.key}`} step={step} now={now} />];
         })}

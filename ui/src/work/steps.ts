@@ -92,32 +92,40 @@ export function rowsOf(
 /** Who is below whom. A step whose parent is unknown, or below itself, stands alone. */
 function familyOf(steps: readonly Step[]) {
   const known = new Map(steps.map((step) => [keyOf(step.step, step.variation), step]));
-  const parentOf = (step: Step): Step | undefined => {
-    if (step.parent === undefined) return undefined;
-    return (
-      known.get(keyOf(step.parent, step.variation)) ?? known.get(keyOf(step.parent, undefined))
-    );
+  const parentOf = ({ parent, variation }: Step): Step | undefined => {
+    if (parent === undefined) return undefined;
+    return known.get(keyOf(parent, variation)) ?? known.get(keyOf(parent, undefined));
   };
   const below = new Map<string, Step[]>();
   const roots: Step[] = [];
+  /** Those whose way up is known to end. */
+  const ending = new Set<Step>();
   for (const step of steps) {
     const parent = parentOf(step);
-    if (!parent || isCircle(step, parentOf)) roots.push(step);
+    if (!parent || !hasEnd(step, parentOf, ending)) roots.push(step);
     else {
       const key = keyOf(parent.step, parent.variation);
-      below.set(key, [...(below.get(key) ?? []), step]);
+      const siblings = below.get(key);
+      if (siblings) siblings.push(step);
+      else below.set(key, [step]);
     }
   }
   return { roots, below };
 }
 
-function isCircle(step: Step, parentOf: (step: Step) => Step | undefined): boolean {
-  const seen = new Set<Step>();
-  for (let at: Step | undefined = step; at; at = parentOf(at)) {
-    if (seen.has(at)) return true;
-    seen.add(at);
+/** Whether the way up from a step ends, and does not go round. */
+function hasEnd(
+  step: Step,
+  parentOf: (step: Step) => Step | undefined,
+  ending: Set<Step>,
+): boolean {
+  const way = new Set<Step>();
+  for (let at: Step | undefined = step; at && !ending.has(at); at = parentOf(at)) {
+    if (way.has(at)) return false;
+    way.add(at);
   }
-  return false;
+  for (const passed of way) ending.add(passed);
+  return true;
 }
 
 function rowOf(step: Step, extent: Extent, now: number) {
