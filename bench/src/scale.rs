@@ -27,7 +27,7 @@ pub(crate) struct Scale {
     pub(crate) latency_events: u64,
     /// Events of the row that measures the disk.
     pub(crate) disk_events: u64,
-    /// Runs that are stored before a start.
+    /// Runs that are stored before a start, and that are at work in a list.
     pub(crate) stored_runs: usize,
 }
 

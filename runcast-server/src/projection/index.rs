@@ -149,7 +149,8 @@ pub(super) struct Entry {
 
 #[derive(Debug)]
 pub(super) struct Index {
-    pub(super) entries: HashMap<RunId, Entry>,
+    /// In boxes: a map has up to half of its places free.
+    pub(super) entries: HashMap<RunId, Box<Entry>>,
     order: BTreeSet<Place>,
     /// Runs by their status, in the order of [`Status::ALL`].
     statuses: Statuses,
@@ -258,14 +259,16 @@ impl Index {
 
     fn entry(&mut self, run: &RunId) -> &mut Entry {
         let now = self.listening.clock.now();
-        let new = || Entry {
-            state: RunState::new(run.clone()),
-            first: Offset::START.next(),
-            failure: None,
-            heard_at: now,
-            due_at: None,
-            asks: Vec::new(),
-            steps: 0,
+        let new = || {
+            Box::new(Entry {
+                state: RunState::new(run.clone()),
+                first: Offset::START.next(),
+                failure: None,
+                heard_at: now,
+                due_at: None,
+                asks: Vec::new(),
+                steps: 0,
+            })
         };
         self.entries.entry(run.clone()).or_insert_with(new)
     }
