@@ -32,80 +32,58 @@ const ASKED: Readonly<Record<ControlName, string>> = {
 };
 
 export function Controls({ run, ask }: { run: RunState; ask: Ask }) {
-  const [isConfirming, setConfirming] = useState(false);
-  const [isSetting, setSetting] = useState(false);
-  const [sending, setSending] = useState<Asked>();
-  const [said, setSaid] = useState("");
-  // A retry after a lost answer is the same command.
-  const keys = useRef(new Map<string, string>());
+  const [opened, setOpened] = useState<"confirm" | "set">();
+  const { sending, said, setSaid, send } = useAsking(ask);
   const isStopping = controlOf(run, "stop").kind !== "ready";
-  useEffect(() => {
-    if (!isStopping) return;
-    setConfirming(false);
-    setSetting(false);
-  }, [isStopping]);
+  const isOpen = !isStopping && !run.is_terminal ? opened : undefined;
   const host = useRef<HTMLDivElement>(null);
-  useFocusBack(host, isConfirming ? ".control-stop" : isSetting ? ".control-set" : undefined);
+  useFocusBack(host, isOpen && (isOpen === "set" ? ".control-set" : ".control-stop"));
   if (run.is_terminal && said === "") return null;
 
-  const send = async (name: Asked, args?: Readonly<Record<string, unknown>>) => {
-    setConfirming(false);
-    setSending(name);
-    setSaid("");
-    const what = JSON.stringify([name, args]);
-    const key = keys.current.get(what) ?? freshKey();
-    keys.current.set(what, key);
-    try {
-      await ask({ name, key, ...(args ? { args } : {}) });
-      keys.current.delete(what);
-      if (name === "set") setSetting(false);
-    } catch (error) {
-      if (error instanceof ProblemError) keys.current.delete(what);
-      setSaid(`${LABELS[name]}: ${error instanceof Error ? error.message : String(error)}`);
-    }
-    setSending(undefined);
-  };
+  const close = () => setOpened(undefined);
   const press = (name: ControlName) => {
     const control = controlOf(run, name);
     if (sending !== undefined) return;
     if (control.kind === "impossible") setSaid(`${LABELS[name]}: ${control.why}`);
     else if (control.kind === "under_way") setSaid(`${LABELS[name]}: it was asked already`);
-    else if (name === "stop") setConfirming(true);
-    else void send(name);
+    else if (name === "stop") setOpened("confirm");
+    else void send({ name });
+  };
+  const stop = () => {
+    close();
+    void send({ name: "stop" });
+  };
+  const set = async (args: Readonly<Record<string, unknown>>) => {
+    if (await send({ name: "set", args })) close();
   };
   return (
     <div class="controls" ref={host}>
-      {run.is_terminal ? null : isConfirming ? (
-        <ConfirmStop onStop={() => void send("stop")} onKeep={() => setConfirming(false)} />
-      ) : (
-        CONTROLS.map((name) => (
-          <ControlButton
-            key={name}
-            name={name}
-            control={controlOf(run, name)}
-            isSending={sending === name}
-            press={() => press(name)}
-          />
-        ))
+      {isOpen === "confirm" && <ConfirmStop onStop={stop} onKeep={close} />}
+      {!run.is_terminal && isOpen !== "confirm" && (
+        <>
+          {CONTROLS.map((name) => (
+            <ControlButton
+              key={name}
+              name={name}
+              control={controlOf(run, name)}
+              isSending={sending === name}
+              press={() => press(name)}
+            />
+          ))}
+          <button
+            type="button"
+            class="button control-set"
+            aria-expanded={isOpen === "set"}
+            aria-disabled={isStopping}
+            title={isStopping ? "Not possible: the run is being stopped" : undefined}
+            onClick={() => setOpened(isOpen === "set" || isStopping ? undefined : "set")}
+          >
+            Set…
+          </button>
+        </>
       )}
-      {!run.is_terminal && !isConfirming && (
-        <button
-          type="button"
-          class="button control-set"
-          aria-expanded={isSetting}
-          aria-disabled={isStopping}
-          title={isStopping ? "Not possible: the run is being stopped" : undefined}
-          onClick={() => setSetting(!isSetting && !isStopping)}
-        >
-          Set…
-        </button>
-      )}
-      {isSetting && !run.is_terminal && (
-        <SetForm
-          isSending={sending === "set"}
-          submit={(args) => void send("set", args)}
-          cancel={() => setSetting(false)}
-        />
+      {isOpen === "set" && (
+        <SetForm isSending={sending === "set"} submit={(args) => void set(args)} cancel={close} />
       )}
       {said !== "" && (
         <span class="controls-said tone-bad" role="alert">
@@ -117,6 +95,34 @@ export function Controls({ run, ask }: { run: RunState; ask: Ask }) {
       )}
     </div>
   );
+}
+
+/** Sends commands one after another, and keeps what was wrong with the last. */
+function useAsking(ask: Ask) {
+  const [sending, setSending] = useState<Asked>();
+  const [said, setSaid] = useState("");
+  // A retry after a lost answer is the same command.
+  const keys = useRef(new Map<string, string>());
+  const send = async (command: { readonly name: Asked; readonly args?: unknown }) => {
+    setSending(command.name);
+    setSaid("");
+    const what = JSON.stringify(command);
+    const key = keys.current.get(what) ?? freshKey();
+    keys.current.set(what, key);
+    let isAsked = true;
+    try {
+      await ask({ ...command, key });
+    } catch (error) {
+      isAsked = false;
+      setSaid(`${LABELS[command.name]}: ${error instanceof Error ? error.message : String(error)}`);
+      if (!(error instanceof ProblemError)) return isAsked;
+    } finally {
+      setSending(undefined);
+    }
+    keys.current.delete(what);
+    return isAsked;
+  };
+  return { sending, said, setSaid, send };
 }
 
 /** When what a button has opened is closed, the keyboard is at the button again, not at the top. */

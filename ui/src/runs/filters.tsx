@@ -170,24 +170,8 @@ function FilterForm({ id, filter, change }: FilterProps & { id: string }) {
   };
   return (
     <form class="filter-form" id={id} onSubmit={onSubmit}>
-      <label>
-        Workflow
-        <input
-          class="field"
-          name="workflow"
-          value={workflow}
-          onInput={(event) => setWorkflow(event.currentTarget.value)}
-        />
-      </label>
-      <label>
-        Tag
-        <input
-          class="field"
-          name="tag"
-          value={tag}
-          onInput={(event) => setTag(event.currentTarget.value)}
-        />
-      </label>
+      <NameField name="workflow" label="Workflow" value={workflow} onValue={setWorkflow} />
+      <NameField name="tag" label="Tag" value={tag} onValue={setTag} />
       <label>
         With a step that is
         <select
@@ -230,6 +214,27 @@ function FilterForm({ id, filter, change }: FilterProps & { id: string }) {
         Apply
       </button>
     </form>
+  );
+}
+
+interface NameFieldProps {
+  readonly name: string;
+  readonly label: string;
+  readonly value: string;
+  readonly onValue: (value: string) => void;
+}
+
+function NameField({ name, label, value, onValue }: NameFieldProps) {
+  return (
+    <label>
+      {label}
+      <input
+        class="field"
+        name={name}
+        value={value}
+        onInput={(event) => onValue(event.currentTarget.value)}
+      />
+    </label>
   );
 }
 
