@@ -48,6 +48,8 @@ const BEHIND_EVENTS_MAX = 20_000;
 const REFRESH_MS = 100;
 /** And so long after one that tells of its work, of which there may be many. */
 const WORK_REFRESH_MS = 500;
+/** And so long after a piece of a text, which the log shows anyhow. */
+const TEXT_REFRESH_MS = 2_000;
 /** Of the time, getting and drawing states may take one part in so many. */
 const REFRESH_SHARE = 5;
 const RETRY = { base_ms: 250, max_ms: 5_000 };
@@ -71,6 +73,9 @@ export class RunSession {
   #refreshTimer: ReturnType<typeof setTimeout> | undefined;
   #refreshAt = 0;
   #refreshNotBefore = 0;
+  #isRefreshing = false;
+  /** What happened while the state was asked for wants it again, so long after. */
+  #dueMs: number | undefined;
   #wakeRetry: (() => void) | undefined;
 
   constructor(client: Client, id: string) {
@@ -291,6 +296,8 @@ export class RunSession {
     if (isTerminal(type)) this.#refreshSoon(0);
     else if (/^(run|input|command)\./.test(type) || this.subject.kind === "awaited") {
       this.#refreshSoon(REFRESH_MS);
+    } else if (type === "message.delta" || type === "tool.args") {
+      this.#refreshSoon(TEXT_REFRESH_MS);
     } else if (/^(stage|step|tool|message|agent|task|variation)\./.test(type)) {
       this.#refreshSoon(WORK_REFRESH_MS);
     }
@@ -298,6 +305,10 @@ export class RunSession {
 
   /** With 0 at once; else no sooner than the work of the last time allows. */
   #refreshSoon(ms: number): void {
+    if (this.#isRefreshing && ms > 0) {
+      this.#dueMs = Math.min(ms, this.#dueMs ?? ms);
+      return;
+    }
     const at = ms === 0 ? 0 : Math.max(performance.now() + ms, this.#refreshNotBefore);
     if (this.#refreshTimer !== undefined && this.#refreshAt <= at) return;
     clearTimeout(this.#refreshTimer);
@@ -309,9 +320,15 @@ export class RunSession {
   async #refresh(): Promise<void> {
     this.#refreshTimer = undefined;
     const began = performance.now();
+    this.#isRefreshing = true;
     const run = await this.#client.get(this.id, this.#stop.signal).catch(() => undefined);
-    if (!run || this.#stop.signal.aborted) return;
+    this.#isRefreshing = false;
+    if (this.#stop.signal.aborted) return;
     this.#refreshNotBefore = performance.now() + (performance.now() - began) * (REFRESH_SHARE - 1);
+    const dueMs = this.#dueMs;
+    this.#dueMs = undefined;
+    if (dueMs !== undefined) this.#refreshSoon(dueMs);
+    if (!run) return;
     const known = this.subject.kind === "run" ? this.subject.run : undefined;
     // An answer that was overtaken by a newer one.
     if (known && known.epoch === run.epoch && known.offset > run.offset) return;

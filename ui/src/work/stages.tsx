@@ -1,6 +1,7 @@
 /** The stages of a run as a stepper: how far each is and how long it took. A click filters the log. */
 
 import type { RunState, Stage } from "@runcast/core";
+import type { ComponentChildren } from "preact";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { useNow } from "../view/use.ts";
 import { Mark } from "./mark.tsx";
@@ -74,7 +75,7 @@ function StageItem({ stage, now, isCurrent, isChosen, choose }: StageItemProps) 
       >
         <span class="stage-head">
           <Mark status={stage.status} />
-          <bdi class="stage-name">{name}</bdi>
+          <bdi class="stage-name">{breakable(name)}</bdi>
         </span>
         <span class="stage-line" aria-hidden="true">
           <span class="stage-done" style={{ width: `${percent ?? 0}%` }} />
@@ -87,6 +88,11 @@ function StageItem({ stage, now, isCurrent, isChosen, choose }: StageItemProps) 
       </button>
     </li>
   );
+}
+
+/** A name that may go on in the next line behind each underscore. */
+function breakable(name: string): ComponentChildren {
+  return name.split(/(?<=_)/).flatMap((part, at) => (at === 0 ? [part] : [<wbr key={at} />, part]));
 }
 
 /** How events name a stage. */
