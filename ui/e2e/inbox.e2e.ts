@@ -98,6 +98,25 @@ it("every page has the number of open questions, also one of a run that ends", a
   for (const page of pages) await page.close();
 });
 
+it("a run's page takes one connection only, so that a browser has room for many", async () => {
+  const page = await open(browser, `${server.url}/inbox`, errors);
+  const streams = new Set<string>();
+  page.on("request", (request) => {
+    const { pathname } = new URL(request.url());
+    if (request.headers().accept === "text/event-stream") streams.add(pathname);
+  });
+  const over: string[] = [];
+  page.on("requestfailed", (request) => over.push(new URL(request.url()).pathname));
+  await server.publish("five", { type: "run.started", data: { name: "Five" } }, asks("five", {}));
+  await page.click(`${card("five")} .input-from a`);
+  await page.waitForSelector('.connection[data-phase="live"]');
+  await badge(page, 1);
+  expect([...streams]).toEqual(["/v1/runs/five/events"]);
+  expect(over).toContain("/v1/feed");
+  await server.publish("five", { type: "run.completed" });
+  await page.close();
+});
+
 it("a server that is away is said to be, and the inbox comes back by itself", async () => {
   const page = await open(browser, `${server.url}/inbox`, errors);
   await page.waitForSelector("text=Nothing waits for you");

@@ -2,9 +2,10 @@
  * All that waits for a person: how many questions, on every page, and on the inbox's page the
  * questions themselves.
  *
- * The feed says when a run begins or ends to wait. It does not tell of a second question of a run, so
- * that the server is also asked now and then. A question that was shown stays where it is when it is
- * answered, with what became of it.
+ * The server is asked now and then, and sooner when the feed says that a run changed. The feed does not
+ * tell of a run's second question, and takes one of the few connections that a browser has, so that only
+ * the inbox's page has it followed. A question that was shown stays where it is when it is answered, with
+ * what became of it.
  */
 
 import { type Client, type Input, ProblemError, type Question } from "@runcast/core";
@@ -35,6 +36,7 @@ export class Inbox {
   readonly #feed: RunFeed;
   readonly #listeners = new Set<() => void>();
   #unlisten: (() => void) | undefined;
+  #release: (() => void) | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #etag: string | undefined;
   #isAsking = false;
@@ -64,10 +66,12 @@ export class Inbox {
   /** Shows the questions themselves, until the returned function is called. */
   show(): () => void {
     this.#isShown = true;
+    this.#keepFeed();
     this.#askAnew();
     return () => {
       this.#isShown = false;
       this.questions = undefined;
+      this.#keepFeed();
     };
   }
 
@@ -88,14 +92,26 @@ export class Inbox {
       if (news === "over") this.#etag = undefined;
       this.#askIn(GATHER_MS);
     });
+    this.#keepFeed();
     this.#askAnew();
   };
+
+  /** Has the feed followed while the questions are looked at. */
+  #keepFeed(): void {
+    const isLookedAt = this.#isShown && this.#unlisten !== undefined;
+    if (isLookedAt) this.#release ??= this.#feed.keep();
+    else {
+      this.#release?.();
+      this.#release = undefined;
+    }
+  }
 
   #pause(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#unlisten?.();
     this.#unlisten = undefined;
+    this.#keepFeed();
   }
 
   #askAnew(): void {

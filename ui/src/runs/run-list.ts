@@ -113,11 +113,16 @@ export class RunList {
   readonly #onVisible = (): void => {
     this.#stop();
     if (document.visibilityState !== "visible") return;
-    this.#unlisten = this.#feed.listen((news) => {
+    const release = this.#feed.keep();
+    const unlisten = this.#feed.listen((news) => {
       if (news === "over") this.#etag = undefined;
       if (news === "away") void this.#ask();
       else if (this.#timer === undefined) this.#askIn(news === "over" ? RETRY_MS : GATHER_MS);
     });
+    this.#unlisten = () => {
+      unlisten();
+      release();
+    };
     this.#askAgain();
   };
 

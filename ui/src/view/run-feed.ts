@@ -1,6 +1,6 @@
 /**
  * The feed of all runs, followed once for all that want to know when runs change: a browser has few
- * connections to a server. Followed only while somebody listens.
+ * connections to a server, and so it is followed only while a page needs it.
  */
 
 import { type Client, type Follow, parseCursor } from "@runcast/core";
@@ -15,6 +15,7 @@ export type FeedNews =
 export class RunFeed {
   readonly #client: Client;
   readonly #listeners = new Set<(news: FeedNews) => void>();
+  #keepers = 0;
   #follow: Follow | undefined;
   #from: string | undefined;
 
@@ -22,17 +23,27 @@ export class RunFeed {
     this.#client = client;
   }
 
-  /** Tells of everything from now on; `begin` says from where. */
+  /** Tells what it hears while it is followed. */
   listen(listener: (news: FeedNews) => void): () => void {
     this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Is followed, once `begin` has said from where, until all who need it have let it go. */
+  keep(): () => void {
+    this.#keepers += 1;
     return () => {
-      this.#listeners.delete(listener);
-      if (this.#listeners.size === 0) this.#stop();
+      this.#keepers -= 1;
+      if (this.#keepers === 0) this.#stop();
     };
   }
 
-  /** Follows from a cursor. False if it follows from a later one: something may have been missed. */
+  /**
+   * Follows from a cursor, if anybody needs it. False if it follows from a later one: something may
+   * have been missed.
+   */
   begin(after: string): boolean {
+    if (this.#keepers === 0) return true;
     if (!this.#follow) {
       void this.#read(after);
       return true;
