@@ -71,7 +71,7 @@ pub(crate) mod header;
 pub(crate) mod record;
 
 /// The newest format that this code reads, and the one it writes.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// The name of a file by its number.
 pub(crate) fn file_name(number: u32) -> String {
@@ -83,17 +83,4 @@ pub(crate) fn file_number(name: &str) -> Option<u32> {
     let digits = name.strip_prefix("wal-")?.strip_suffix(".log")?;
     let number = digits.parse().ok()?;
     (file_name(number) == name).then_some(number)
-}
-
-/// A number at a place that the caller knows to be there.
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    let mut number = [0; 4];
-    number.copy_from_slice(&bytes[at..at + 4]);
-    u32::from_le_bytes(number)
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    let mut number = [0; 8];
-    number.copy_from_slice(&bytes[at..at + 8]);
-    u64::from_le_bytes(number)
 }

@@ -12,6 +12,7 @@ use runcast_log::disk::{Disk, DiskFile, SystemDisk};
 use runcast_log::{
     Append, AppendError, Appended, CommitObserver, Committed, EmbeddedLog, EmbeddedOptions, Log,
     NewEvents, OpenError, Page, ProducerStamp, ReadError, ReadLimit, Refusal, Surroundings,
+    UpkeepBy,
 };
 use tokio::task::JoinHandle;
 
@@ -245,9 +246,20 @@ pub fn open(directory: &Path) -> Arc<EmbeddedLog> {
     open_with(directory, EmbeddedOptions::default(), "boot").unwrap()
 }
 
-/// A log whose files end where their last group does.
+/// A log whose files end where their last group does, and stay as they are.
 pub fn without_room() -> EmbeddedOptions {
-    EmbeddedOptions { room_bytes_max: 0, ..EmbeddedOptions::default() }
+    EmbeddedOptions { room_bytes_max: 0, ..without_upkeep() }
+}
+
+/// A log that seals and merges when the test says so.
+pub fn without_upkeep() -> EmbeddedOptions {
+    let wals_waiting_max = 1_000;
+    EmbeddedOptions { upkeep: UpkeepBy::Stepped, wals_waiting_max, ..EmbeddedOptions::default() }
+}
+
+/// Does all that is to be done now.
+pub fn keep_up(log: &EmbeddedLog) {
+    while log.keep_up().unwrap() {}
 }
 
 pub fn wal(directory: &Path, number: u32) -> std::path::PathBuf {
