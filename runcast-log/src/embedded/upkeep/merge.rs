@@ -199,7 +199,7 @@ impl Upkeep {
         let tag = self.tag();
         let mut merged = 0;
         while merged < STEP_BYTES {
-            self.check_closing()?;
+            self.breathe()?;
             let Some((run, holders)) = merge.next_stream() else {
                 self.finish_merge(merge)?;
                 return Ok(true);
@@ -335,7 +335,9 @@ impl Upkeep {
             };
             let (before, _) = SegmentIndex::read(segment.index.entry(at));
             let Some(now) = sealed_in(newer, run.as_str()) else { continue };
-            holes.extend(erase::hole(segment, run.as_str(), &before, &now));
+            if let Some(hole) = erase::hole(segment, run.as_str(), &before, &now) {
+                hole.join_or_push(&mut holes);
+            }
         }
         if holes.is_empty() { Ok(0) } else { self.erase(segment, &holes) }
     }
