@@ -163,6 +163,9 @@ impl Follower {
                 Some(Delivery::Gap(Gap { from: next, to, reason, epoch: self.epoch }))
             }
             Err(ReadError::NotFound | ReadError::Deleted) => Some(Delivery::Deleted),
+            Err(error @ ReadError::Damaged { .. }) => {
+                Some(Delivery::Failed { reason: error.to_string() })
+            }
             Err(ReadError::Failed { reason }) => Some(Delivery::Failed { reason }),
         }
     }

@@ -26,7 +26,8 @@ pub trait Log: Send + Sync + 'static {
     /// order in which their futures were polled first, also those that wait for a place.
     async fn append(&self, append: Append) -> Result<Appended, AppendError>;
 
-    /// Reads events after `after`, in order, up to the limit; fewer only at the stream's end.
+    /// Reads events after `after`, in order, up to the limit; fewer only at the stream's end or
+    /// before events that are damaged.
     ///
     /// An `after` at or past the end gives an empty page; the caller compares with
     /// [`StreamStat::last`]. At least one record is given if there is one, however large it is.
@@ -50,6 +51,13 @@ pub trait Log: Send + Sync + 'static {
     ///
     /// A stream made later under the same name has a higher epoch, so that old cursors are known.
     async fn delete(&self, run: &RunId) -> Result<bool, DeleteError>;
+
+    /// Gives up the events of a stream before an offset, durably; those of a stream that ends
+    /// earlier all. False when there was nothing to give up.
+    ///
+    /// Offsets stay as they are. A reader that asks for what is gone is answered
+    /// [`ReadError::Trimmed`]. The feed can be trimmed too; no observer hears of it.
+    async fn trim(&self, run: &RunId, before: Offset) -> Result<bool, DeleteError>;
 
     /// Whether appends are accepted now.
     fn health(&self) -> LogHealth;
@@ -206,7 +214,7 @@ impl From<Refusal> for NotAdmitted {
     }
 }
 
-/// Why a stream could not be deleted.
+/// Why a stream could not be deleted or trimmed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeleteError {
     /// There is no room to note the deletion.
@@ -277,13 +285,24 @@ pub enum ReadError {
     /// The stream was deleted, and not made again.
     #[error("the run was deleted")]
     Deleted,
-    /// Events up to `first` are not kept any more.
+    /// Events before `first` are not kept any more.
     #[error("events before offset {first} are no longer kept")]
     Trimmed {
         /// The oldest event that is kept.
         first: Offset,
     },
-    /// What is stored is damaged or cannot be read.
+    /// What is stored of a few events is not what was appended. All others can be read: those
+    /// behind are after `last`.
+    #[error("events {first} to {last} are damaged: {reason}")]
+    Damaged {
+        /// The first event that cannot be read; those before it can.
+        first: Offset,
+        /// The last one.
+        last: Offset,
+        /// What is wrong, and in which file where.
+        reason: String,
+    },
+    /// What is stored cannot be read now.
     #[error("events cannot be read: {reason}")]
     Failed {
         /// What, where.

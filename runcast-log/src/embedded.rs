@@ -1,12 +1,14 @@
 //! The embedded engine: streams in one data directory of one machine.
 //!
-//! All appends go through one writer thread to a write-ahead log ([`wal`]); readers find events by
-//! an index in memory and read the files themselves.
+//! All appends go through one writer thread to a write-ahead log ([`wal`]). A second thread makes
+//! sorted segments ([`segment`]) of those that are full, and keeps them in order ([`upkeep`]). Readers
+//! find events by an index in memory and read the files themselves.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use runcast_event::{Offset, RunId};
@@ -16,33 +18,46 @@ use crate::contract::{
     Append, AppendError, Appended, CommitObserver, DeleteError, Log, LogHealth, Page, ReadError,
     ReadLimit, StreamStat,
 };
-use crate::stats::LogStats;
+use crate::stats::{BytesWritten, LogStats};
 
 mod directory;
 pub mod disk;
 mod error;
+mod extent;
 mod index;
 mod lock;
+mod manifest;
+mod number;
+mod open_files;
 mod options;
 mod pending;
+mod plan;
 mod queue;
 mod read;
 mod recovery;
 mod scan;
+mod segment;
 mod tail;
+mod upkeep;
 mod wal;
+mod walk;
 mod writer;
 
 pub use error::OpenError;
-pub use options::{Durability, EmbeddedOptions, Surroundings};
+pub use options::{Durability, EmbeddedOptions, Surroundings, UpkeepBy};
+
 pub use wal::FORMAT_VERSION;
 
 use index::Index;
 use lock::DirectoryLock;
+use open_files::OpenFiles;
+use plan::ReadPlan;
 use queue::{Queue, Request};
-use read::PageRead;
+use read::{PageRead, Taken};
 use recovery::{Recovered, recover};
 use tail::Tail;
+use upkeep::progress::Progress;
+use upkeep::{Step, Upkeep};
 use wal::group::GroupBuffer;
 use writer::{Counts, NewEpoch, Refused, Shared, Writer};
 
@@ -50,11 +65,15 @@ use writer::{Counts, NewEpoch, Refused, Shared, Writer};
 const REQUEST_BYTES: usize = 256;
 /// A boot id is shorter; what is longer is cut.
 const BOOT_ID_BYTES_MAX: usize = 64;
+/// How often a page is read again when the files changed under it.
+const READ_TRIES_MAX: usize = 16;
 
 /// Streams in a data directory.
 pub struct EmbeddedLog {
     shared: Arc<Shared>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// What [`Self::keep_up`] does, unless a thread does it.
+    stepped: Mutex<Option<Upkeep>>,
     /// What marks the log's groups.
     tag: u64,
 }
@@ -86,53 +105,86 @@ impl EmbeddedLog {
     ) -> Result<Arc<Self>, OpenError> {
         let made = surroundings.disk.create_directory(directory);
         made.map_err(OpenError::io("make the directory", directory))?;
-        let lock = DirectoryLock::take(directory)?;
-        let mut recovered = recover(directory, &surroundings)?;
+        let lock = Arc::new(DirectoryLock::take(directory)?);
+        let disk = Arc::clone(&surroundings.disk);
+        let files =
+            OpenFiles::new(Arc::clone(&disk), directory.to_path_buf(), options.files_open_max);
+        let mut recovered = recover(directory, &surroundings, &files)?;
         if recovered.lost {
             tracing::warn!(
                 directory = %directory.display(),
                 "the machine stopped before the newest events were on the disk: new epochs begin"
             );
-            recovered.index.begin_epoch();
         }
         recovered.index.count();
-        let disk_bytes = recovered.index.disk_bytes();
+        if recovered.lost {
+            recovered.index.begin_epoch();
+        }
+        let disk_bytes = recovered.disk_bytes();
         let disk_bytes = disk_bytes.map_err(OpenError::io("measure the files of", directory))?;
-        let Recovered { index, file, header, length, next_group, lost } = recovered;
-        let tag = header.tag();
+        let Recovered { index, manifest, file, header, length, next_group, lost, gives_up } =
+            recovered;
         let tail = Tail::new(file, header, length, next_group);
         let tail = tail.map_err(OpenError::io("measure the files of", directory))?;
+        let is_stepped = options.upkeep == UpkeepBy::Stepped;
         let shared = Arc::new(Shared {
             queue: Queue::new(&options),
             index: RwLock::new(index),
             health: Mutex::new(LogHealth::Healthy),
             ended: watch::Sender::new(false),
             counts: Counts::new(disk_bytes),
+            progress: Progress::new(header.number, manifest.wal_first, is_stepped),
         });
+        let upkeep =
+            Upkeep::new(&shared, &disk, directory, &options, files, Arc::clone(&lock), manifest);
+        let (stepped, background) =
+            if is_stepped { (Some(upkeep), None) } else { (None, Some(upkeep)) };
         let mut boot_id = surroundings.boot_id.unwrap_or_default();
         boot_id.truncate(boot_id.floor_char_boundary(BOOT_ID_BYTES_MAX));
+        let turn_due = gives_up.then(|| Instant::now() + options.erase_within / 2);
         let mut writer = Writer {
             shared: Arc::clone(&shared),
             observer,
             options,
-            disk: surroundings.disk,
+            disk,
             directory: directory.to_path_buf(),
             boot_id,
             _lock: lock,
             tail,
             buffer: GroupBuffer::default(),
             opening: Some(NewEpoch(lost)),
+            turn_due,
             refused: Refused::No,
         };
         if let Err(error) = writer.note_opening() {
             // Events can be read; the note is tried again with the first append.
             tracing::warn!(%error, "the log is open and takes no events");
         }
-        let thread = std::thread::Builder::new().name("runcast-log".to_owned());
-        let thread = thread
-            .spawn(move || writer::run_to_end(writer))
-            .map_err(OpenError::io("start the writer thread for", directory))?;
-        Ok(Arc::new(Self { shared, writer: Mutex::new(Some(thread)), tag }))
+        let start = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+            thread.map_err(OpenError::io("start a thread for", directory))
+        };
+        let background =
+            background.map(|upkeep| start("runcast-log-seal", Box::new(|| upkeep.run())));
+        let background = background.transpose()?;
+        let work = Box::new(|| writer::run_to_end(writer, background));
+        let thread = start("runcast-log", work)?;
+        let (writer, stepped) = (Mutex::new(Some(thread)), Mutex::new(stepped));
+        Ok(Arc::new(Self { shared, writer, stepped, tag: header.tag() }))
+    }
+
+    /// Seals, merges, erases or scrubs a piece, if that is to be done and the log was opened with
+    /// [`UpkeepBy::Stepped`]. False when there is nothing to do now.
+    ///
+    /// # Errors
+    /// Why the step came to nothing. Nothing is lost by that; the next call tries again.
+    pub fn keep_up(&self) -> Result<bool, String> {
+        let mut stepped = self.stepped.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(upkeep) = stepped.as_mut() else { return Ok(false) };
+        match upkeep.step() {
+            Ok(step) => Ok(!matches!(step, Step::Idle(_))),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// Tells this log from others: the same in all its files, random for each new log.
@@ -143,6 +195,25 @@ impl EmbeddedLog {
 
     fn index(&self) -> RwLockReadGuard<'_, Index> {
         self.shared.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn read_plan(
+        &self,
+        run: &RunId,
+        after: Offset,
+        limit: ReadLimit,
+        plan: ReadPlan,
+    ) -> Taken {
+        if plan.spans.is_empty() {
+            return Taken::nothing(plan.stat);
+        }
+        let stat = plan.stat.clone();
+        let read = PageRead { run: run.clone(), after, limit, plan, tag: self.tag };
+        if let Some(taken) = read.at_once() {
+            return taken;
+        }
+        let taken = tokio::task::spawn_blocking(move || read.blocking()).await;
+        taken.unwrap_or_else(|error| Taken::failed(stat, error.to_string()))
     }
 
     /// Waits for the writer thread, unless this is it.
@@ -182,16 +253,18 @@ impl Log for EmbeddedLog {
     }
 
     async fn read(&self, run: &RunId, after: Offset, limit: ReadLimit) -> Result<Page, ReadError> {
-        let plan = self.index().plan(run, after, limit)?;
-        if plan.spans.is_empty() {
-            return Ok(Page { records: Vec::new(), stat: plan.stat });
+        let mut tries = 0;
+        loop {
+            let plan = self.index().plan(run, after, limit)?;
+            let basis = plan.basis;
+            let taken = self.read_plan(run, after, limit, plan).await;
+            tries += 1;
+            // What cannot be read may have been given up, merged or sealed meanwhile.
+            let is_over = taken.fault.is_none() || tries == READ_TRIES_MAX;
+            if is_over || self.index().basis(run) == Some(basis) {
+                return taken.into_page();
+            }
         }
-        let read = PageRead { run: run.clone(), after, limit, plan, tag: self.tag };
-        if let Some(page) = read.at_once() {
-            return page;
-        }
-        let page = tokio::task::spawn_blocking(move || read.blocking()).await;
-        page.unwrap_or_else(|error| Err(ReadError::Failed { reason: error.to_string() }))
     }
 
     async fn stat(&self, run: &RunId) -> Result<Option<StreamStat>, ReadError> {
@@ -214,6 +287,14 @@ impl Log for EmbeddedLog {
         answered.await.unwrap_or_else(|_| Err(unavailable()))
     }
 
+    async fn trim(&self, run: &RunId, before: Offset) -> Result<bool, DeleteError> {
+        let (answer, answered) = oneshot::channel();
+        let unavailable = || DeleteError::Unavailable { reason: ended() };
+        let request = Request::Trim { run: run.clone(), before, answer };
+        self.shared.queue.push(request, REQUEST_BYTES).await.map_err(|_| unavailable())?;
+        answered.await.unwrap_or_else(|_| Err(unavailable()))
+    }
+
     fn health(&self) -> LogHealth {
         let health = self.shared.health.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if health == LogHealth::Healthy && *self.shared.ended.borrow() {
@@ -229,6 +310,16 @@ impl Log for EmbeddedLog {
             requests_waiting: self.shared.queue.len() as u64,
             group_changes: counts.group_changes.spread(),
             sync_ns: counts.syncs.spread(),
+            written: BytesWritten {
+                events: counts.events_written.load(Ordering::Relaxed),
+                wal: counts.groups_written.load(Ordering::Relaxed),
+                seal: counts.written_by_seals.load(Ordering::Relaxed),
+                merge: counts.written_by_merges.load(Ordering::Relaxed),
+            },
+            wals_waiting: self.shared.progress.waiting().into(),
+            upkeep_failures: counts.upkeep_failures.load(Ordering::Relaxed),
+            scrubbed_bytes: counts.scrubbed.load(Ordering::Relaxed),
+            damaged_places: counts.damaged.load(Ordering::Relaxed),
             ..self.index().measure()
         }
     }
@@ -238,6 +329,8 @@ impl Log for EmbeddedLog {
         let mut ended = self.shared.ended.subscribe();
         // The sender lives as long as this log does, so that waiting cannot fail.
         let _ended = ended.wait_for(|ended| *ended).await;
+        // It has the directory's lock too.
+        self.stepped.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 

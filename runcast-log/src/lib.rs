@@ -17,7 +17,7 @@ pub use contract::{
 pub use distribution::{COUNT_BOUNDS, Distribution, Spread, TIME_BOUNDS_NS};
 pub use embedded::disk;
 pub use embedded::{
-    Durability, EmbeddedLog, EmbeddedOptions, FORMAT_VERSION, OpenError, Surroundings,
+    Durability, EmbeddedLog, EmbeddedOptions, FORMAT_VERSION, OpenError, Surroundings, UpkeepBy,
 };
 pub use memory::MemoryLog;
-pub use stats::LogStats;
+pub use stats::{BytesWritten, LogStats};

@@ -116,7 +116,9 @@ impl Kept {
     }
 
     fn page(&self, after: Offset, limit: ReadLimit) -> Page {
-        let skipped = usize::try_from(after.get()).unwrap_or(usize::MAX).min(self.events.len());
+        let after = after.max(Offset::new(self.stream.first.get() - 1));
+        let skipped = after.get() - (self.stream.first.get() - 1);
+        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX).min(self.events.len());
         let events = self.events[skipped..].iter();
         let mut bytes = 0;
         let mut records = Vec::new();
@@ -149,6 +151,9 @@ impl Log for MemoryLog {
         match self.streams().get(run) {
             None => Err(ReadError::NotFound),
             Some(kept) if kept.stream.phase == Phase::Deleted => Err(ReadError::Deleted),
+            Some(kept) if after.get().saturating_add(1) < kept.stream.first.get() => {
+                Err(ReadError::Trimmed { first: kept.stream.first })
+            }
             Some(kept) => Ok(kept.page(after, limit)),
         }
     }
@@ -193,6 +198,19 @@ impl Log for MemoryLog {
         drop(streams);
         observer.committed(changes);
         Ok(true)
+    }
+
+    async fn trim(&self, run: &RunId, before: Offset) -> Result<bool, DeleteError> {
+        if self.observer().is_none() {
+            return Err(DeleteError::Unavailable { reason: SHUT_DOWN.to_owned() });
+        }
+        let mut streams = self.streams();
+        let Some(kept) = streams.get_mut(run) else { return Ok(false) };
+        let first = kept.stream.first.get();
+        let trims = kept.stream.trim(before);
+        let gone = kept.stream.first.get() - first;
+        kept.events.drain(..usize::try_from(gone).unwrap_or(usize::MAX));
+        Ok(trims)
     }
 
     fn health(&self) -> LogHealth {

@@ -33,8 +33,10 @@ pub(crate) struct Stream {
     pub(crate) last: Offset,
     pub(crate) phase: Phase,
     pub(crate) epoch: Epoch,
+    /// The epoch that it began in. Of all streams that ever had its name it alone began there.
+    pub(crate) born: Epoch,
     pub(crate) epoch_bases: Arc<[(Epoch, Offset)]>,
-    producers: Producers,
+    pub(crate) producers: Producers,
 }
 
 /// What the engine adds to a decision.
@@ -205,6 +207,7 @@ impl Stream {
             last: Offset::START,
             phase: Phase::Open,
             epoch,
+            born: epoch,
             epoch_bases,
             producers: Producers::default(),
         }
@@ -270,6 +273,22 @@ impl Stream {
         self.producers = Producers::default();
     }
 
+    /// Keeps no event before `before`; of a stream that ends earlier, none. False when there was
+    /// nothing to give up.
+    pub(crate) fn trim(&mut self, before: Offset) -> bool {
+        let first = before.min(self.last.next());
+        let trims = self.phase != Phase::Deleted && first > self.first;
+        if trims {
+            self.first = first;
+        }
+        trims
+    }
+
+    /// How many events it keeps.
+    pub(crate) fn kept(&self) -> u64 {
+        (self.last.get() + 1).saturating_sub(self.first.get())
+    }
+
     /// Goes into the next epoch because acknowledged events may have been lost behind `last`. A
     /// closed stream has lost nothing: its end is there.
     pub(crate) fn begin_epoch(&mut self) {
@@ -317,23 +336,33 @@ impl Numbering {
 
 /// How far a producer has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Mark {
-    epoch: u64,
+pub(crate) struct Mark {
+    pub(crate) epoch: u64,
     /// The sequence of the event after its last.
-    next: u64,
+    pub(crate) next: u64,
 }
 
 /// A stream's producers, sorted by id. Shared until it changes, so that a stream is cheap to clone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Producers(Option<Arc<Vec<(ProducerId, Mark)>>>);
+pub(crate) struct Producers(Option<Arc<Vec<(ProducerId, Mark)>>>);
 
 impl Producers {
+    /// Those of a stream that was stored, sorted by id.
+    pub(crate) fn stored(all: Vec<(ProducerId, Mark)>) -> Self {
+        Self((!all.is_empty()).then(|| Arc::new(all)))
+    }
+
+    /// All of them, sorted by id.
+    pub(crate) fn all(&self) -> &[(ProducerId, Mark)] {
+        self.0.as_ref().map_or(&[][..], |all| all.as_slice())
+    }
+
     fn len(&self) -> usize {
-        self.0.as_ref().map_or(0, |all| all.len())
+        self.all().len()
     }
 
     fn find(&self, id: &str) -> Result<usize, usize> {
-        let all = self.0.as_ref().map_or(&[][..], |all| all.as_slice());
+        let all = self.all();
         all.binary_search_by(|(other, _)| other.as_str().cmp(id))
     }
 

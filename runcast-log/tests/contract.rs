@@ -5,6 +5,7 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use runcast_event::{Epoch, Offset, RunId};
 use runcast_log::{
@@ -28,9 +29,25 @@ fn memory() -> Engine {
 
 /// Small files, so that streams lie in several.
 fn embedded() -> Engine {
+    embedded_with(EmbeddedOptions { wal_bytes_max: 2_000, ..EmbeddedOptions::default() })
+}
+
+/// Tiny files, so that there are seals and merges all the time.
+fn sealing() -> Engine {
+    embedded_with(EmbeddedOptions {
+        wal_bytes_max: 200,
+        room_bytes_max: 0,
+        seal_memory_bytes_max: 500,
+        merge_segments: 2,
+        files_open_max: 2,
+        erase_within: Duration::ZERO,
+        ..EmbeddedOptions::default()
+    })
+}
+
+fn embedded_with(options: EmbeddedOptions) -> Engine {
     let recorder = Arc::new(Recorder::default());
     let directory = tempfile::tempdir().unwrap();
-    let options = EmbeddedOptions { wal_bytes_max: 2_000, ..EmbeddedOptions::default() };
     let faults = Arc::<Faults>::default();
     let surroundings = machine("boot", &faults);
     let observer = Arc::clone(&recorder) as Arc<_>;
@@ -45,6 +62,9 @@ macro_rules! facts {
         }
         mod an_embedded_log {
             $(#[tokio::test] async fn $fact() { super::$fact(super::embedded()).await })*
+        }
+        mod an_embedded_log_that_seals_all_the_time {
+            $(#[tokio::test] async fn $fact() { super::$fact(super::sealing()).await })*
         }
     };
 }
@@ -69,6 +89,8 @@ facts! {
     the_feed_has_one_entry_for_every_new_event_that_it_tells_of
     the_feed_is_no_run
     what_the_observer_does_not_admit_is_not_stored
+    what_is_trimmed_is_gone_and_offsets_stay
+    a_trimmed_stream_goes_on_as_any_other
 }
 
 fn appended(epoch: u32, last: u64, stored: u64, duplicates: u64) -> Appended {
@@ -385,4 +407,58 @@ async fn the_feed_is_no_run(engine: Engine) {
     assert_eq!(log.append(forged).await, Err(AppendError::NotFound));
     assert_eq!(log.delete(&RunId::feed()).await, Ok(false));
     assert_eq!(feed(&*log).await, ["life begins 1.1"]);
+}
+
+async fn what_is_trimmed_is_gone_and_offsets_stay(engine: Engine) {
+    let log = engine.log;
+    for at in 1..=10 {
+        log.append(batch("a", &[&at.to_string()])).await.unwrap();
+    }
+    let a = run("a");
+    assert_eq!(log.trim(&run("none"), Offset::new(3)).await, Ok(false));
+    assert_eq!(log.trim(&a, Offset::new(1)).await, Ok(false), "there is nothing before the first");
+    assert_eq!(log.trim(&a, Offset::new(4)).await, Ok(true));
+    assert_eq!(log.trim(&a, Offset::new(4)).await, Ok(false));
+    assert_eq!(log.trim(&a, Offset::new(2)).await, Ok(false), "what is gone does not come back");
+    let stat = log.stat(&a).await.unwrap().unwrap();
+    assert_eq!((stat.first.get(), stat.last.get()), (4, 10));
+    for after in 0..3 {
+        let gone = log.read(&a, Offset::new(after), ALL).await.map(|page| texts(&page));
+        assert_eq!(gone, Err(ReadError::Trimmed { first: Offset::new(4) }));
+    }
+    for after in 3..=11 {
+        let page = log.read(&a, Offset::new(after), ALL).await.unwrap();
+        let expected = (after + 1..=10).map(|at| (at, at.to_string()));
+        assert_eq!(texts(&page), expected.collect::<Vec<_>>());
+    }
+    assert_eq!(log.measure().events, 7);
+    // All of it, and more than there is.
+    assert_eq!(log.trim(&a, Offset::new(99)).await, Ok(true));
+    let stat = log.stat(&a).await.unwrap().unwrap();
+    assert_eq!((stat.first.get(), stat.last.get()), (11, 10));
+    let page = log.read(&a, Offset::new(10), ALL).await.unwrap();
+    assert!(page.records.is_empty());
+    log.append(batch("a", &["11"])).await.unwrap();
+    let page = log.read(&a, Offset::new(10), ALL).await.unwrap();
+    assert_eq!(texts(&page), [(11, "11".to_owned())]);
+}
+
+async fn a_trimmed_stream_goes_on_as_any_other(engine: Engine) {
+    let log = engine.log;
+    log.append(stamped("a", &["life 1", "2", "3"], "p", 0, 0)).await.unwrap();
+    engine.recorder.take();
+    assert_eq!(log.trim(&run("a"), Offset::new(3)).await, Ok(true));
+    assert_eq!(engine.recorder.take().len(), 0, "nobody hears of it");
+    assert_eq!(log.append(stamped("a", &["2", "3"], "p", 0, 1)).await, Ok(appended(1, 3, 0, 2)));
+    let end = Append { close: true, ..stamped("a", &["3", "4"], "p", 0, 2) };
+    assert_eq!(log.append(end).await, Ok(appended(1, 4, 1, 1)));
+    assert_eq!(log.trim(&run("a"), Offset::new(4)).await, Ok(true), "what has ended, too");
+    let stat = log.stat(&run("a")).await.unwrap().unwrap();
+    assert_eq!((stat.first.get(), stat.last.get(), stat.closed), (4, 4, true));
+    assert_eq!(log.list(None, 10).await.unwrap(), [(run("a"), stat)]);
+    assert_eq!(log.trim(&RunId::feed(), Offset::new(2)).await, Ok(true), "the feed, too");
+    assert_eq!(log.delete(&run("a")).await, Ok(true));
+    assert_eq!(log.trim(&run("a"), Offset::new(5)).await, Ok(false));
+    log.append(batch("a", &["1"])).await.unwrap();
+    assert_eq!(events(&*log, "a").await.unwrap(), ["1"]);
 }

@@ -11,7 +11,7 @@ use runcast_log::{
     Append, AppendError, CommitObserver, Committed, DeleteError, EmbeddedLog, EmbeddedOptions, Log,
     LogHealth, ReadError,
 };
-use support::{Faults, Recorder, batch, events, killed, machine, open, run, start};
+use support::{Faults, Recorder, batch, events, killed, machine, open, run, start, without_upkeep};
 
 struct Setup {
     directory: tempfile::TempDir,
@@ -77,7 +77,7 @@ async fn a_failed_write_that_cannot_be_cut_off_is_cut_off_later() {
 
 #[tokio::test]
 async fn a_full_disk_at_the_start_or_at_a_new_file_is_recovered_from() {
-    let options = EmbeddedOptions { wal_bytes_max: 200, ..EmbeddedOptions::default() };
+    let options = EmbeddedOptions { wal_bytes_max: 200, ..without_upkeep() };
     let Setup { directory, faults, log, .. } = setup(options.clone());
     for at in 1..6 {
         faults.set_room(Some(30));

@@ -8,11 +8,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use runcast_log::{EmbeddedLog, EmbeddedOptions, Log, MemoryLog};
-use support::{batch, open, run};
+use support::{batch, keep_up, open, run, without_upkeep};
 
 fn bytes_in(directory: &Path) -> (u64, u64) {
     let files = std::fs::read_dir(directory).unwrap().map(Result::unwrap);
-    let files = files.filter(|file| file.file_name().to_string_lossy().starts_with("wal-"));
+    let is_of_log = |name: &str| name.starts_with("wal-") || name.starts_with("seg-");
+    let files = files.filter(|file| is_of_log(&file.file_name().to_string_lossy()));
     let lengths: Vec<_> = files.map(|file| file.metadata().unwrap().len()).collect();
     (lengths.len() as u64, lengths.iter().sum())
 }
@@ -20,7 +21,7 @@ fn bytes_in(directory: &Path) -> (u64, u64) {
 #[tokio::test]
 async fn sizes_are_those_of_the_directory_before_and_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
-    let options = EmbeddedOptions { wal_bytes_max: 2_000, ..EmbeddedOptions::default() };
+    let options = EmbeddedOptions { wal_bytes_max: 2_000, ..without_upkeep() };
     let log = EmbeddedLog::open(directory.path(), options, Arc::new(())).unwrap();
     for number in 0..40 {
         let name = format!("run-{}", number % 4);
@@ -30,7 +31,13 @@ async fn sizes_are_those_of_the_directory_before_and_after_a_restart() {
     let before = log.measure();
     assert_eq!((before.streams, before.events), (3, 60));
     assert_eq!((before.files, before.disk_bytes), bytes_in(directory.path()));
-    assert!(before.files > 1);
+    assert!(before.files > 1 && before.segments == 0 && before.wals_waiting > 0);
+    keep_up(&log);
+    let sealed = log.measure();
+    assert_eq!((sealed.streams, sealed.events), (3, 60));
+    assert_eq!((sealed.files, sealed.disk_bytes), bytes_in(directory.path()));
+    assert!(sealed.segments > 0 && sealed.wals_waiting == 0);
+    assert!(sealed.written.seal > 0 && sealed.written.wal > sealed.written.events);
     assert!(before.index_bytes > 0);
     log.shut_down().await;
     drop(log);

@@ -1,20 +1,28 @@
-//! Random work on the embedded engine, with restarts and kills, against the one in memory.
+//! Random work on the embedded engine, with seals and merges, restarts and kills, against the one in
+//! memory.
 
 #![allow(clippy::unwrap_used)]
 
 mod support;
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
-use runcast_event::Offset;
-use runcast_log::{Append, EmbeddedOptions, Log, MemoryLog, ReadLimit};
-use support::{ALL, batch, killed, open_with, run, stamped};
+use runcast_event::{Offset, RunId};
+use runcast_log::{Append, EmbeddedLog, EmbeddedOptions, Log, MemoryLog, ReadLimit};
+use support::{ALL, Recorder, batch, keep_up, killed, machine, run, stamped, without_upkeep};
 
 #[derive(Debug, Clone)]
 enum Step {
     Append(Append),
     Delete(String),
+    Trim(String, u64),
+    /// One step of the upkeep, or all of them.
+    KeepUp {
+        all: bool,
+    },
     Restart,
     Kill,
 }
@@ -23,8 +31,8 @@ fn append() -> impl Strategy<Value = Append> {
     let stamp = (0..2_u8, 0..3_u64, 0..8_u64);
     let expected = prop::option::weighted(0.2, 0..6_u64);
     (
-        "[a-d]",
-        prop::collection::vec("[a-z]{0,40}", 0..5),
+        "[a-d]|[a-d]{2}",
+        prop::collection::vec("(life)?[a-z]{0,40}", 0..5),
         prop::option::weighted(0.7, stamp),
         prop::bool::weighted(0.1),
         expected,
@@ -44,29 +52,57 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         40 => append().prop_map(Step::Append),
         2 => "[a-d]".prop_map(Step::Delete),
+        2 => ("[a-d]|feed", 0..12_u64).prop_map(|(name, before)| Step::Trim(name, before)),
+        8 => any::<bool>().prop_map(|all| Step::KeepUp { all }),
         1 => Just(Step::Restart),
         2 => Just(Step::Kill),
     ]
 }
 
+/// Small files and few of them, so that seals and merges happen all the time.
+fn options() -> impl Strategy<Value = EmbeddedOptions> {
+    let sizes = (200..1_500_u64, prop_oneof![Just(50), Just(1 << 20)]);
+    let merges = (2..5_usize, prop_oneof![Just(600), Just(3_000), Just(1 << 20)]);
+    (sizes, merges, 1..4_usize).prop_map(|(sizes, merges, files_open_max)| EmbeddedOptions {
+        wal_bytes_max: sizes.0,
+        seal_memory_bytes_max: sizes.1,
+        merge_segments: merges.0,
+        segment_bytes_max: merges.1,
+        files_open_max,
+        // A log that gives events up turns to its next file at once.
+        erase_within: Duration::ZERO,
+        ..without_upkeep()
+    })
+}
+
+fn open(directory: &Path, options: &EmbeddedOptions) -> Arc<EmbeddedLog> {
+    let machine = machine("boot", &Arc::default());
+    let observer = Arc::new(Recorder::default());
+    EmbeddedLog::open_in(directory, options.clone(), machine, observer).unwrap()
+}
+
 async fn assert_same(model: &dyn Log, log: &dyn Log) {
     assert_eq!(model.list(None, 100).await, log.list(None, 100).await);
-    for name in ["a", "b", "c", "d"] {
-        assert_eq!(model.stat(&run(name)).await, log.stat(&run(name)).await);
-        for (after, events_max) in [(0, usize::MAX), (0, 1), (2, 3), (5, 2)] {
+    assert_eq!(model.list(Some(&run("b")), 1).await, log.list(Some(&run("b")), 1).await);
+    let listed = model.list(None, 100).await.unwrap().into_iter().map(|(run, _)| run);
+    let all = ["a", "b", "c", "d"].map(run).into_iter().chain([RunId::feed()]);
+    for run in all.chain(listed.filter(|run| run.as_str().len() > 1)) {
+        assert_eq!(model.stat(&run).await, log.stat(&run).await);
+        for (after, events_max) in [(0, usize::MAX), (0, 1), (2, 3), (5, 2), (9, usize::MAX)] {
             let limit = ReadLimit { events_max, ..ALL };
-            let expected = model.read(&run(name), Offset::new(after), limit).await;
-            let read = log.read(&run(name), Offset::new(after), limit).await;
+            let expected = model.read(&run, Offset::new(after), limit).await;
+            let read = log.read(&run, Offset::new(after), limit).await;
             assert_eq!(expected.map(|page| page.records), read.map(|page| page.records));
         }
     }
+    let (expected, measured) = (model.measure(), log.measure());
+    assert_eq!((expected.streams, expected.events), (measured.streams, measured.events));
 }
 
-async fn walk(steps: Vec<Step>) {
+async fn walk(options: EmbeddedOptions, steps: Vec<Step>) {
     let mut directory = tempfile::tempdir().unwrap();
-    let options = EmbeddedOptions { wal_bytes_max: 1_000, ..EmbeddedOptions::default() };
-    let model = MemoryLog::new(Arc::new(()));
-    let mut log = open_with(directory.path(), options.clone(), "boot").unwrap();
+    let model = MemoryLog::new(Arc::new(Recorder::default()));
+    let mut log = open(directory.path(), &options);
     for step in steps {
         match step {
             Step::Append(append) => {
@@ -75,13 +111,22 @@ async fn walk(steps: Vec<Step>) {
             Step::Delete(name) => {
                 assert_eq!(model.delete(&run(&name)).await, log.delete(&run(&name)).await);
             }
+            Step::Trim(name, before) => {
+                let run = if name == "feed" { RunId::feed() } else { run(&name) };
+                let before = Offset::new(before);
+                assert_eq!(model.trim(&run, before).await, log.trim(&run, before).await);
+            }
+            Step::KeepUp { all: true } => keep_up(&log),
+            Step::KeepUp { all: false } => {
+                log.keep_up().unwrap();
+            }
             Step::Restart => {
                 log.shut_down().await;
-                log = open_with(directory.path(), options.clone(), "boot").unwrap();
+                log = open(directory.path(), &options);
             }
             Step::Kill => {
                 let copy = killed(directory.path());
-                log = open_with(copy.path(), options.clone(), "boot").unwrap();
+                log = open(copy.path(), &options);
                 directory = copy;
             }
         }
@@ -90,13 +135,14 @@ async fn walk(steps: Vec<Step>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_embedded_engine_does_what_the_one_in_memory_does(
-        steps in prop::collection::vec(step(), 1..60),
+        options in options(),
+        steps in prop::collection::vec(step(), 1..80),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(walk(steps));
+        runtime.block_on(walk(options, steps));
     }
 }

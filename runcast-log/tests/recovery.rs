@@ -20,15 +20,10 @@ use support::{
 };
 
 /// Durability that never syncs by itself in a test's time.
-const RELAXED: EmbeddedOptions = EmbeddedOptions {
-    durability: Durability::Relaxed { sync_every: Duration::from_secs(3_600) },
-    wal_bytes_max: 64 * 1024 * 1024,
-    group_bytes_max: 8 * 1024 * 1024,
-    queue_appends_max: 1_024,
-    queue_bytes_max: 1024 * 1024,
-    producers_max: 16,
-    room_bytes_max: 0,
-};
+fn relaxed() -> EmbeddedOptions {
+    let durability = Durability::Relaxed { sync_every: Duration::from_secs(3_600) };
+    EmbeddedOptions { durability, ..without_room() }
+}
 
 async fn stat(log: &dyn Log, name: &str) -> StreamStat {
     log.stat(&run(name)).await.unwrap().unwrap()
@@ -154,7 +149,7 @@ async fn a_damaged_event_is_an_error_of_its_reader_and_never_wrong_bytes() {
     log.append(batch("b", &["bad"])).await.unwrap();
     log.append(batch("a", &["good"])).await.unwrap();
     damage(directory.path(), 1, end as usize + 44 + 15);
-    let Err(ReadError::Failed { reason }) = events(&*log, "b").await else { panic!("an error") };
+    let Err(ReadError::Damaged { reason, .. }) = events(&*log, "b").await else { panic!("damage") };
     assert!(reason.contains("wal-0000000001.log") && reason.contains("checksum"), "{reason}");
     assert_eq!(events(&*log, "a").await.unwrap(), ["good", "good"]);
 }
@@ -273,10 +268,10 @@ async fn a_file_that_was_not_finished_is_made_anew() {
 #[tokio::test]
 async fn relaxed_a_kill_loses_nothing_and_a_crash_of_the_machine_begins_an_epoch() {
     let directory = tempfile::tempdir().unwrap();
-    let log = open_with(directory.path(), RELAXED, "boot").unwrap();
+    let log = open_with(directory.path(), relaxed(), "boot").unwrap();
     fill(&*log).await;
     let copy = killed(directory.path());
-    let after_kill = open_with(copy.path(), RELAXED, "boot").unwrap();
+    let after_kill = open_with(copy.path(), relaxed(), "boot").unwrap();
     check(&*after_kill).await;
     assert_eq!(stat(&*after_kill, "open").await.epoch, Epoch::FIRST);
 
@@ -304,21 +299,21 @@ async fn relaxed_a_kill_loses_nothing_and_a_crash_of_the_machine_begins_an_epoch
 #[tokio::test]
 async fn relaxed_a_clean_end_begins_no_epoch() {
     let directory = tempfile::tempdir().unwrap();
-    let log = open_with(directory.path(), RELAXED, "boot").unwrap();
+    let log = open_with(directory.path(), relaxed(), "boot").unwrap();
     log.append(batch("a", &["x"])).await.unwrap();
     log.shut_down().await;
-    let log = open_with(directory.path(), RELAXED, "another").unwrap();
+    let log = open_with(directory.path(), relaxed(), "another").unwrap();
     assert_eq!(stat(&*log, "a").await.epoch, Epoch::FIRST);
 }
 
 #[tokio::test]
 async fn relaxed_groups_that_reached_the_disk_out_of_order_are_lost_and_not_damage() {
-    let (directory, ends) = groups(5, RELAXED).await;
+    let (directory, ends) = groups(5, relaxed()).await;
     let mut bytes = std::fs::read(wal(directory.path(), 1)).unwrap();
     bytes[ends[2] as usize..ends[3] as usize].fill(0);
     std::fs::write(wal(directory.path(), 1), bytes).unwrap();
     for _ in 0..2 {
-        let log = open_with(directory.path(), RELAXED, "another").unwrap();
+        let log = open_with(directory.path(), relaxed(), "another").unwrap();
         assert_eq!(events(&*log, "a").await.unwrap(), ["0", "second", "1", "second"]);
         let stat = stat(&*log, "a").await;
         let second = Epoch::FIRST.next();
@@ -330,7 +325,7 @@ async fn relaxed_groups_that_reached_the_disk_out_of_order_are_lost_and_not_dama
 #[tokio::test]
 async fn relaxed_damage_to_what_was_synced_is_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let log = open_with(directory.path(), RELAXED, "boot").unwrap();
+    let log = open_with(directory.path(), relaxed(), "boot").unwrap();
     log.append(batch("a", &["x"])).await.unwrap();
     let end = length(directory.path());
     log.append(batch("b", &["x"])).await.unwrap();
@@ -339,7 +334,7 @@ async fn relaxed_damage_to_what_was_synced_is_refused() {
     log.append(batch("a", &["y"])).await.unwrap();
     let directory = killed(directory.path());
     damage(directory.path(), 1, end as usize + 50);
-    let error = open_with(directory.path(), RELAXED, "another").err().unwrap();
+    let error = open_with(directory.path(), relaxed(), "another").err().unwrap();
     assert!(matches!(error, OpenError::Damaged { position, .. } if position == end), "{error}");
 }
 
@@ -348,7 +343,7 @@ async fn relaxed_events_are_synced_in_time_without_a_further_append() {
     let directory = tempfile::tempdir().unwrap();
     let faults = Arc::<Faults>::default();
     let sync_every = Duration::from_millis(5);
-    let options = EmbeddedOptions { durability: Durability::Relaxed { sync_every }, ..RELAXED };
+    let options = EmbeddedOptions { durability: Durability::Relaxed { sync_every }, ..relaxed() };
     let surroundings = machine("boot", &faults);
     let log = EmbeddedLog::open_in(directory.path(), options, surroundings, Arc::new(())).unwrap();
     faults.hold_syncs();
@@ -397,4 +392,36 @@ proptest! {
         let read = runtime.block_on(events(&*log, "a")).map_or(0, |events| events.len());
         prop_assert_eq!(read, keep * 2);
     }
+}
+
+#[tokio::test]
+async fn relaxed_an_epoch_begins_for_runs_at_rest_too() {
+    let mut directory = tempfile::tempdir().unwrap();
+    let options = || EmbeddedOptions { wal_bytes_max: 100, merge_segments: 2, ..relaxed() };
+    let mut log = open_with(directory.path(), options(), "boot").unwrap();
+    fill(&*log).await;
+    check(&*log).await;
+    let mut epoch = Epoch::FIRST;
+    let mut bases = Vec::new();
+    for boot in 0..6 {
+        // Everything is at rest, in segments of several epochs or in one.
+        let is_merged = boot % 2 == 1;
+        while log.keep_up().unwrap() && (is_merged || log.measure().wals_waiting > 0) {}
+        let copy = killed(directory.path());
+        drop(log);
+        directory = copy;
+        epoch = epoch.next();
+        bases.push((epoch, Offset::new(4)));
+        log = open_with(directory.path(), options(), &format!("boot {boot}")).unwrap();
+        let open = stat(&*log, "open").await;
+        assert_eq!((open.epoch, &*open.epoch_bases), (epoch, &bases[..]), "boot {boot}");
+        assert_eq!(stat(&*log, "closed").await.epoch, Epoch::FIRST);
+        assert_eq!(stat(&*log, "again").await.epoch, epoch.next());
+        let listed = log.list(None, 10).await.unwrap();
+        assert!(listed.iter().any(|(run, stat)| run.as_str() == "open" && *stat == open));
+        let made = log.append(batch(&format!("new-{boot}"), &["x"])).await.unwrap();
+        assert_eq!(made.epoch, epoch, "a name that was never used");
+        log.append(batch("filler", &["x".repeat(200).as_str()])).await.unwrap();
+    }
+    assert_eq!(log.append(batch("gone", &["x"])).await.unwrap().epoch, epoch.next());
 }

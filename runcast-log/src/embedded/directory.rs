@@ -1,4 +1,4 @@
-//! The write-ahead log's files in their directory: which there are, and making the next one.
+//! The log's files in their directory: which there are, and making the next write-ahead log.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,49 +6,127 @@ use std::sync::Arc;
 
 use crate::embedded::disk::{Disk, DiskFile};
 use crate::embedded::error::OpenError;
+use crate::embedded::manifest::{self, Manifest};
 use crate::embedded::wal::header::FileHeader;
-use crate::embedded::wal::{file_name, file_number};
+use crate::embedded::{segment, wal};
 
 /// A file that is not finished has this behind its name.
-const NEW_SUFFIX: &str = ".new";
+pub(crate) const NEW_SUFFIX: &str = ".new";
 
+/// The path of a write-ahead log.
 pub(crate) fn path_of(directory: &Path, number: u32) -> PathBuf {
-    directory.join(file_name(number))
+    directory.join(wal::file_name(number))
 }
 
-/// How many files there are: they are numbered from 1 without a hole.
-pub(crate) fn count_files(disk: &dyn Disk, directory: &Path) -> Result<u32, OpenError> {
-    let names = disk.names(directory).map_err(OpenError::io("list", directory))?;
-    let mut numbers = Vec::new();
-    for name in names.iter().filter(|name| name.starts_with("wal-")) {
-        let path = directory.join(name);
-        if let Some(number) = file_number(name) {
-            numbers.push(number);
-        } else if name.strip_suffix(NEW_SUFFIX).and_then(file_number).is_some() {
-            disk.remove(&path).map_err(OpenError::io("remove the unfinished", &path))?;
-        } else {
-            let reason = format!("the log's files have names such as {}", file_name(1));
-            return Err(OpenError::Foreign { path, reason });
-        }
-    }
-    numbers.sort_unstable();
-    for (number, expected) in numbers.iter().zip(1..) {
-        if *number != expected {
-            let path = path_of(directory, expected);
-            return Err(OpenError::damaged(&path, 0, "the file is missing"));
-        }
-    }
-    Ok(numbers.last().copied().unwrap_or(0))
+/// The path of a segment.
+pub(crate) fn segment_path(directory: &Path, number: u32) -> PathBuf {
+    directory.join(segment::file_name(number))
 }
 
-/// Makes a file with its header, durably. It can be tried again.
+/// The log's files by their names.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    /// Write-ahead logs, sorted.
+    pub(crate) wals: Vec<u32>,
+    pub(crate) segments: Vec<u32>,
+    pub(crate) has_manifest: bool,
+    /// What was not finished when the process before ended.
+    unfinished: Vec<String>,
+}
+
+impl Names {
+    pub(crate) fn read(disk: &dyn Disk, directory: &Path) -> Result<Self, OpenError> {
+        let mut names = Self::default();
+        for name in disk.names(directory).map_err(OpenError::io("list", directory))? {
+            names.take(directory, name)?;
+        }
+        names.wals.sort_unstable();
+        Ok(names)
+    }
+
+    fn take(&mut self, directory: &Path, name: String) -> Result<(), OpenError> {
+        let finished = name.strip_suffix(NEW_SUFFIX);
+        let of_finished = finished.unwrap_or(&name);
+        let is_ours = wal::file_number(of_finished).is_some()
+            || segment::file_number(of_finished).is_some()
+            || of_finished == manifest::NAME;
+        if finished.is_some() && is_ours {
+            self.unfinished.push(name);
+        } else if let Some(number) = wal::file_number(&name) {
+            self.wals.push(number);
+        } else if let Some(number) = segment::file_number(&name) {
+            self.segments.push(number);
+        } else if name == manifest::NAME {
+            self.has_manifest = true;
+        } else if name.starts_with("wal-") || name.starts_with("seg-") {
+            let reason = format!(
+                "the log's files have names such as {} and {}",
+                wal::file_name(1),
+                segment::file_name(1)
+            );
+            return Err(OpenError::Foreign { path: directory.join(name), reason });
+        }
+        Ok(())
+    }
+
+    /// Whether every file is there that has to be.
+    pub(crate) fn check(&self, directory: &Path, manifest: &Manifest) -> Result<(), OpenError> {
+        let missing = |path: PathBuf| OpenError::damaged(&path, 0, "the file is missing");
+        if !self.has_manifest && !self.segments.is_empty() && self.wals.first() != Some(&1) {
+            return Err(missing(directory.join(manifest::NAME)));
+        }
+        if let Some(lost) =
+            manifest.segments.iter().find(|listed| !self.segments.contains(&listed.number))
+        {
+            return Err(missing(segment_path(directory, lost.number)));
+        }
+        let live = self.wals.iter().filter(|number| **number >= manifest.wal_first);
+        let lost = live.zip(manifest.wal_first..).find(|(number, expected)| *number != expected);
+        if let Some((_, expected)) = lost {
+            return Err(missing(path_of(directory, expected)));
+        }
+        if self.has_manifest && self.wals.last().is_none_or(|newest| *newest < manifest.wal_first) {
+            return Err(missing(path_of(directory, manifest.wal_first)));
+        }
+        Ok(())
+    }
+
+    /// Removes what is no part of the log any more, or has not become one.
+    pub(crate) fn tidy(
+        &self,
+        disk: &dyn Disk,
+        directory: &Path,
+        manifest: &Manifest,
+    ) -> Result<(), OpenError> {
+        let is_listed =
+            |number: u32| manifest.segments.iter().any(|listed| listed.number == number);
+        let segments = self.segments.iter().filter(|number| !is_listed(**number));
+        let wals = self.wals.iter().filter(|number| **number < manifest.wal_first);
+        let paths = self.unfinished.iter().map(|name| directory.join(name));
+        let paths = paths
+            .chain(segments.map(|number| segment_path(directory, *number)))
+            .chain(wals.map(|number| path_of(directory, *number)));
+        for path in paths {
+            match disk.remove(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(OpenError::io("remove the unneeded", &path)(error));
+                }
+                // It is gone, or was made anew and has its name.
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes a write-ahead log with its header, durably. It can be tried again.
 pub(crate) fn create_file(
     disk: &dyn Disk,
     directory: &Path,
     header: &FileHeader,
 ) -> io::Result<Arc<dyn DiskFile>> {
     let path = path_of(directory, header.number);
-    let unfinished = directory.join(format!("{}{NEW_SUFFIX}", file_name(header.number)));
+    let unfinished = directory.join(format!("{}{NEW_SUFFIX}", wal::file_name(header.number)));
     let file = disk.create(&unfinished)?;
     file.write_all_at(&header.encode(), 0)?;
     file.sync()?;

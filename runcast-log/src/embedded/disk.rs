@@ -90,6 +90,32 @@ pub trait DiskFile: Send + Sync + 'static {
     /// # Errors
     /// What the system says.
     fn truncate(&self, length: u64) -> io::Result<()>;
+
+    /// Makes a part of the file zeros and gives its place on the disk back, if the disk can do that.
+    /// The file stays as long as it is.
+    ///
+    /// # Errors
+    /// What the system says. Some of the bytes may be zeros then.
+    fn erase(&self, position: u64, length: u64) -> io::Result<()> {
+        write_zeros(self, position, length)
+    }
+}
+
+/// So many zeros are written at once.
+const ZEROS: &[u8] = &[0; 64 * 1024];
+
+fn write_zeros(
+    file: &(impl DiskFile + ?Sized),
+    mut position: u64,
+    mut length: u64,
+) -> io::Result<()> {
+    while length > 0 {
+        let piece = length.min(ZEROS.len() as u64);
+        file.write_all_at(&ZEROS[..piece as usize], position)?;
+        position += piece;
+        length -= piece;
+    }
+    Ok(())
 }
 
 /// The file system of this machine.
@@ -171,5 +197,37 @@ impl DiskFile for SystemFile {
 
     fn truncate(&self, length: u64) -> io::Result<()> {
         self.0.set_len(length)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn erase(&self, position: u64, length: u64) -> io::Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        use rustix::io::Errno;
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match fallocate(&self.0, flags, position, length) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) if length > 0 => {
+                write_zeros(self, position, length)
+            }
+            erased => Ok(erased?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_erased_is_zeros_and_nothing_else_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = SystemDisk.create(&directory.path().join("file")).unwrap();
+        file.write_all_at(&[7; 200_000], 0).unwrap();
+        file.erase(1_000, 150_000).unwrap();
+        write_zeros(&*file, 160_000, 70).unwrap();
+        let mut bytes = vec![0; 200_000];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        let erased = |at: usize| (1_000..151_000).contains(&at) || (160_000..160_070).contains(&at);
+        assert!(bytes.iter().enumerate().all(|(at, byte)| (*byte == 0) == erased(at)));
+        assert_eq!(file.length().unwrap(), 200_000);
     }
 }

@@ -44,7 +44,7 @@ pub enum OpenError {
         found: u32,
     },
     /// Acknowledged events are damaged or missing.
-    #[error("{} is damaged at byte {position}: {reason}. Going on would lose acknowledged events, so nothing was changed. Restore the data directory from a backup, or move it away to begin with an empty log", path.display())]
+    #[error("{} is damaged at byte {position}: {reason}. Going on would lose acknowledged events, so nothing was changed. `runcast doctor` says what can be saved. Restore the data directory from a backup, or move it away to begin with an empty log", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,

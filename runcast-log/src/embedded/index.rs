@@ -1,28 +1,31 @@
 //! Where every event is, and how every stream stands: what readers may see.
 //!
-//! In memory, rebuilt at the start, changed only by the writer and only for what is committed.
-//! Addresses are (file, position), so that files of another kind can be added.
+//! Two layers. What was sealed stands in the segments' indices. Over them lie, in a map, the streams
+//! that changed in a write-ahead log that is not sealed: an entry there says how its stream stands
+//! now, and where its events in those logs are. A stream that is quiet leaves the map when its last
+//! change is sealed, so that the map's size is that of the unsealed logs and not that of the log.
+//!
+//! Changed only by the writer, for what is committed, and by the upkeep, which moves what is sealed
+//! from one layer to the other without changing what a reader sees.
 
-use std::collections::{BTreeSet, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use runcast_event::{Epoch, Offset, RunId};
 
 use crate::contract::{ReadError, ReadLimit, StreamStat};
 use crate::embedded::disk::DiskFile;
-use crate::embedded::wal::group;
+use crate::embedded::extent::Extent;
+use crate::embedded::manifest::Manifest;
+use crate::embedded::plan::{PlanBasis, ReadPlan, Source, Spans};
+use crate::embedded::segment::Segment;
+use crate::embedded::segment::index::{NameHash, SegmentIndex};
 use crate::stats::LogStats;
 use crate::stream::{Phase, Stream};
 
-/// Neighbouring appends of one stream are one extent up to this many bytes: a reader reads at least
-/// one extent.
-pub(crate) const EXTENT_BYTES_MAX: u32 = 64 * 1024;
-/// Extents with at most this many bytes of other streams between them are read together.
-const READ_GAP_BYTES_MAX: u64 = 2 * 1024;
-/// The most bytes that are read in one piece, unless an extent is larger.
-const READ_BYTES_MAX: u64 = 256 * 1024;
+mod list;
 
 /// What a hash map adds to an entry.
 const HASH_BYTES: usize = 1;
@@ -30,89 +33,71 @@ const HASH_BYTES: usize = 1;
 const NAME_BYTES: usize = 64;
 /// By how much a tree is larger than what is in it.
 const TREE_FACTOR: usize = 2;
+/// The map gives memory back only while it has at most this many streams: they all move then, and
+/// appends wait for that.
+const SHRINK_STREAMS_MAX: usize = 16 * 1024;
+/// How much larger than its streams the map may be.
+const SHRINK_FACTOR: usize = 4;
 
-/// A place with events of one stream, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Extent {
-    pub(crate) first: u64,
-    pub(crate) position: u64,
-    pub(crate) count: u32,
-    pub(crate) file: u32,
-    pub(crate) length: u32,
-    /// Bytes of the events themselves.
-    pub(crate) events_bytes: u32,
-}
-
-impl Extent {
-    fn last(&self) -> u64 {
-        self.first + u64::from(self.count) - 1
-    }
-
-    fn end(&self) -> u64 {
-        self.position + u64::from(self.length)
-    }
-
-    /// Takes the next extent in, if it is right behind, at most a group's header away.
-    fn join(&mut self, next: &Self) -> bool {
-        let Some(gap) = next.position.checked_sub(self.end()) else { return false };
-        let length = next.position + u64::from(next.length) - self.position;
-        let joins = self.file == next.file
-            && (gap == 0 || gap == group::HEADER_LENGTH as u64)
-            && length <= u64::from(EXTENT_BYTES_MAX);
-        if joins {
-            self.length += gap as u32 + next.length;
-            self.count += next.count;
-            self.events_bytes += next.events_bytes;
-        }
-        joins
-    }
-}
-
-/// A stream and the places of its events.
+/// A stream and the places of its events that are not sealed.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) stream: Stream,
     extents: Vec<Extent>,
+    /// The newest write-ahead log that changed it.
+    changed_in: u32,
 }
 
 impl Entry {
-    pub(crate) fn new(stream: Stream) -> Self {
-        Self { stream, extents: Vec::new() }
+    fn new(stream: Stream) -> Self {
+        Self { stream, extents: Vec::new(), changed_in: 0 }
     }
 
+    /// Adds events of the newest write-ahead log.
     pub(crate) fn push(&mut self, extent: Extent) {
         let joined = self.extents.last_mut().is_some_and(|last| last.join(&extent));
         if !joined {
             self.extents.push(extent);
         }
+        self.changed_in = extent.file;
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.extents = Vec::new();
+    pub(crate) fn extents(&self) -> &[Extent] {
+        &self.extents
     }
 
-    fn sizes(&self) -> Sizes {
-        let Stream { first, last, .. } = self.stream;
-        Sizes {
-            events: (last.get() + 1).saturating_sub(first.get()),
-            extents: self.extents.capacity() as u64,
+    /// Forgets the places of events that the stream does not keep.
+    fn let_go(&mut self) {
+        let first = self.stream.first.get();
+        self.extents.retain(|extent| extent.last() >= first);
+        if self.extents.is_empty() {
+            self.extents = Vec::new();
         }
     }
 }
 
-/// What entries have.
+/// All streams together, without the feed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Sizes {
-    /// Events that are kept.
-    events: u64,
-    /// Extents that there is memory for.
-    extents: u64,
+pub(crate) struct Totals {
+    /// Those that are not deleted.
+    pub(crate) streams: u64,
+    /// Events that they keep.
+    pub(crate) events: u64,
 }
 
-impl Sizes {
+impl Totals {
+    fn of(run: &RunId, stream: Option<&Stream>) -> Self {
+        match stream {
+            Some(stream) if stream.phase != Phase::Deleted && !run.is_feed() => {
+                Self { streams: 1, events: stream.kept() }
+            }
+            _ => Self::default(),
+        }
+    }
+
     fn replace(&mut self, before: Self, now: Self) {
+        self.streams = self.streams + now.streams - before.streams;
         self.events = self.events + now.events - before.events;
-        self.extents = self.extents + now.extents - before.extents;
     }
 }
 
@@ -120,75 +105,155 @@ impl Sizes {
 #[derive(Default)]
 pub(crate) struct Index {
     entries: HashMap<RunId, Entry>,
-    /// Those that are not deleted, in order.
+    /// Those of `entries` that are not deleted, in order.
     names: BTreeSet<RunId>,
-    /// The file with number n is at n - 1.
-    files: Vec<Arc<dyn DiskFile>>,
-    /// All entries together, since they were last counted.
-    sizes: Sizes,
+    /// The write-ahead logs that are not sealed, or not yet removed.
+    wals: BTreeMap<u32, Arc<dyn DiskFile>>,
+    /// The older before the newer.
+    segments: Arc<[Arc<Segment>]>,
+    /// What is in write-ahead logs up to this is in the segments.
+    sealed_through: u32,
+    /// One more each time that the set of files changes.
+    generation: u64,
+    totals: Totals,
+    /// Extents that there is memory for.
+    extents: u64,
     /// The epoch of a name that was never used.
     pub(crate) first_epoch: Epoch,
 }
 
 impl Index {
-    pub(crate) fn add_file(&mut self, file: Arc<dyn DiskFile>) {
-        self.files.push(file);
+    /// What a manifest and its segments say.
+    pub(crate) fn over(manifest: &Manifest, segments: Arc<[Arc<Segment>]>) -> Self {
+        Self {
+            segments,
+            sealed_through: manifest.wal_first - 1,
+            totals: Totals { streams: manifest.streams, events: manifest.events },
+            first_epoch: manifest.first_epoch,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn add_wal(&mut self, number: u32, file: Arc<dyn DiskFile>) {
+        self.wals.insert(number, file);
+    }
+
+    pub(crate) fn wal(&self, number: u32) -> Option<&Arc<dyn DiskFile>> {
+        self.wals.get(&number)
+    }
+
+    /// Bytes of the write-ahead logs.
+    pub(crate) fn wal_bytes(&self) -> io::Result<u64> {
+        self.wals.values().map(|file| file.length()).sum()
+    }
+
+    pub(crate) fn segments(&self) -> &Arc<[Arc<Segment>]> {
+        &self.segments
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        self.totals
     }
 
     /// A stream or its tombstone.
-    pub(crate) fn stream(&self, run: &RunId) -> Option<&Stream> {
-        self.entries.get(run).map(|entry| &entry.stream)
-    }
-
-    pub(crate) fn entry_by_name(&mut self, run: &str) -> Option<&mut Entry> {
-        self.entries.get_mut(run)
-    }
-
-    /// The entry of a stream, made if it is not there. The caller leaves it with a stream that is
-    /// not deleted.
-    pub(crate) fn alive(&mut self, run: &RunId, stream: impl FnOnce() -> Stream) -> &mut Entry {
-        let entry = self.entries.entry(run.clone()).or_insert_with(|| {
-            self.names.insert(run.clone());
-            Entry::new(stream())
-        });
-        if entry.stream.phase == Phase::Deleted {
-            self.names.insert(run.clone());
+    pub(crate) fn stream(&self, run: &RunId) -> Option<Cow<'_, Stream>> {
+        match self.entries.get(run) {
+            Some(entry) => Some(Cow::Borrowed(&entry.stream)),
+            None => self.sealed(run.as_str()).map(Cow::Owned),
         }
+    }
+
+    /// A stream as the segments know it, in its epoch of now.
+    pub(crate) fn sealed(&self, name: &str) -> Option<Stream> {
+        let hash = NameHash::of(name);
+        self.segments.iter().rev().find_map(|segment| {
+            let at = segment.index.find(name, hash)?;
+            Some(self.stream_of(segment, at))
+        })
+    }
+
+    /// The stream of a segment's entry, in its epoch of now.
+    fn stream_of(&self, segment: &Segment, at: usize) -> Stream {
+        let (mut stream, _) = SegmentIndex::read(segment.index.entry(at));
+        // Epochs that have begun since then.
+        for _ in segment.trailer.first_epoch.get()..self.first_epoch.get() {
+            stream.begin_epoch();
+        }
+        stream
+    }
+
+    /// The streams that changed since the last seal, in no order.
+    pub(crate) fn changed(&self) -> impl Iterator<Item = (&RunId, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// The entry of a stream or a tombstone, to be changed by the write-ahead log with a number.
+    pub(crate) fn entry_by_name(&mut self, name: &str, file: u32) -> Option<&mut Entry> {
+        if !self.entries.contains_key(name) {
+            let stream = self.sealed(name)?;
+            let run = RunId::from_stored(name).ok()?;
+            if stream.phase != Phase::Deleted {
+                self.names.insert(run.clone());
+            }
+            self.entries.insert(run, Entry::new(stream));
+        }
+        let entry = self.entries.get_mut(name)?;
+        entry.changed_in = file;
+        Some(entry)
+    }
+
+    /// The entry of a stream that begins.
+    pub(crate) fn begin(&mut self, run: &RunId, stream: Stream) -> &mut Entry {
+        self.names.insert(run.clone());
+        let entry = self.entries.entry(run.clone()).or_insert_with(|| Entry::new(stream.clone()));
+        entry.stream = stream;
         entry
     }
 
-    /// Takes over a stream's new state from the writer.
-    pub(crate) fn put(&mut self, run: RunId, stream: Stream, emptied: bool, extents: &[Extent]) {
-        let deleted = stream.phase == Phase::Deleted;
-        if deleted {
+    /// Takes over a stream's new state from the writer: changed in a write-ahead log, with the places
+    /// of new events in it.
+    pub(crate) fn put(
+        &mut self,
+        run: RunId,
+        stream: Stream,
+        emptied: bool,
+        file: u32,
+        extents: &[Extent],
+    ) {
+        let before = Totals::of(&run, self.stream(&run).as_deref());
+        self.totals.replace(before, Totals::of(&run, Some(&stream)));
+        if stream.phase == Phase::Deleted {
             self.names.remove(&run);
         } else if self.entries.get(&run).is_none_or(|e| e.stream.phase == Phase::Deleted) {
             self.names.insert(run.clone());
         }
-        let before = self.entries.get(&run).map(Entry::sizes).unwrap_or_default();
         let entry = self.entries.entry(run).or_insert_with(|| Entry::new(stream.clone()));
+        let extents_before = entry.extents.capacity();
+        let trimmed = entry.stream.first < stream.first;
         entry.stream = stream;
+        entry.changed_in = file;
         if emptied {
-            entry.clear();
+            entry.extents = Vec::new();
         }
         for extent in extents {
             entry.push(*extent);
         }
-        let now = entry.sizes();
-        self.sizes.replace(before, now);
-    }
-
-    /// Counts what recovery put in; from here on [`Self::put`] keeps count.
-    pub(crate) fn count(&mut self) {
-        self.sizes = Sizes::default();
-        for entry in self.entries.values() {
-            self.sizes.replace(Sizes::default(), entry.sizes());
+        if trimmed {
+            entry.let_go();
         }
+        self.extents += entry.extents.capacity() as u64;
+        self.extents -= extents_before as u64;
     }
 
-    /// Bytes of all files.
-    pub(crate) fn disk_bytes(&self) -> io::Result<u64> {
-        self.files.iter().map(|file| file.length()).sum()
+    /// Counts what recovery put over the segments; from here on [`Self::put`] keeps count.
+    pub(crate) fn count(&mut self) {
+        let mut totals = self.totals;
+        for (run, entry) in &self.entries {
+            let before = Totals::of(run, self.sealed(run.as_str()).as_ref());
+            totals.replace(before, Totals::of(run, Some(&entry.stream)));
+        }
+        self.totals = totals;
+        self.extents = self.entries.values().map(|entry| entry.extents.capacity() as u64).sum();
     }
 
     /// How large it is.
@@ -197,27 +262,39 @@ impl Index {
         let fixed = self.entries.capacity() * entry_bytes
             + self.entries.len() * NAME_BYTES
             + self.names.len() * size_of::<RunId>() * TREE_FACTOR;
-        let feed = RunId::feed();
-        let of_feed = self.entries.get(&feed).map(Entry::sizes).unwrap_or_default();
-        let extent_bytes = self.sizes.extents * size_of::<Extent>() as u64;
+        let extent_bytes = self.extents * size_of::<Extent>() as u64;
+        let sealed_bytes: usize = self.segments.iter().map(|segment| segment.index.bytes()).sum();
         LogStats {
-            files: self.files.len() as u64,
-            streams: (self.names.len() - usize::from(self.names.contains(&feed))) as u64,
-            events: self.sizes.events - of_feed.events,
-            index_bytes: fixed as u64 + extent_bytes,
+            files: (self.wals.len() + self.segments.len()) as u64,
+            segments: self.segments.len() as u64,
+            streams: self.totals.streams,
+            streams_changed: self.entries.len() as u64,
+            events: self.totals.events,
+            index_bytes: fixed as u64 + extent_bytes + sealed_bytes as u64,
             ..LogStats::default()
         }
     }
 
-    pub(crate) fn delete(&mut self, run: &str) -> bool {
-        let Some(entry) = self.entries.get_mut(run) else { return false };
+    /// A stream that was deleted, in a write-ahead log that is read back. False if there is none.
+    pub(crate) fn delete(&mut self, name: &str, file: u32) -> bool {
+        let alive = |entry: &&mut Entry| entry.stream.phase != Phase::Deleted;
+        let Some(entry) = self.entry_by_name(name, file).filter(alive) else { return false };
         entry.stream.delete();
-        entry.clear();
-        self.names.remove(run);
+        entry.let_go();
+        self.names.remove(name);
         true
     }
 
-    /// Acknowledged events may have been lost: see [`Stream::begin_epoch`].
+    /// A stream that was trimmed, in a write-ahead log that is read back. False if it was not so.
+    pub(crate) fn trim(&mut self, name: &str, before: Offset, file: u32) -> bool {
+        let Some(entry) = self.entry_by_name(name, file) else { return false };
+        let trims = entry.stream.trim(before);
+        entry.let_go();
+        trims
+    }
+
+    /// Acknowledged events may have been lost: see [`Stream::begin_epoch`]. For streams that are not
+    /// in the map it counts when they are looked at.
     pub(crate) fn begin_epoch(&mut self) {
         for entry in self.entries.values_mut() {
             entry.stream.begin_epoch();
@@ -233,17 +310,6 @@ impl Index {
         }
     }
 
-    pub(crate) fn list(&self, after: Option<&RunId>, limit: usize) -> Vec<(RunId, StreamStat)> {
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let names = self.names.range::<RunId, _>((start, Bound::Unbounded));
-        let names = names.filter(|run| !run.is_feed()).take(limit);
-        let stats = names.filter_map(|run| {
-            let entry = self.entries.get(run)?;
-            Some((run.clone(), entry.stream.stat()))
-        });
-        stats.collect()
-    }
-
     /// What to read for a page.
     pub(crate) fn plan(
         &self,
@@ -251,70 +317,95 @@ impl Index {
         after: Offset,
         limit: ReadLimit,
     ) -> Result<ReadPlan, ReadError> {
-        let entry = self.entries.get(run).ok_or(ReadError::NotFound)?;
-        let stat = self.stat(run)?.ok_or(ReadError::NotFound)?;
-        if after.get().saturating_add(1) < stat.first.get() {
-            return Err(ReadError::Trimmed { first: stat.first });
+        let stream = self.stream(run).ok_or(ReadError::NotFound)?;
+        if stream.phase == Phase::Deleted {
+            return Err(ReadError::Deleted);
         }
-        let start = entry.extents.partition_point(|extent| extent.last() <= after.get());
-        let mut spans: Vec<Span> = Vec::new();
-        let (mut events, mut bytes) = (0, 0);
-        for extent in &entry.extents[start..] {
-            if events >= limit.events_max.max(1) || bytes > limit.bytes_max {
+        if after.get().saturating_add(1) < stream.first.get() {
+            return Err(ReadError::Trimmed { first: stream.first });
+        }
+        let extents = self.entries.get(run).map_or(&[][..], |entry| self.unsealed(entry));
+        let mut spans = Spans::new(after, limit);
+        let before_them = extents.first().map_or(stream.last.get(), |extent| extent.first - 1);
+        if after.get() < before_them {
+            self.plan_segments(run, after, stream.born, &mut spans);
+        }
+        let start = extents.partition_point(|extent| extent.last() <= after.get());
+        for extent in &extents[start..] {
+            if spans.are_enough() {
                 break;
             }
-            // Of an extent that the page begins in the middle of, at least one event counts.
-            let begun = extent.first <= after.get();
-            events += if begun { 1 } else { extent.count as usize };
-            bytes += if begun { 0 } else { extent.events_bytes as usize };
-            let joined = spans.last_mut().is_some_and(|span| span.join(extent));
-            if !joined {
-                let file = &self.files[extent.file as usize - 1];
-                spans.push(Span::new(extent, Arc::clone(file)));
+            let wal = || Some(Source::Wal(extent.file, Arc::clone(self.wals.get(&extent.file)?)));
+            spans.push(wal, extent);
+        }
+        let basis =
+            PlanBasis { generation: self.generation, born: stream.born, first: stream.first };
+        Ok(ReadPlan { stat: stream.stat(), spans: spans.spans, basis })
+    }
+
+    fn plan_segments(&self, run: &RunId, after: Offset, born: Epoch, spans: &mut Spans) {
+        let hash = NameHash::of(run.as_str());
+        for segment in self.segments.iter() {
+            let Some(at) = segment.index.find(run.as_str(), hash) else { continue };
+            let entry = segment.index.entry(at);
+            // Another stream had the name.
+            if entry.born != born {
+                continue;
+            }
+            let (_, blocks) = SegmentIndex::read(entry);
+            for block in blocks.skip_while(|block| block.last() <= after.get()) {
+                if spans.are_enough() {
+                    return;
+                }
+                spans.push(|| Some(Source::Segment(Arc::clone(segment))), &block);
             }
         }
-        Ok(ReadPlan { stat, spans })
     }
-}
 
-/// What to read for a page: reads, each with the extents in it.
-pub(crate) struct ReadPlan {
-    pub(crate) stat: StreamStat,
-    pub(crate) spans: Vec<Span>,
-}
+    /// What a plan for a stream would be made by now.
+    pub(crate) fn basis(&self, run: &RunId) -> Option<PlanBasis> {
+        let stream = self.stream(run).filter(|stream| stream.phase != Phase::Deleted)?;
+        let (born, first) = (stream.born, stream.first);
+        Some(PlanBasis { generation: self.generation, born, first })
+    }
 
-/// One read from one file.
-pub(crate) struct Span {
-    pub(crate) file: Arc<dyn DiskFile>,
-    pub(crate) file_number: u32,
-    pub(crate) position: u64,
-    pub(crate) length: usize,
-    pub(crate) extents: Vec<Extent>,
-}
+    /// The places of a stream's events that are not sealed.
+    fn unsealed<'a>(&self, entry: &'a Entry) -> &'a [Extent] {
+        let start = entry.extents.partition_point(|extent| extent.file <= self.sealed_through);
+        &entry.extents[start..]
+    }
 
-impl Span {
-    fn new(extent: &Extent, file: Arc<dyn DiskFile>) -> Self {
-        Self {
-            file,
-            file_number: extent.file,
-            position: extent.position,
-            length: extent.length as usize,
-            extents: vec![*extent],
+    /// Another set of segments: readers see the same in it. What is in write-ahead logs up to
+    /// `sealed_through` is in them.
+    pub(crate) fn replace_segments(&mut self, segments: Arc<[Arc<Segment>]>, sealed_through: u32) {
+        self.segments = segments;
+        self.sealed_through = sealed_through;
+        self.generation += 1;
+    }
+
+    /// Forgets what is sealed of a few streams, and of those that are quiet everything.
+    pub(crate) fn forget_sealed<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        for name in names {
+            let Some(entry) = self.entries.get_mut(name) else { continue };
+            self.extents -= entry.extents.capacity() as u64;
+            if entry.changed_in <= self.sealed_through {
+                self.entries.remove(name);
+                self.names.remove(name);
+                continue;
+            }
+            let sealed = entry.extents.partition_point(|e| e.file <= self.sealed_through);
+            entry.extents.drain(..sealed);
+            entry.extents.shrink_to_fit();
+            self.extents += entry.extents.capacity() as u64;
         }
     }
 
-    fn join(&mut self, extent: &Extent) -> bool {
-        let Some(gap) = extent.position.checked_sub(self.position + self.length as u64) else {
-            return false;
-        };
-        let length = extent.end() - self.position;
-        let joins = extent.file == self.file_number
-            && gap <= READ_GAP_BYTES_MAX
-            && length <= READ_BYTES_MAX;
-        if joins {
-            self.length = length as usize;
-            self.extents.push(*extent);
+    /// Forgets write-ahead logs that are sealed, and gives memory back.
+    pub(crate) fn forget_wals(&mut self) {
+        self.wals = self.wals.split_off(&(self.sealed_through + 1));
+        let streams = self.entries.len();
+        if streams <= SHRINK_STREAMS_MAX && self.entries.capacity() > streams * SHRINK_FACTOR {
+            self.entries.shrink_to_fit();
         }
-        joins
     }
 }

@@ -38,6 +38,35 @@ pub struct EmbeddedOptions {
     pub queue_bytes_max: usize,
     /// The most producers that a stream remembers.
     pub producers_max: usize,
+    /// Full write-ahead logs that wait to be sealed. When there are more, appends wait, and are
+    /// refused while sealing does not work.
+    pub wals_waiting_max: usize,
+    /// Bytes of events that a seal has in memory.
+    pub seal_memory_bytes_max: usize,
+    /// Segments are merged into one of at most this many bytes.
+    pub segment_bytes_max: u64,
+    /// So many neighbouring segments in which runs have little are merged into one.
+    pub merge_segments: usize,
+    /// Segments' files that are open at a time.
+    pub files_open_max: usize,
+    /// Events of deleted runs are gone from the disk after this long at most, as long as the log is
+    /// open and the disk takes writes.
+    pub erase_within: Duration,
+    /// How long after one pass over all segments, which looks for damage, the next one begins; 0:
+    /// there is none.
+    pub scrub_every: Duration,
+    /// Who seals, merges, erases and scrubs.
+    pub upkeep: UpkeepBy,
+}
+
+/// Who does what is to be done besides appending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UpkeepBy {
+    /// A thread of its own.
+    #[default]
+    Background,
+    /// Whoever calls [`EmbeddedLog::keep_up`](crate::EmbeddedLog::keep_up): tests and simulations.
+    Stepped,
 }
 
 impl Default for EmbeddedOptions {
@@ -50,6 +79,14 @@ impl Default for EmbeddedOptions {
             queue_appends_max: 16_384,
             queue_bytes_max: 64 * 1024 * 1024,
             producers_max: 1_024,
+            wals_waiting_max: 16,
+            seal_memory_bytes_max: 16 * 1024 * 1024,
+            segment_bytes_max: 1024 * 1024 * 1024,
+            merge_segments: 16,
+            files_open_max: 256,
+            erase_within: Duration::from_secs(60),
+            scrub_every: Duration::from_secs(24 * 60 * 60),
+            upkeep: UpkeepBy::Background,
         }
     }
 }

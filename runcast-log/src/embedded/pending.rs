@@ -3,16 +3,19 @@
 //! Decisions see the committed streams and, before them, what earlier appends of the same group
 //! change. A group that cannot be written is simply dropped.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as MapEntry;
 
 use bytes::Bytes;
-use runcast_event::RunId;
+use runcast_event::{Offset, RunId};
 use tokio::sync::oneshot;
 
 use crate::contract::{
     Append, AppendError, Appended, CommitObserver, Committed, DeleteError, NewEvents, Record,
 };
-use crate::embedded::index::{Extent, Index};
+use crate::embedded::extent::Extent;
+use crate::embedded::index::Index;
 use crate::embedded::queue::Request;
 use crate::embedded::wal::group::GroupBuffer;
 use crate::embedded::wal::record::{NewAppend, Note};
@@ -64,9 +67,12 @@ pub(crate) struct Pending {
     pub(crate) touched: HashMap<RunId, Touched>,
     pub(crate) changes: Vec<Committed>,
     pub(crate) answers: Vec<Answer>,
-    /// A deletion is synced even when durability is relaxed: a stream that is made again after it
-    /// must not have an epoch that was used before.
-    pub(crate) must_sync: bool,
+    /// Something of the group gives events up. It is synced even when durability is relaxed: a stream
+    /// that is made again after a deletion must not have an epoch that was used before, and what is
+    /// given up is soon erased.
+    pub(crate) gives_up: bool,
+    /// Bytes of new events.
+    pub(crate) events_bytes: u64,
 }
 
 impl Pending {
@@ -81,6 +87,10 @@ impl Pending {
                 let deleted = self.delete(run, group);
                 self.answers.push(Answer::Delete(answer, deleted));
             }
+            Request::Trim { run, before, answer } => {
+                let trimmed = self.trim(run, before, group);
+                self.answers.push(Answer::Delete(answer, trimmed));
+            }
         }
     }
 
@@ -88,7 +98,7 @@ impl Pending {
         let standing = self.standing(&append.run, group.index);
         let rules =
             Rules { producers_max: group.producers_max, first_epoch: group.index.first_epoch };
-        let placement = match stream::decide(standing, &append, rules)? {
+        let placement = match stream::decide(standing.as_deref(), &append, rules)? {
             Plan::Acknowledge(appended) => return Ok(appended),
             Plan::Store(placement) => placement,
         };
@@ -106,8 +116,11 @@ impl Pending {
         Ok(appended)
     }
 
-    fn standing<'a>(&'a self, run: &RunId, index: &'a Index) -> Option<&'a Stream> {
-        self.touched.get(run).map(|touched| &touched.stream).or_else(|| index.stream(run))
+    fn standing<'a>(&'a self, run: &RunId, index: &'a Index) -> Option<Cow<'a, Stream>> {
+        match self.touched.get(run) {
+            Some(touched) => Some(Cow::Borrowed(&touched.stream)),
+            None => index.stream(run),
+        }
     }
 
     /// Puts the new events of an append that was decided on into the group.
@@ -118,8 +131,9 @@ impl Pending {
         records: Vec<Record>,
         group: &mut InGroup<'_>,
     ) {
+        self.events_bytes += records.iter().map(|record| record.payload.len() as u64).sum::<u64>();
         let touched = self.touched.entry(append.run.clone()).or_insert_with(|| {
-            let standing = group.index.stream(&append.run).cloned();
+            let standing = group.index.stream(&append.run).map(Cow::into_owned);
             let stream = standing.unwrap_or_else(|| Stream::new(placement.epoch));
             Touched { stream, emptied: false, extents: Vec::new() }
         });
@@ -135,26 +149,46 @@ impl Pending {
             return;
         }
         let standing = self.standing(&RunId::feed(), group.index);
-        let (append, placement) = stream::feed(standing, entries, group.index.first_epoch);
+        let (append, placement) =
+            stream::feed(standing.as_deref(), entries, group.index.first_epoch);
         let records = placement.records(&append);
         self.store(&append, &placement, records, group);
     }
 
     fn delete(&mut self, run: RunId, group: &mut InGroup<'_>) -> bool {
         let standing = self.standing(&run, group.index);
-        let alive = |stream: &&Stream| stream.phase != Phase::Deleted && !run.is_feed();
+        let alive = |stream: &Cow<'_, Stream>| stream.phase != Phase::Deleted && !run.is_feed();
         let Some(stream) = standing.filter(alive) else {
             return false;
         };
-        let mut stream = stream.clone();
+        let mut stream = stream.into_owned();
         stream.delete();
         group.buffer.push_note(&Note::Delete { run: run.as_str() });
         let emptied = Touched { stream, emptied: true, extents: Vec::new() };
         self.touched.insert(run.clone(), emptied);
-        self.must_sync = true;
+        self.gives_up = true;
         let entry = group.observer.feed_deletion(&run);
         self.changes.push(Committed::Deleted { run });
         self.feed(entry.into_iter().collect(), group);
+        true
+    }
+
+    fn trim(&mut self, run: RunId, before: Offset, group: &mut InGroup<'_>) -> bool {
+        let Some(standing) = self.standing(&run, group.index) else { return false };
+        let mut stream = standing.into_owned();
+        if !stream.trim(before) {
+            return false;
+        }
+        let before = stream.first;
+        group.buffer.push_note(&Note::Trim { run: run.as_str(), before });
+        match self.touched.entry(run) {
+            // Places of events of this group stay: some of them may be kept.
+            MapEntry::Occupied(mut touched) => touched.get_mut().stream = stream,
+            MapEntry::Vacant(place) => {
+                place.insert(Touched { stream, emptied: false, extents: Vec::new() });
+            }
+        }
+        self.gives_up = true;
         true
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use runcast_event::RunId;
+use runcast_event::{Offset, RunId};
 use tokio::sync::{Mutex as Turn, Semaphore, SemaphorePermit, oneshot};
 
 use crate::contract::{Append, AppendError, Appended, DeleteError};
@@ -22,6 +22,7 @@ const QUEUE_BYTES_CEILING: u32 = 1024 * 1024 * 1024;
 pub(crate) enum Request {
     Append { append: Append, answer: oneshot::Sender<Result<Appended, AppendError>> },
     Delete { run: RunId, answer: oneshot::Sender<Result<bool, DeleteError>> },
+    Trim { run: RunId, before: Offset, answer: oneshot::Sender<Result<bool, DeleteError>> },
 }
 
 /// A request and the bytes that it has in the queue.
@@ -238,7 +239,7 @@ mod tests {
         queue.take(&mut group, None);
         let runs = group.iter().map(|queued| match &queued.request {
             Request::Delete { run, .. } => run.as_str(),
-            Request::Append { .. } => "an append",
+            Request::Append { .. } | Request::Trim { .. } => "another",
         });
         assert_eq!(runs.collect::<Vec<_>>(), ["first", "second", "third", "last"]);
     }

@@ -1,16 +1,18 @@
 //! Reading a page from the files.
 //!
 //! Each record's checksum is verified on every read: a wrong byte gives an error that names its
-//! place, never a wrong event. Events are slices of what was read, not copies.
+//! place and the events that cannot be read, never a wrong event. A page ends before such events, and
+//! the next one begins with the error. Events are slices of what was read, not copies.
+
+use std::io;
 
 use bytes::Bytes;
 use runcast_event::{Offset, RunId};
 
-use crate::contract::{Page, ReadError, ReadLimit, Record};
-use crate::embedded::index::{Extent, ReadPlan, Span};
-use crate::embedded::wal::file_name;
-use crate::embedded::wal::group::GroupHeader;
-use crate::embedded::wal::record;
+use crate::contract::{Page, ReadError, ReadLimit, Record, StreamStat};
+use crate::embedded::extent::Extent;
+use crate::embedded::plan::{ReadPlan, Span};
+use crate::embedded::walk::walk;
 
 /// A page of at most this many bytes is read at once, without another thread, if the system has
 /// the bytes in memory.
@@ -28,118 +30,155 @@ pub(crate) struct PageRead {
 
 impl PageRead {
     /// The page, if it is small and the system has it in memory.
-    pub(crate) fn at_once(&self) -> Option<Result<Page, ReadError>> {
+    pub(crate) fn at_once(&self) -> Option<Taken> {
         let length: usize = self.plan.spans.iter().map(|span| span.length).sum();
         if length > AT_ONCE_BYTES_MAX {
             return None;
         }
-        let mut buffers = Vec::with_capacity(self.plan.spans.len());
-        for span in &self.plan.spans {
-            let mut buffer = vec![0; span.length];
-            if !span.file.read_cached_at(&mut buffer, span.position) {
-                return None;
-            }
-            buffers.push(Bytes::from(buffer));
-        }
-        Some(self.page(|at| Ok(buffers[at].clone())))
+        let buffers: Option<Vec<Bytes>> = self.plan.spans.iter().map(Span::read_cached).collect();
+        let mut records = Collector::new(self);
+        let taken = self.plan.spans.iter().zip(buffers?).try_for_each(|(span, bytes)| {
+            span.extents.iter().try_for_each(|extent| records.take_extent(span, extent, &bytes))
+        });
+        Some(self.page(records, taken))
     }
 
     /// The page. Blocks.
-    pub(crate) fn blocking(&self) -> Result<Page, ReadError> {
-        self.page(|at| {
-            let span = &self.plan.spans[at];
-            let mut buffer = vec![0; span.length];
-            match span.file.read_exact_at(&mut buffer, span.position) {
-                Ok(()) => Ok(Bytes::from(buffer)),
-                Err(error) => Err(failed(span, span.position, &error.to_string())),
-            }
-        })
+    pub(crate) fn blocking(&self) -> Taken {
+        let mut records = Collector::new(self);
+        let taken = self.plan.spans.iter().try_for_each(|span| records.take_span(span));
+        self.page(records, taken)
     }
 
-    fn page(&self, load: impl Fn(usize) -> Result<Bytes, ReadError>) -> Result<Page, ReadError> {
-        let mut records = Collector::new(self.after, self.limit);
-        for (at, span) in self.plan.spans.iter().enumerate() {
-            if records.full {
-                break;
-            }
-            let bytes = load(at)?;
-            for extent in &span.extents {
-                self.collect(span, extent, &bytes, &mut records)?;
-            }
-        }
-        Ok(Page { records: records.records, stat: self.plan.stat.clone() })
-    }
-
-    /// Takes one extent's events. Between its records there may be groups' headers.
-    fn collect(
-        &self,
-        span: &Span,
-        extent: &Extent,
-        bytes: &Bytes,
-        records: &mut Collector,
-    ) -> Result<(), ReadError> {
-        let start = (extent.position - span.position) as usize;
-        let end = start + extent.length as usize;
-        let fail = |at: usize, reason: &str| failed(span, span.position + at as u64, reason);
-        let mut at = start;
-        let mut next = extent.first;
-        while at < end && !records.full {
-            let rest = &bytes[at..end];
-            if GroupHeader::decode(rest, self.tag).is_some() {
-                at += crate::embedded::wal::group::HEADER_LENGTH;
-                continue;
-            }
-            let (record, length) = record::decode(rest).map_err(|reason| fail(at, reason))?;
-            match record {
-                record::Record::Append(append) if append.run == self.run.as_str() => {
-                    if append.first.get() != next {
-                        return Err(fail(at, "another event is there than the index says"));
-                    }
-                    next += append.count;
-                    for (offset, place) in append.events() {
-                        records.take(offset, bytes, at + place.start..at + place.end);
-                    }
-                }
-                _ => {}
-            }
-            at += length;
-        }
-        if !records.full && next != extent.first + u64::from(extent.count) {
-            return Err(fail(start, "fewer events are there than the index says"));
-        }
-        Ok(())
+    fn page(&self, collected: Collector<'_>, taken: Result<(), ReadError>) -> Taken {
+        let page = Page { records: collected.records, stat: self.plan.stat.clone() };
+        Taken { page, fault: taken.err() }
     }
 }
 
-fn failed(span: &Span, position: u64, reason: &str) -> ReadError {
-    let name = file_name(span.file_number);
-    ReadError::Failed { reason: format!("{name}, byte {position}: {reason}") }
+/// What was read.
+pub(crate) struct Taken {
+    page: Page,
+    /// Why it is not all.
+    pub(crate) fault: Option<ReadError>,
+}
+
+impl Taken {
+    /// Nothing, and nothing is missing.
+    pub(crate) fn nothing(stat: StreamStat) -> Self {
+        Self { page: Page { records: Vec::new(), stat }, fault: None }
+    }
+
+    /// What cannot be read, for a reason that has nothing to do with what is stored.
+    pub(crate) fn failed(stat: StreamStat, reason: String) -> Self {
+        Self { fault: Some(ReadError::Failed { reason }), ..Self::nothing(stat) }
+    }
+
+    /// The page as a reader gets it: up to what is damaged, and then an error.
+    pub(crate) fn into_page(self) -> Result<Page, ReadError> {
+        match self.fault {
+            None => Ok(self.page),
+            Some(ReadError::Damaged { .. }) if !self.page.records.is_empty() => Ok(self.page),
+            Some(fault) => Err(fault),
+        }
+    }
+}
+
+/// Whether what the system says is about what is stored.
+fn is_damage(error: &io::Error) -> bool {
+    let medium = rustix::io::Errno::IO.raw_os_error();
+    error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(medium)
 }
 
 /// The records of a page as they come.
-struct Collector {
-    after: Offset,
-    limit: ReadLimit,
+struct Collector<'a> {
+    read: &'a PageRead,
+    /// The offset of the next event that is wanted.
+    next: u64,
     bytes: usize,
     records: Vec<Record>,
     full: bool,
 }
 
-impl Collector {
-    fn new(after: Offset, limit: ReadLimit) -> Self {
-        Self { after, limit, bytes: 0, records: Vec::new(), full: false }
+impl<'a> Collector<'a> {
+    fn new(read: &'a PageRead) -> Self {
+        let next = read.after.get().saturating_add(1);
+        Self { read, next, bytes: 0, records: Vec::new(), full: false }
+    }
+
+    /// Reads a span and takes its events.
+    fn take_span(&mut self, span: &Span) -> Result<(), ReadError> {
+        if self.full {
+            return Ok(());
+        }
+        match span.read() {
+            Ok(bytes) => {
+                span.extents.iter().try_for_each(|extent| self.take_extent(span, extent, &bytes))
+            }
+            // One by one, so that only what cannot be read is lost.
+            Err(_) if span.extents.len() > 1 => span
+                .extents
+                .iter()
+                .try_for_each(|extent| self.take_span(&Span::new(span.source.clone(), extent))),
+            Err(error) if is_damage(&error) => {
+                Err(self.damaged(span, &span.extents[0], span.position, &error.to_string()))
+            }
+            Err(error) => {
+                let reason = format!("{}: {error}", span.source.name());
+                Err(ReadError::Failed { reason })
+            }
+        }
+    }
+
+    /// Takes one extent's events. Between its records there may be groups' headers.
+    fn take_extent(
+        &mut self,
+        span: &Span,
+        extent: &Extent,
+        bytes: &Bytes,
+    ) -> Result<(), ReadError> {
+        if self.full {
+            return Ok(());
+        }
+        if extent.first > self.next {
+            let missing = Extent { count: (extent.first - self.next) as u32, ..*extent };
+            let missing = Extent { first: self.next, ..missing };
+            let reason = "the index has no place for events before these";
+            return Err(self.damaged(span, &missing, extent.position, reason));
+        }
+        let start = (extent.position - span.position) as usize;
+        let slice = &bytes[start..start + extent.length as usize];
+        let (run, tag) = (self.read.run.as_str(), self.read.tag);
+        let walked = walk(slice, extent, run, tag, |offset, place| {
+            self.take(offset, bytes, start + place.start..start + place.end);
+            !self.full
+        });
+        walked.map_err(|fault| {
+            let position = extent.position + fault.at as u64;
+            self.damaged(span, extent, position, fault.reason)
+        })
     }
 
     fn take(&mut self, offset: Offset, buffer: &Bytes, place: std::ops::Range<usize>) {
-        if offset <= self.after || self.full {
+        if offset.get() < self.next || self.full {
             return;
         }
         self.bytes += place.len();
-        if self.bytes > self.limit.bytes_max && !self.records.is_empty() {
+        if self.bytes > self.read.limit.bytes_max && !self.records.is_empty() {
             self.full = true;
             return;
         }
         self.records.push(Record { offset, payload: buffer.slice(place) });
-        self.full = self.records.len() >= self.limit.events_max.max(1);
+        self.next = offset.get() + 1;
+        self.full = self.records.len() >= self.read.limit.events_max.max(1);
+    }
+
+    /// What is behind the events that were taken, up to the extent's end, cannot be read.
+    fn damaged(&self, span: &Span, extent: &Extent, position: u64, reason: &str) -> ReadError {
+        ReadError::Damaged {
+            first: Offset::new(self.next.max(extent.first)),
+            last: Offset::new(extent.last()),
+            reason: format!("{}, byte {position}: {reason}", span.source.name()),
+        }
     }
 }

@@ -1,19 +1,29 @@
-//! Rebuilding what was committed from the files, at the start.
+//! Rebuilding what was committed from the files.
 //!
-//! Tells an unfinished write, which was never acknowledged, from damage to acknowledged events, as
-//! [`crate::embedded::wal`] describes. Changes nothing before it has decided.
+//! At the start: the manifest and its segments, and over them the write-ahead logs that are not
+//! sealed. Tells an unfinished write, which was never acknowledged, from damage to acknowledged
+//! events, as `docs/log-format.md` describes. Changes nothing before it has decided.
+//!
+//! The same reading, of full write-ahead logs over the segments before them, tells a seal what to
+//! write: what is sealed is what would be recovered.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use runcast_event::{IdError, ProducerId, RunId};
 
-use crate::embedded::directory::{self, path_of};
+use crate::embedded::directory::{self, Names, path_of, segment_path};
 use crate::embedded::disk::{Disk, DiskFile};
 use crate::embedded::error::OpenError;
-use crate::embedded::index::{Entry, Extent, Index};
+use crate::embedded::extent::Extent;
+use crate::embedded::index::{Entry, Index};
+use crate::embedded::manifest::{LastSession, Manifest, ManifestFault};
+use crate::embedded::open_files::OpenFiles;
 use crate::embedded::options::Surroundings;
 use crate::embedded::scan::{Found, Scan};
+use crate::embedded::segment::Segment;
+use crate::embedded::segment::header::SegmentFault;
 use crate::embedded::wal::FORMAT_VERSION;
 use crate::embedded::wal::group::HEADER_LENGTH;
 use crate::embedded::wal::header::{self, FileHeader, HeaderFault};
@@ -23,6 +33,7 @@ use crate::stream::{Advance, Phase, Stream};
 /// What the files say.
 pub(crate) struct Recovered {
     pub(crate) index: Index,
+    pub(crate) manifest: Manifest,
     /// The newest file, its header, and its length up to the last whole group.
     pub(crate) file: Arc<dyn DiskFile>,
     pub(crate) header: FileHeader,
@@ -30,30 +41,41 @@ pub(crate) struct Recovered {
     pub(crate) next_group: u64,
     /// Acknowledged events may have been lost, so that a new epoch has to begin.
     pub(crate) lost: bool,
+    /// The newest file gives events up that are still to be erased.
+    pub(crate) gives_up: bool,
 }
 
-/// How the process that had the log last left it.
-#[derive(Default)]
-struct LastSession {
-    boot_id: String,
-    relaxed: bool,
-    clean: bool,
+impl Recovered {
+    /// Bytes of all files.
+    pub(crate) fn disk_bytes(&self) -> std::io::Result<u64> {
+        let segments: u64 = self.manifest.segments.iter().map(|listed| listed.length).sum();
+        Ok(segments + self.index.wal_bytes()?)
+    }
 }
 
 /// Reads a directory. The lock is held by the caller.
 pub(crate) fn recover(
     directory: &Path,
     surroundings: &Surroundings,
+    files: &Arc<OpenFiles>,
 ) -> Result<Recovered, OpenError> {
     let disk = surroundings.disk.as_ref();
-    let count = directory::count_files(disk, directory)?;
-    let mut recovery = Recovery::default();
+    let names = Names::read(disk, directory)?;
+    let mut manifest = match names.has_manifest {
+        true => read_manifest(disk, directory)?,
+        false => Manifest::empty(surroundings.new_log_id),
+    };
+    names.check(directory, &manifest)?;
+    let segments = open_segments(directory, &manifest, files)?;
+    let log_id = names.has_manifest.then_some(manifest.log_id);
+    let mut recovery = Recovery::over(&manifest, segments, log_id);
     let mut newest = None;
-    for number in 1..=count {
-        let (file, header) = recovery.open_file(disk, directory, number)?;
-        let path = path_of(directory, number);
-        let length = recovery.read_file(&path, &file, &header, number == count)?;
-        newest = Some((file, header, length));
+    let live: Vec<u32> =
+        names.wals.iter().copied().filter(|number| *number >= manifest.wal_first).collect();
+    for number in &live {
+        let is_newest = Some(number) == live.last();
+        recovery.gave_up.clear();
+        newest = Some(recovery.read_wal(disk, directory, *number, is_newest)?);
     }
     let (file, header, length) = match newest {
         Some(newest) => newest,
@@ -66,44 +88,109 @@ pub(crate) fn recover(
             };
             let file = directory::create_file(disk, directory, &header)
                 .map_err(OpenError::io("create a log file in", directory))?;
-            recovery.index.add_file(Arc::clone(&file));
+            recovery.index.add_wal(header.number, Arc::clone(&file));
             (file, header, header::LENGTH as u64)
         }
     };
+    names.tidy(disk, directory, &manifest)?;
+    manifest.log_id = header.log_id;
     let session = &recovery.session;
     let same_boot = surroundings.boot_id.as_deref().is_some_and(|id| id == session.boot_id);
     let crashed = session.relaxed && !session.clean && !same_boot;
     Ok(Recovered {
         index: recovery.index,
+        manifest,
         file,
         header,
         length,
         next_group: recovery.next_group,
         lost: recovery.lost || crashed,
+        gives_up: !recovery.gave_up.is_empty(),
     })
 }
 
-struct Recovery {
-    index: Index,
-    log_id: Option<[u8; 16]>,
-    next_group: u64,
-    session: LastSession,
-    lost: bool,
+fn read_manifest(disk: &dyn Disk, directory: &Path) -> Result<Manifest, OpenError> {
+    let path = directory.join(crate::embedded::manifest::NAME);
+    let bytes = Manifest::read(disk, directory).map_err(OpenError::io("read", &path))?;
+    Manifest::decode(&bytes).map_err(|fault| match fault {
+        ManifestFault::Foreign => {
+            OpenError::Foreign { path, reason: "it does not begin as a manifest does".to_owned() }
+        }
+        ManifestFault::Newer(found) => OpenError::Newer { path, found },
+        ManifestFault::Damaged => OpenError::damaged(&path, 0, "the manifest's checksum is wrong"),
+    })
 }
 
-impl Default for Recovery {
-    fn default() -> Self {
-        Self {
-            index: Index::default(),
-            log_id: None,
-            next_group: 1,
-            session: LastSession::default(),
-            lost: false,
+fn open_segments(
+    directory: &Path,
+    manifest: &Manifest,
+    files: &Arc<OpenFiles>,
+) -> Result<Arc<[Arc<Segment>]>, OpenError> {
+    let open = |listed: &crate::embedded::manifest::ListedSegment| {
+        let path = segment_path(directory, listed.number);
+        let segment = Segment::open(listed.number, files).map_err(|fault| match fault {
+            SegmentFault::Foreign => OpenError::Foreign {
+                path: path.clone(),
+                reason: "it does not begin as a segment does".to_owned(),
+            },
+            SegmentFault::Newer(found) => OpenError::Newer { path: path.clone(), found },
+            SegmentFault::At(position, reason) => OpenError::damaged(&path, position, reason),
+            SegmentFault::Io(error) => OpenError::io("read", &path)(error),
+        })?;
+        let header = &segment.header;
+        let found = (header.log_id, header.number, header.level, segment.length);
+        if found != (manifest.log_id, listed.number, listed.level, listed.length) {
+            let reason = "the file is not the one that the manifest tells of";
+            return Err(OpenError::damaged(&path, 0, reason));
         }
-    }
+        Ok(segment)
+    };
+    manifest.segments.iter().map(open).collect()
+}
+
+/// Streams as they stand behind what was read so far.
+pub(crate) struct Recovery {
+    pub(crate) index: Index,
+    log_id: Option<[u8; 16]>,
+    pub(crate) next_group: u64,
+    pub(crate) session: LastSession,
+    lost: bool,
+    /// Streams of which events were given up.
+    pub(crate) gave_up: BTreeSet<RunId>,
 }
 
 impl Recovery {
+    /// Begins where a manifest's segments end.
+    pub(crate) fn over(
+        manifest: &Manifest,
+        segments: Arc<[Arc<Segment>]>,
+        log_id: Option<[u8; 16]>,
+    ) -> Self {
+        Self {
+            index: Index::over(manifest, segments),
+            log_id,
+            next_group: manifest.next_group,
+            session: manifest.session.clone(),
+            lost: false,
+            gave_up: BTreeSet::new(),
+        }
+    }
+
+    /// Reads the next write-ahead log: the file, its header, and its length up to the last whole
+    /// group.
+    pub(crate) fn read_wal(
+        &mut self,
+        disk: &dyn Disk,
+        directory: &Path,
+        number: u32,
+        is_newest: bool,
+    ) -> Result<(Arc<dyn DiskFile>, FileHeader, u64), OpenError> {
+        let (file, header) = self.open_file(disk, directory, number)?;
+        let path = path_of(directory, number);
+        let length = self.read_file(&path, &file, &header, is_newest)?;
+        Ok((file, header, length))
+    }
+
     fn open_file(
         &mut self,
         disk: &dyn Disk,
@@ -138,7 +225,7 @@ impl Recovery {
             );
             return Err(OpenError::damaged(&path, 0, reason));
         }
-        self.index.add_file(Arc::clone(&file));
+        self.index.add_wal(number, Arc::clone(&file));
         Ok((file, header))
     }
 
@@ -219,9 +306,16 @@ impl Recovery {
         match record {
             Record::Append(append) => return self.apply_append(file, position, append, *length),
             Record::Note(Note::Delete { run }) => {
-                if !self.index.delete(run) {
+                if !self.index.delete(run, file) {
                     return Err(format!("a deletion of the run {run}, which does not exist"));
                 }
+                self.gave_up.insert(RunId::from_stored(run).map_err(not_an_id)?);
+            }
+            Record::Note(Note::Trim { run, before }) => {
+                if !self.index.trim(run, *before, file) {
+                    return Err(format!("a trim of the run {run}, which has no such events"));
+                }
+                self.gave_up.insert(RunId::from_stored(run).map_err(not_an_id)?);
             }
             Record::Note(Note::NewEpoch) => self.index.begin_epoch(),
             Record::Note(Note::Opened { boot_id, relaxed }) => {
@@ -243,7 +337,7 @@ impl Recovery {
         let entry = if append.begins {
             self.begin_stream(append)?
         } else {
-            match self.index.entry_by_name(append.run) {
+            match self.index.entry_by_name(append.run, file) {
                 Some(entry) if follows(&entry.stream, append) => entry,
                 _ => return Err(does_not_follow(append)),
             }
@@ -282,7 +376,7 @@ impl Recovery {
         if expected != Some(append.epoch) || append.first.get() != 1 {
             return Err(does_not_follow(append));
         }
-        Ok(self.index.alive(&run, || Stream::new(append.epoch)))
+        Ok(self.index.begin(&run, Stream::new(append.epoch)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The one thread that writes: takes everything that waits, decides it, writes it as one group,
 //! syncs, shows it to readers, tells the observer, answers.
 //!
-//! Owns the newest file and the directory's lock. A write that fails leaves nothing behind and is
+//! Owns the newest file. A write that fails leaves nothing behind and is
 //! tried again with the next group; a sync that fails ends writing until a restart, because the
 //! system may have thrown away what it could not sync.
 
@@ -9,7 +9,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Instant;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -23,6 +24,7 @@ use crate::embedded::options::{Durability, EmbeddedOptions};
 use crate::embedded::pending::{InGroup, Pending};
 use crate::embedded::queue::{Queue, Queued, Woken};
 use crate::embedded::tail::{Room, Tail};
+use crate::embedded::upkeep::progress::Progress;
 use crate::embedded::wal::FORMAT_VERSION;
 use crate::embedded::wal::group::GroupBuffer;
 use crate::embedded::wal::header::{self, FileHeader};
@@ -36,9 +38,14 @@ pub(crate) struct Shared {
     /// True once the writer has let go of the data.
     pub(crate) ended: watch::Sender<bool>,
     pub(crate) counts: Counts,
+    /// Between the writer and the upkeep.
+    pub(crate) progress: Progress,
 }
 
-/// What the writer counts as it goes.
+/// After a turn to a new file that did not work, it is tried again this much later.
+const TURN_AGAIN: Duration = Duration::from_secs(1);
+
+/// What the writer and the upkeep count as they go.
 pub(crate) struct Counts {
     /// Bytes of all files.
     pub(crate) disk_bytes: AtomicU64,
@@ -46,6 +53,16 @@ pub(crate) struct Counts {
     pub(crate) group_changes: Distribution,
     /// How long each sync took.
     pub(crate) syncs: Distribution,
+    /// Bytes of events that were appended, and of the groups that they were written in.
+    pub(crate) events_written: AtomicU64,
+    pub(crate) groups_written: AtomicU64,
+    pub(crate) written_by_seals: AtomicU64,
+    pub(crate) written_by_merges: AtomicU64,
+    pub(crate) upkeep_failures: AtomicU64,
+    /// Bytes that the scrubber has read.
+    pub(crate) scrubbed: AtomicU64,
+    /// Damaged places that it has found.
+    pub(crate) damaged: AtomicU64,
 }
 
 impl Counts {
@@ -54,11 +71,18 @@ impl Counts {
             disk_bytes: AtomicU64::new(disk_bytes),
             group_changes: Distribution::of_counts(),
             syncs: Distribution::of_times(),
+            events_written: AtomicU64::new(0),
+            groups_written: AtomicU64::new(0),
+            written_by_seals: AtomicU64::new(0),
+            written_by_merges: AtomicU64::new(0),
+            upkeep_failures: AtomicU64::new(0),
+            scrubbed: AtomicU64::new(0),
+            damaged: AtomicU64::new(0),
         }
     }
 
     /// A file has another length.
-    fn resized(&self, from: u64, to: u64) {
+    pub(crate) fn resized(&self, from: u64, to: u64) {
         // The sum wraps round and back.
         self.disk_bytes.fetch_add(to.wrapping_sub(from), Ordering::Relaxed);
     }
@@ -79,12 +103,14 @@ pub(crate) struct Writer {
     pub(crate) directory: PathBuf,
     pub(crate) boot_id: String,
     /// Let go of when the writer ends.
-    pub(crate) _lock: DirectoryLock,
+    pub(crate) _lock: Arc<DirectoryLock>,
     pub(crate) tail: Tail,
     pub(crate) buffer: GroupBuffer,
     /// The note that this process has the log is still to be written: with it, whether a new
     /// epoch begins.
     pub(crate) opening: Option<NewEpoch>,
+    /// When the newest file has to be followed by another, so that it is sealed: it gives events up.
+    pub(crate) turn_due: Option<Instant>,
     pub(crate) refused: Refused,
 }
 
@@ -102,10 +128,10 @@ pub(crate) enum Refused {
     ForGood(String),
 }
 
-/// The writer's thread.
-pub(crate) fn run_to_end(writer: Writer) {
+/// The writer's thread, which ends after the upkeep's.
+pub(crate) fn run_to_end(writer: Writer, upkeep: Option<JoinHandle<()>>) {
     // Says that the end has come when everything of the writer, the lock too, is gone.
-    let _end = EndOfWriting(Arc::clone(&writer.shared));
+    let _end = EndOfWriting { shared: Arc::clone(&writer.shared), upkeep };
     writer.run();
 }
 
@@ -114,11 +140,14 @@ impl Writer {
     fn run(mut self) {
         let mut requests = Vec::new();
         loop {
-            match self.shared.queue.take(&mut requests, self.sync_due()) {
+            let due = self.sync_due().into_iter().chain(self.turn_due).min();
+            match self.shared.queue.take(&mut requests, due) {
                 Woken::Requests => self.commit(&mut requests),
-                Woken::Due => self.sync_if_due(),
+                Woken::Due => {}
                 Woken::Closing => break,
             }
+            self.sync_if_due();
+            self.turn_if_due();
         }
         self.finish();
     }
@@ -138,7 +167,6 @@ impl Writer {
             self.carry_out(pending);
         }
         self.shared.queue.release(count, bytes);
-        self.sync_if_due();
     }
 
     fn decide(&mut self, requests: &mut Vec<Queued>, pending: &mut Pending) {
@@ -159,11 +187,20 @@ impl Writer {
             pending.answers.into_iter().for_each(|answer| answer.give());
             return;
         }
-        match self.write_group(pending.must_sync) {
+        match self.write_group(pending.gives_up) {
             Ok(start) => {
                 self.publish(pending.touched, start);
-                self.shared.counts.group_changes.add(pending.changes.len() as u64, 1);
-                self.observer.committed(pending.changes);
+                if pending.gives_up {
+                    // The other half of the time is for sealing and erasing.
+                    let due = Instant::now() + self.options.erase_within / 2;
+                    self.turn_due = Some(self.turn_due.map_or(due, |before| before.min(due)));
+                }
+                let counts = &self.shared.counts;
+                counts.events_written.fetch_add(pending.events_bytes, Ordering::Relaxed);
+                counts.group_changes.add(pending.changes.len() as u64, 1);
+                if !pending.changes.is_empty() {
+                    self.observer.committed(pending.changes);
+                }
                 pending.answers.into_iter().for_each(|answer| answer.give());
             }
             Err(error) => self.refuse_all(pending, &error),
@@ -184,7 +221,7 @@ impl Writer {
                 extent.file = file;
                 extent.position += start;
             }
-            index.put(run, touched.stream, touched.emptied, &touched.extents);
+            index.put(run, touched.stream, touched.emptied, file, &touched.extents);
         }
     }
 
@@ -200,8 +237,10 @@ impl Writer {
         let tail = &mut self.tail;
         let (number, start, length_before) = (tail.next_group, tail.length, tail.file_length());
         let group = self.buffer.finish(number, tail.synced_group, relaxed, tail.header.tag());
+        let group_bytes = group.len() as u64;
         let written = tail.write(group, room);
         self.shared.counts.resized(length_before, tail.file_length());
+        self.shared.counts.groups_written.fetch_add(group_bytes, Ordering::Relaxed);
         written.map_err(|error| self.refuse("write", &error))?;
         if (!relaxed || must_sync)
             && let Err(error) = self.sync()
@@ -230,8 +269,14 @@ impl Writer {
         let is_full = length >= self.options.wal_bytes_max && length > header::LENGTH as u64;
         // Its version promises what is in it to those that read no newer one.
         let is_older = self.tail.header.version < FORMAT_VERSION;
-        if !is_full && !is_older {
-            return Ok(());
+        if is_full || is_older { self.turn() } else { Ok(()) }
+    }
+
+    /// Goes on in a new file; those before are sealed.
+    fn turn(&mut self) -> Result<(), AppendError> {
+        if let Err(reason) = self.shared.progress.wait_for_place(self.options.wals_waiting_max) {
+            let error = io::Error::other(reason);
+            return Err(self.refuse("begin the file after", &error));
         }
         self.sync()?;
         let header = FileHeader {
@@ -243,12 +288,14 @@ impl Writer {
         match directory::create_file(self.disk.as_ref(), &self.directory, &header) {
             Ok(file) => {
                 let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
-                index.add_file(Arc::clone(&file));
+                index.add_wal(header.number, Arc::clone(&file));
                 drop(index);
                 // The file before may keep its room: where it ends, the next one says.
                 let _kept = self.cut();
                 self.tail.turn_to(file, header);
+                self.turn_due = None;
                 self.shared.counts.resized(0, self.tail.file_length());
+                self.shared.progress.turned(header.number);
                 Ok(())
             }
             Err(error) => Err(self.refuse("begin the file after", &error)),
@@ -337,6 +384,17 @@ impl Writer {
         }
     }
 
+    fn turn_if_due(&mut self) {
+        if self.turn_due.is_none_or(|due| due > Instant::now()) {
+            return;
+        }
+        let can_turn = !self.tail.is_dirty() && !matches!(self.refused, Refused::ForGood(_));
+        if !can_turn || self.turn().is_err() {
+            // Why is noted in `refused`, for those who append next.
+            self.turn_due = Some(Instant::now() + TURN_AGAIN);
+        }
+    }
+
     /// Leaves the log so that the next process knows that nothing is missing.
     fn finish(&mut self) {
         if self.opening.is_some() || matches!(self.refused, Refused::ForGood(_)) {
@@ -354,15 +412,23 @@ impl Writer {
 type Touches = std::collections::HashMap<runcast_event::RunId, crate::embedded::pending::Touched>;
 
 /// Tells everybody that there is no writer any more, even if it panicked.
-struct EndOfWriting(Arc<Shared>);
+struct EndOfWriting {
+    shared: Arc<Shared>,
+    upkeep: Option<JoinHandle<()>>,
+}
 
 impl Drop for EndOfWriting {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let reason = "its writer failed; see the error output, then restart".to_owned();
-            self.0.set_health(LogHealth::Failed { reason });
+            self.shared.set_health(LogHealth::Failed { reason });
         }
-        self.0.queue.abandon();
-        self.0.ended.send_replace(true);
+        self.shared.queue.abandon();
+        self.shared.progress.close();
+        if let Some(upkeep) = self.upkeep.take() {
+            // A panic in it was printed when it happened.
+            let _printed = upkeep.join();
+        }
+        self.shared.ended.send_replace(true);
     }
 }

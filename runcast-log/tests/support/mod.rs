@@ -12,9 +12,11 @@ use runcast_log::disk::{Disk, DiskFile, SystemDisk};
 use runcast_log::{
     Append, AppendError, Appended, CommitObserver, Committed, EmbeddedLog, EmbeddedOptions, Log,
     NewEvents, NotAdmitted, OpenError, Page, ProducerStamp, ReadError, ReadLimit, Refusal,
-    Surroundings,
+    Surroundings, UpkeepBy,
 };
 use tokio::task::JoinHandle;
+
+pub mod power;
 
 pub const ALL: ReadLimit = ReadLimit { events_max: usize::MAX, bytes_max: usize::MAX };
 
@@ -129,6 +131,8 @@ pub struct Faults {
     /// What a write fails with when there is no room.
     pub other_error: AtomicBool,
     pub truncate_fails: AtomicBool,
+    /// Faults are those of files whose names begin so.
+    pub only_of: Mutex<&'static str>,
     held: Mutex<bool>,
     released: Condvar,
 }
@@ -159,11 +163,19 @@ struct FaultyDisk(Arc<Faults>);
 struct FaultyFile {
     faults: Arc<Faults>,
     file: Arc<dyn DiskFile>,
+    name: String,
+}
+
+impl FaultyFile {
+    fn has_faults(&self) -> bool {
+        self.name.starts_with(*self.faults.only_of.lock().unwrap())
+    }
 }
 
 impl FaultyDisk {
-    fn wrap(&self, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
-        Arc::new(FaultyFile { faults: Arc::clone(&self.0), file })
+    fn wrap(&self, path: &Path, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        Arc::new(FaultyFile { faults: Arc::clone(&self.0), file, name })
     }
 }
 
@@ -175,10 +187,10 @@ impl Disk for FaultyDisk {
         SystemDisk.names(directory)
     }
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        SystemDisk.open(path).map(|file| self.wrap(file))
+        SystemDisk.open(path).map(|file| self.wrap(path, file))
     }
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        SystemDisk.create(path).map(|file| self.wrap(file))
+        SystemDisk.create(path).map(|file| self.wrap(path, file))
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         SystemDisk.rename(from, to)
@@ -199,6 +211,9 @@ impl DiskFile for FaultyFile {
         self.file.read_exact_at(bytes, position)
     }
     fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        if !self.has_faults() {
+            return self.file.write_all_at(bytes, position);
+        }
         let mut room = self.faults.room.lock().unwrap();
         let fits = room.unwrap_or(usize::MAX).min(bytes.len());
         self.file.write_all_at(&bytes[..fits], position)?;
@@ -211,7 +226,7 @@ impl DiskFile for FaultyFile {
         let held = self.faults.held.lock().unwrap();
         drop(self.faults.released.wait_while(held, |held| *held).unwrap());
         self.faults.syncs.fetch_add(1, Ordering::SeqCst);
-        if self.faults.sync_fails.load(Ordering::SeqCst) {
+        if self.has_faults() && self.faults.sync_fails.load(Ordering::SeqCst) {
             return Err(io::Error::from(io::ErrorKind::Other));
         }
         Ok(())
@@ -221,6 +236,9 @@ impl DiskFile for FaultyFile {
             return Err(self.faults.error());
         }
         self.file.truncate(length)
+    }
+    fn erase(&self, position: u64, length: u64) -> io::Result<()> {
+        self.file.erase(position, length)
     }
 }
 
@@ -247,9 +265,29 @@ pub fn open(directory: &Path) -> Arc<EmbeddedLog> {
     open_with(directory, EmbeddedOptions::default(), "boot").unwrap()
 }
 
-/// A log whose files end where their last group does.
+/// A log whose files end where their last group does, and stay as they are.
 pub fn without_room() -> EmbeddedOptions {
-    EmbeddedOptions { room_bytes_max: 0, ..EmbeddedOptions::default() }
+    EmbeddedOptions { room_bytes_max: 0, ..without_upkeep() }
+}
+
+/// A log that seals and merges when the test says so.
+pub fn without_upkeep() -> EmbeddedOptions {
+    let wals_waiting_max = 1_000;
+    EmbeddedOptions { upkeep: UpkeepBy::Stepped, wals_waiting_max, ..EmbeddedOptions::default() }
+}
+
+/// Does all that is to be done now.
+pub fn keep_up(log: &EmbeddedLog) {
+    while log.keep_up().unwrap() {}
+}
+
+/// The segments of a directory, by their names.
+pub fn segments(directory: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let mut segments: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|end| end == "seg")).collect();
+    segments.sort();
+    segments
 }
 
 pub fn wal(directory: &Path, number: u32) -> std::path::PathBuf {

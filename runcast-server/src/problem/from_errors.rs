@@ -127,7 +127,7 @@ impl From<ReadError> for Problem {
         match error {
             ReadError::NotFound => Self::not_found(),
             ReadError::Deleted => Self::new(Code::RunDeleted, detail),
-            ReadError::Trimmed { .. } | ReadError::Failed { .. } => {
+            ReadError::Trimmed { .. } | ReadError::Damaged { .. } | ReadError::Failed { .. } => {
                 tracing::error!(%error, "a run cannot be read");
                 Self::new(Code::Internal, detail)
             }

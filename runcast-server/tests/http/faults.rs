@@ -77,6 +77,10 @@ impl Log for FaultyLog {
         }
     }
 
+    async fn trim(&self, run: &RunId, before: Offset) -> Result<bool, DeleteError> {
+        self.inner.trim(run, before).await
+    }
+
     fn health(&self) -> LogHealth {
         match &self.fault {
             Fault::Full => LogHealth::Full { reason: "no space left on device".into() },

@@ -31,7 +31,8 @@ fn corpus() -> Vec<Vec<u8>> {
         })
         .collect();
     let opened = Note::Opened { boot_id: "boot", relaxed: true };
-    for note in [Note::Delete { run: "r" }, Note::NewEpoch, opened, Note::ClosedCleanly] {
+    let trim = Note::Trim { run: "r", before: Offset::new(300) };
+    for note in [Note::Delete { run: "r" }, trim, Note::NewEpoch, opened, Note::ClosedCleanly] {
         let mut bytes = Vec::new();
         note.encode(&mut bytes);
         corpus.push(bytes);

@@ -1,7 +1,7 @@
 //! A group: what goes to the disk in one write, whole or not at all.
 
+use crate::embedded::number::{u32_at, u64_at};
 use crate::embedded::wal::record::{self, Note};
-use crate::embedded::wal::{u32_at, u64_at};
 
 /// Length of a group's header in bytes.
 pub(crate) const HEADER_LENGTH: usize = 44;

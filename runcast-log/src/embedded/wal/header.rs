@@ -1,6 +1,7 @@
 //! The header of a write-ahead log file.
 
-use crate::embedded::wal::{FORMAT_VERSION, u32_at, u64_at};
+use crate::embedded::number::{u32_at, u64_at};
+use crate::embedded::wal::FORMAT_VERSION;
 
 /// Its length in bytes.
 pub(crate) const LENGTH: usize = 64;
@@ -87,8 +88,8 @@ mod tests {
     fn a_newer_format_is_told_from_a_damaged_one() {
         let header = FileHeader { version: 1, log_id: [1; 16], number: 1, first_group: 1 };
         let mut bytes = header.encode();
-        bytes[8] = 3;
-        assert_eq!(FileHeader::decode(&bytes), Err(HeaderFault::Newer(3)));
+        bytes[8] = FORMAT_VERSION as u8 + 1;
+        assert_eq!(FileHeader::decode(&bytes), Err(HeaderFault::Newer(FORMAT_VERSION + 1)));
         bytes[0] = b'X';
         assert_eq!(FileHeader::decode(&bytes), Err(HeaderFault::Foreign));
     }

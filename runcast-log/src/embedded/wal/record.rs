@@ -7,7 +7,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use runcast_event::{Epoch, Offset};
 
-use crate::embedded::wal::u32_at;
+use crate::embedded::number::{Rest, put_varint, u32_at};
 
 #[cfg(test)]
 mod tests;
@@ -20,6 +20,7 @@ const KIND_DELETE: u8 = 2;
 const KIND_NEW_EPOCH: u8 = 3;
 const KIND_OPENED: u8 = 4;
 const KIND_CLOSED_CLEANLY: u8 = 5;
+const KIND_TRIM: u8 = 6;
 
 const FLAG_CLOSE: u8 = 1;
 const FLAG_BEGINS: u8 = 2;
@@ -37,6 +38,7 @@ pub(crate) enum Record<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Note<'a> {
     Delete { run: &'a str },
+    Trim { run: &'a str, before: Offset },
     NewEpoch,
     Opened { boot_id: &'a str, relaxed: bool },
     ClosedCleanly,
@@ -99,12 +101,16 @@ impl Note<'_> {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let (kind, flags, name) = match self {
             Self::Delete { run } => (KIND_DELETE, 0, *run),
+            Self::Trim { run, .. } => (KIND_TRIM, 0, *run),
             Self::NewEpoch => (KIND_NEW_EPOCH, 0, ""),
             Self::Opened { boot_id, relaxed: true } => (KIND_OPENED, FLAG_RELAXED, *boot_id),
             Self::Opened { boot_id, relaxed: false } => (KIND_OPENED, 0, *boot_id),
             Self::ClosedCleanly => (KIND_CLOSED_CLEANLY, 0, ""),
         };
         let start = begin(out, kind, flags, name, "");
+        if let Self::Trim { before, .. } = self {
+            put_varint(out, before.get());
+        }
         end(out, start);
     }
 }
@@ -143,17 +149,19 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(Record<'_>, usize), &'static str> 
 
 fn parse(record: &[u8]) -> Option<Record<'_>> {
     let (kind, flags) = (record[8], record[9]);
-    let mut rest = Rest { bytes: record, at: FIXED_LENGTH };
+    let mut rest = Rest::new(record, FIXED_LENGTH);
     let name = rest.text(record[10].into())?;
     let producer_id = rest.text(record[11].into())?;
     if kind == KIND_APPEND {
         return parse_append(rest, flags, name, producer_id).map(Record::Append);
     }
-    if rest.at != record.len() {
+    let before = if kind == KIND_TRIM { Offset::new(rest.varint()?) } else { Offset::START };
+    if !rest.is_empty() {
         return None;
     }
     Some(Record::Note(match kind {
         KIND_DELETE => Note::Delete { run: name },
+        KIND_TRIM => Note::Trim { run: name, before },
         KIND_NEW_EPOCH => Note::NewEpoch,
         KIND_OPENED => Note::Opened { boot_id: name, relaxed: flags & FLAG_RELAXED != 0 },
         KIND_CLOSED_CLEANLY => Note::ClosedCleanly,
@@ -205,7 +213,7 @@ fn parse_append<'a>(
 impl StoredAppend<'_> {
     /// The places of the events in the record, with their offsets.
     pub(crate) fn events(&self) -> impl Iterator<Item = (Offset, Range<usize>)> {
-        let mut lengths = Rest { bytes: self.lengths, at: 0 };
+        let mut lengths = Rest::new(self.lengths, 0);
         let mut start = self.events_start;
         (self.first.get()..self.first.get() + self.count).map_while(move |offset| {
             let end = start + usize::try_from(lengths.varint()?).ok()?;
@@ -214,47 +222,4 @@ impl StoredAppend<'_> {
             Some((Offset::new(offset), place))
         })
     }
-}
-
-struct Rest<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Rest<'a> {
-    fn text(&mut self, length: usize) -> Option<&'a str> {
-        let text = self.bytes.get(self.at..self.at + length)?;
-        self.at += length;
-        std::str::from_utf8(text).ok()
-    }
-
-    fn varint(&mut self) -> Option<u64> {
-        let first = *self.bytes.get(self.at)?;
-        self.at += 1;
-        if first < 0x80 {
-            return Some(u64::from(first));
-        }
-        let mut number = u64::from(first & 0x7f);
-        for shift in (7..64).step_by(7) {
-            let byte = *self.bytes.get(self.at)?;
-            self.at += 1;
-            let part = u64::from(byte & 0x7f);
-            if shift == 63 && part > 1 {
-                return None;
-            }
-            number |= part << shift;
-            if byte < 0x80 {
-                return Some(number);
-            }
-        }
-        None
-    }
-}
-
-fn put_varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
 }

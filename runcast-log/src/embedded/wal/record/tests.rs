@@ -18,7 +18,7 @@ proptest! {
 
     #[test]
     fn random_bytes_under_a_right_checksum_never_panic(
-        kind in 0..7_u8,
+        kind in 0..8_u8,
         flags in 0..8_u8,
         mut bytes in prop::collection::vec(any::<u8>(), 12..120),
         name in 0..20_u8,
@@ -65,6 +65,7 @@ proptest! {
 fn notes_read_back_as_they_were_written() {
     for note in [
         Note::Delete { run: "r" },
+        Note::Trim { run: "r", before: Offset::new(300) },
         Note::NewEpoch,
         Note::Opened { boot_id: "b", relaxed: true },
         Note::Opened { boot_id: "", relaxed: false },
