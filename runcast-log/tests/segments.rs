@@ -367,3 +367,27 @@ async fn appends_are_refused_with_the_reason_when_too_much_waits_to_be_sealed() 
     assert_eq!(log.health(), LogHealth::Healthy);
     assert_eq!(events(&*log, "a").await.unwrap().len(), stored + 1);
 }
+
+#[tokio::test]
+async fn a_list_passes_over_any_number_of_deleted_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = EmbeddedOptions { wal_bytes_max: 3_000_000, ..options() };
+    let log = open_with(directory.path(), options, "boot").unwrap();
+    let name = |at: usize| format!("run-{at:05}");
+    let kept = |at: &usize| at % 4_000 == 7;
+    for at in 0..9_000 {
+        log.append(batch(&name(at), &["an event"])).await.unwrap();
+    }
+    for at in (0..9_000).filter(|at| !kept(at)) {
+        log.delete(&run(&name(at))).await.unwrap();
+    }
+    let expected: Vec<_> = (0..9_000).filter(kept).map(|at| run(&name(at))).collect();
+    for _ in 0..2 {
+        for limit in [1, 2, 3, 100] {
+            let listed = log.list(Some(&run("filler")), limit).await.unwrap();
+            let listed = listed.into_iter().map(|(run, _)| run);
+            assert!(listed.eq(expected.iter().take(limit).cloned()));
+        }
+        seal(&log).await;
+    }
+}

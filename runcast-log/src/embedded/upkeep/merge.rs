@@ -127,7 +127,7 @@ impl Merge {
             let born = entry.born;
             let (_, blocks) = SegmentIndex::read(entry);
             for block in blocks.filter(|block| keeps(keeper, born, block.last())) {
-                self.take_block(run, born, *input, &block, tag)?;
+                self.take_block(run, (born, keeper.first), *input, &block, tag)?;
                 taken += u64::from(block.length);
             }
         }
@@ -139,10 +139,11 @@ impl Merge {
         Ok(taken)
     }
 
+    /// Takes the events of a block that are kept, of a stream that began in an epoch.
     fn take_block(
         &mut self,
         run: &RunId,
-        born: Epoch,
+        (born, first): (Epoch, Offset),
         input: usize,
         block: &Extent,
         tag: u64,
@@ -158,7 +159,9 @@ impl Merge {
             .map_err(|error| damaged(&input.segment, block.position, &error.to_string()))?;
         let mut events: Vec<(Offset, Bytes)> = Vec::with_capacity(block.count as usize);
         let walked = walk(&bytes, block, run.as_str(), tag, |offset, place| {
-            events.push((offset, bytes.slice(place)));
+            if offset >= first {
+                events.push((offset, bytes.slice(place)));
+            }
             true
         });
         walked.map_err(|fault| {
@@ -166,7 +169,8 @@ impl Merge {
         })?;
         let path = self.new.file.path.clone();
         let writer = self.new.writer();
-        let written = if block.length >= WHOLE_BLOCK_BYTES {
+        let is_whole = events.len() == block.count as usize;
+        let written = if is_whole && block.length >= WHOLE_BLOCK_BYTES {
             writer.block(run, born, Offset::new(block.first), block.count, &bytes)
         } else {
             events.into_iter().try_for_each(|(at, event)| writer.event(run, born, at, event))
