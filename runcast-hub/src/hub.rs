@@ -14,7 +14,7 @@ use bytes::Bytes;
 use runcast_event::{Cursor, Epoch, Offset, RunId};
 use runcast_log::{
     Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Log, LogHealth,
-    LogStats, NewEvents, NotAdmitted, Page, ReadError, ReadLimit, StreamStat,
+    LogStats, NewEvents, NotAdmitted, Page, ReadError, ReadLimit, StreamStat, Trim,
 };
 
 use crate::changes::{ChangedRuns, Changes};
@@ -307,6 +307,41 @@ impl Hub {
             gate.make_ready(self, run).await;
         }
         self.log.delete(run).await
+    }
+
+    /// Deletes a stream if it is in that epoch; see [`Log::delete_in`].
+    ///
+    /// # Errors
+    /// As [`Log::delete_in`].
+    pub async fn delete_in(&self, run: &RunId, epoch: Epoch) -> Result<bool, DeleteError> {
+        if let Some(gate) = self.fanout.gate.get() {
+            gate.make_ready(self, run).await;
+        }
+        self.log.delete_in(run, Some(epoch)).await
+    }
+
+    /// Gives up a stream's oldest events; see [`Log::trim`].
+    ///
+    /// # Errors
+    /// As [`Log::trim`].
+    pub async fn trim(&self, run: &RunId, trim: Trim) -> Result<bool, DeleteError> {
+        self.log.trim(run, trim).await
+    }
+
+    /// What stands for a stream's trimmed events; see [`Log::base`].
+    ///
+    /// # Errors
+    /// As [`Log::base`].
+    pub async fn base(&self, run: &RunId) -> Result<Option<Bytes>, ReadError> {
+        self.log.base(run).await
+    }
+
+    /// From which event on a stream keeps at most so many bytes; see [`Log::first_within`].
+    ///
+    /// # Errors
+    /// As [`Log::first_within`].
+    pub async fn first_within(&self, run: &RunId, bytes_max: u64) -> Result<Offset, ReadError> {
+        self.log.first_within(run, bytes_max).await
     }
 
     /// Takes what judges events and makes the feed's entries from now on. A hub has one: the first.

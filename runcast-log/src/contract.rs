@@ -50,14 +50,29 @@ pub trait Log: Send + Sync + 'static {
     /// Deletes a stream with all its events, durably. False when there was none.
     ///
     /// A stream made later under the same name has a higher epoch, so that old cursors are known.
-    async fn delete(&self, run: &RunId) -> Result<bool, DeleteError>;
+    async fn delete(&self, run: &RunId) -> Result<bool, DeleteError> {
+        self.delete_in(run, None).await
+    }
 
-    /// Gives up the events of a stream before an offset, durably; those of a stream that ends
-    /// earlier all. False when there was nothing to give up.
+    /// As [`Self::delete`], if the stream is in that epoch: what was decided of one stream is not
+    /// done to another that has its name by now.
+    async fn delete_in(&self, run: &RunId, epoch: Option<Epoch>) -> Result<bool, DeleteError>;
+
+    /// Gives up a stream's oldest events, durably. False when there was nothing to give up.
     ///
     /// Offsets stay as they are. A reader that asks for what is gone is answered
-    /// [`ReadError::Trimmed`]. The feed can be trimmed too; no observer hears of it.
-    async fn trim(&self, run: &RunId, before: Offset) -> Result<bool, DeleteError>;
+    /// [`ReadError::Trimmed`], and finds what stands for it by [`Self::base`]. The feed can be
+    /// trimmed too; no observer hears of it.
+    async fn trim(&self, run: &RunId, trim: Trim) -> Result<bool, DeleteError>;
+
+    /// What the newest trim of a stream put in the place of the events that are gone; none if there
+    /// was no trim, or it put nothing there.
+    async fn base(&self, run: &RunId) -> Result<Option<Bytes>, ReadError>;
+
+    /// From which event on a stream keeps at most so many bytes, as far as the log knows without
+    /// reading: events that lie together count together, up to 64 KiB. One past the last if even
+    /// the newest are more.
+    async fn first_within(&self, run: &RunId, bytes_max: u64) -> Result<Offset, ReadError>;
 
     /// Whether appends are accepted now.
     fn health(&self) -> LogHealth;
@@ -214,6 +229,35 @@ impl From<Refusal> for NotAdmitted {
     }
 }
 
+/// The most bytes of a trim's base.
+pub const BASE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Which events of a stream to give up, and what stands for them from then on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trim {
+    /// The first event that is kept; of a stream that ends earlier, none is.
+    pub before: Offset,
+    /// Only if the stream is in this epoch: see [`Log::delete_in`].
+    pub epoch: Option<Epoch>,
+    /// What readers find by [`Log::base`] in the place of all that was ever given up: opaque, at
+    /// most [`BASE_BYTES_MAX`], and kept until the next trim or the stream's deletion. Empty for
+    /// nothing.
+    pub base: Bytes,
+}
+
+impl Trim {
+    /// Gives up the events before an offset, for nothing.
+    #[must_use]
+    pub fn before(before: Offset) -> Self {
+        Self { before, epoch: None, base: Bytes::new() }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), DeleteError> {
+        let bytes = self.base.len();
+        if bytes > BASE_BYTES_MAX { Err(DeleteError::BaseTooLarge { bytes }) } else { Ok(()) }
+    }
+}
+
 /// Why a stream could not be deleted or trimmed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeleteError {
@@ -222,6 +266,12 @@ pub enum DeleteError {
     NoRoom {
         /// What the system said.
         reason: String,
+    },
+    /// What is to stand for the events is larger than it may be.
+    #[error("what stands for trimmed events has {bytes} bytes; {BASE_BYTES_MAX} is the most")]
+    BaseTooLarge {
+        /// How large it is.
+        bytes: usize,
     },
     /// The log takes no changes.
     #[error("the log takes no changes: {reason}")]

@@ -11,15 +11,17 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use runcast_event::{Offset, RunId};
+use bytes::Bytes;
+use runcast_event::{Epoch, Offset, RunId};
 use tokio::sync::{oneshot, watch};
 
 use crate::contract::{
     Append, AppendError, Appended, CommitObserver, DeleteError, Log, LogHealth, Page, ReadError,
-    ReadLimit, StreamStat,
+    ReadLimit, StreamStat, Trim,
 };
 use crate::stats::{BytesWritten, LogStats};
 
+mod base;
 mod directory;
 pub mod disk;
 mod error;
@@ -285,20 +287,42 @@ impl Log for EmbeddedLog {
         Ok(listed.streams)
     }
 
-    async fn delete(&self, run: &RunId) -> Result<bool, DeleteError> {
+    async fn delete_in(&self, run: &RunId, epoch: Option<Epoch>) -> Result<bool, DeleteError> {
         let (answer, answered) = oneshot::channel();
         let unavailable = || DeleteError::Unavailable { reason: ended() };
-        let request = Request::Delete { run: run.clone(), answer };
+        let request = Request::Delete { run: run.clone(), epoch, answer };
         self.shared.queue.push(request, REQUEST_BYTES).await.map_err(|_| unavailable())?;
         answered.await.unwrap_or_else(|_| Err(unavailable()))
     }
 
-    async fn trim(&self, run: &RunId, before: Offset) -> Result<bool, DeleteError> {
+    async fn trim(&self, run: &RunId, trim: Trim) -> Result<bool, DeleteError> {
+        trim.check()?;
+        let bytes = REQUEST_BYTES + trim.base.len();
         let (answer, answered) = oneshot::channel();
         let unavailable = || DeleteError::Unavailable { reason: ended() };
-        let request = Request::Trim { run: run.clone(), before, answer };
-        self.shared.queue.push(request, REQUEST_BYTES).await.map_err(|_| unavailable())?;
+        let request = Request::Trim { run: run.clone(), trim, answer };
+        self.shared.queue.push(request, bytes).await.map_err(|_| unavailable())?;
         answered.await.unwrap_or_else(|_| Err(unavailable()))
+    }
+
+    async fn base(&self, run: &RunId) -> Result<Option<Bytes>, ReadError> {
+        let mut tries = 0;
+        loop {
+            let Some(plan) = self.index().base_plan(run)? else { return Ok(None) };
+            let basis = plan.basis;
+            let failed =
+                |error: tokio::task::JoinError| ReadError::Failed { reason: error.to_string() };
+            let read = tokio::task::spawn_blocking(move || plan.read()).await.map_err(failed)?;
+            tries += 1;
+            // As with a page.
+            if read.is_ok() || tries == READ_TRIES_MAX || self.index().basis(run) == Some(basis) {
+                return read.map(Some);
+            }
+        }
+    }
+
+    async fn first_within(&self, run: &RunId, bytes_max: u64) -> Result<Offset, ReadError> {
+        self.index().first_within(run, bytes_max)
     }
 
     fn health(&self) -> LogHealth {

@@ -13,7 +13,7 @@ use runcast_event::{Epoch, Offset, RunId};
 
 use crate::contract::{
     Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Log, LogHealth,
-    NewEvents, Page, ReadError, ReadLimit, Record, StreamStat,
+    NewEvents, Page, ReadError, ReadLimit, Record, StreamStat, Trim,
 };
 use crate::stats::LogStats;
 use crate::stream::{self, Phase, Placement, Plan, Rules, Stream};
@@ -31,6 +31,8 @@ pub struct MemoryLog {
 struct Kept {
     stream: Stream,
     events: Vec<Bytes>,
+    /// What stands for events that were trimmed.
+    base: Bytes,
 }
 
 impl MemoryLog {
@@ -92,9 +94,11 @@ impl MemoryLog {
 type Streams = BTreeMap<RunId, Kept>;
 
 fn take(streams: &mut Streams, append: &Append, placement: &Placement) -> Committed {
-    let kept = streams
-        .entry(append.run.clone())
-        .or_insert_with(|| Kept { stream: Stream::new(placement.epoch), events: Vec::new() });
+    let kept = streams.entry(append.run.clone()).or_insert_with(|| Kept {
+        stream: Stream::new(placement.epoch),
+        events: Vec::new(),
+        base: Bytes::new(),
+    });
     kept.take(append, placement)
 }
 
@@ -179,16 +183,16 @@ impl Log for MemoryLog {
         Ok(alive.take(limit).map(|(run, kept)| (run.clone(), kept.stream.stat())).collect())
     }
 
-    async fn delete(&self, run: &RunId) -> Result<bool, DeleteError> {
+    async fn delete_in(&self, run: &RunId, epoch: Option<Epoch>) -> Result<bool, DeleteError> {
         let observer = self.observer();
         let Some(observer) = observer.as_ref() else {
             return Err(DeleteError::Unavailable { reason: SHUT_DOWN.to_owned() });
         };
         let mut streams = self.streams();
         match streams.get_mut(run) {
-            Some(kept) if kept.stream.phase != Phase::Deleted && !run.is_feed() => {
+            Some(kept) if kept.stream.is_there(epoch) && !run.is_feed() => {
                 kept.stream.delete();
-                kept.events = Vec::new();
+                (kept.events, kept.base) = (Vec::new(), Bytes::new());
             }
             _ => return Ok(false),
         }
@@ -200,17 +204,46 @@ impl Log for MemoryLog {
         Ok(true)
     }
 
-    async fn trim(&self, run: &RunId, before: Offset) -> Result<bool, DeleteError> {
+    async fn trim(&self, run: &RunId, trim: Trim) -> Result<bool, DeleteError> {
+        trim.check()?;
         if self.observer().is_none() {
             return Err(DeleteError::Unavailable { reason: SHUT_DOWN.to_owned() });
         }
         let mut streams = self.streams();
         let Some(kept) = streams.get_mut(run) else { return Ok(false) };
         let first = kept.stream.first.get();
-        let trims = kept.stream.trim(before);
+        if !kept.stream.is_there(trim.epoch) || !kept.stream.trim(trim.before) {
+            return Ok(false);
+        }
         let gone = kept.stream.first.get() - first;
         kept.events.drain(..usize::try_from(gone).unwrap_or(usize::MAX));
-        Ok(trims)
+        kept.base = trim.base;
+        Ok(true)
+    }
+
+    async fn base(&self, run: &RunId) -> Result<Option<Bytes>, ReadError> {
+        let streams = self.streams();
+        let kept = streams.get(run).ok_or(ReadError::NotFound)?;
+        if kept.stream.phase == Phase::Deleted {
+            return Err(ReadError::Deleted);
+        }
+        Ok(Some(kept.base.clone()).filter(|base| !base.is_empty()))
+    }
+
+    async fn first_within(&self, run: &RunId, bytes_max: u64) -> Result<Offset, ReadError> {
+        let streams = self.streams();
+        let kept = streams.get(run).ok_or(ReadError::NotFound)?;
+        if kept.stream.phase == Phase::Deleted {
+            return Err(ReadError::Deleted);
+        }
+        let mut left = bytes_max;
+        let fits = |event: &&Bytes| {
+            let rest = left.checked_sub(event.len() as u64);
+            left = rest.unwrap_or(0);
+            rest.is_some()
+        };
+        let fit = kept.events.iter().rev().take_while(fits).count() as u64;
+        Ok(Offset::new(kept.stream.last.get() + 1 - fit))
     }
 
     fn health(&self) -> LogHealth {

@@ -265,6 +265,11 @@ impl Stream {
         }
     }
 
+    /// Whether it is not deleted, and in that epoch if one is meant.
+    pub(crate) fn is_there(&self, epoch: Option<Epoch>) -> bool {
+        self.phase != Phase::Deleted && epoch.is_none_or(|epoch| epoch == self.epoch)
+    }
+
     /// Becomes a tombstone.
     pub(crate) fn delete(&mut self) {
         self.phase = Phase::Deleted;

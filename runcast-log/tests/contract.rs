@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use runcast_event::{Epoch, Offset, RunId};
 use runcast_log::{
-    Append, AppendError, Appended, Committed, DeleteError, EmbeddedLog, EmbeddedOptions, Log,
-    LogHealth, MemoryLog, ReadError, ReadLimit,
+    Append, AppendError, Appended, BASE_BYTES_MAX, Committed, DeleteError, EmbeddedLog,
+    EmbeddedOptions, Log, LogHealth, MemoryLog, ReadError, ReadLimit, Trim,
 };
 use support::{ALL, Faults, Recorder, batch, events, feed, machine, run, stamped, texts};
 
@@ -91,6 +91,9 @@ facts! {
     what_the_observer_does_not_admit_is_not_stored
     what_is_trimmed_is_gone_and_offsets_stay
     a_trimmed_stream_goes_on_as_any_other
+    what_stands_for_trimmed_events_is_kept_until_the_next_trim
+    what_was_decided_of_another_stream_of_the_name_is_not_done
+    the_newest_events_that_take_so_many_bytes_are_found
 }
 
 fn appended(epoch: u32, last: u64, stored: u64, duplicates: u64) -> Appended {
@@ -415,11 +418,19 @@ async fn what_is_trimmed_is_gone_and_offsets_stay(engine: Engine) {
         log.append(batch("a", &[&at.to_string()])).await.unwrap();
     }
     let a = run("a");
-    assert_eq!(log.trim(&run("none"), Offset::new(3)).await, Ok(false));
-    assert_eq!(log.trim(&a, Offset::new(1)).await, Ok(false), "there is nothing before the first");
-    assert_eq!(log.trim(&a, Offset::new(4)).await, Ok(true));
-    assert_eq!(log.trim(&a, Offset::new(4)).await, Ok(false));
-    assert_eq!(log.trim(&a, Offset::new(2)).await, Ok(false), "what is gone does not come back");
+    assert_eq!(log.trim(&run("none"), Trim::before(Offset::new(3))).await, Ok(false));
+    assert_eq!(
+        log.trim(&a, Trim::before(Offset::new(1))).await,
+        Ok(false),
+        "there is nothing before the first"
+    );
+    assert_eq!(log.trim(&a, Trim::before(Offset::new(4))).await, Ok(true));
+    assert_eq!(log.trim(&a, Trim::before(Offset::new(4))).await, Ok(false));
+    assert_eq!(
+        log.trim(&a, Trim::before(Offset::new(2))).await,
+        Ok(false),
+        "what is gone does not come back"
+    );
     let stat = log.stat(&a).await.unwrap().unwrap();
     assert_eq!((stat.first.get(), stat.last.get()), (4, 10));
     for after in 0..3 {
@@ -433,7 +444,7 @@ async fn what_is_trimmed_is_gone_and_offsets_stay(engine: Engine) {
     }
     assert_eq!(log.measure().events, 7);
     // All of it, and more than there is.
-    assert_eq!(log.trim(&a, Offset::new(99)).await, Ok(true));
+    assert_eq!(log.trim(&a, Trim::before(Offset::new(99))).await, Ok(true));
     let stat = log.stat(&a).await.unwrap().unwrap();
     assert_eq!((stat.first.get(), stat.last.get()), (11, 10));
     let page = log.read(&a, Offset::new(10), ALL).await.unwrap();
@@ -447,18 +458,92 @@ async fn a_trimmed_stream_goes_on_as_any_other(engine: Engine) {
     let log = engine.log;
     log.append(stamped("a", &["life 1", "2", "3"], "p", 0, 0)).await.unwrap();
     engine.recorder.take();
-    assert_eq!(log.trim(&run("a"), Offset::new(3)).await, Ok(true));
+    assert_eq!(log.trim(&run("a"), Trim::before(Offset::new(3))).await, Ok(true));
     assert_eq!(engine.recorder.take().len(), 0, "nobody hears of it");
     assert_eq!(log.append(stamped("a", &["2", "3"], "p", 0, 1)).await, Ok(appended(1, 3, 0, 2)));
     let end = Append { close: true, ..stamped("a", &["3", "4"], "p", 0, 2) };
     assert_eq!(log.append(end).await, Ok(appended(1, 4, 1, 1)));
-    assert_eq!(log.trim(&run("a"), Offset::new(4)).await, Ok(true), "what has ended, too");
+    assert_eq!(
+        log.trim(&run("a"), Trim::before(Offset::new(4))).await,
+        Ok(true),
+        "what has ended, too"
+    );
     let stat = log.stat(&run("a")).await.unwrap().unwrap();
     assert_eq!((stat.first.get(), stat.last.get(), stat.closed), (4, 4, true));
     assert_eq!(log.list(None, 10).await.unwrap(), [(run("a"), stat)]);
-    assert_eq!(log.trim(&RunId::feed(), Offset::new(2)).await, Ok(true), "the feed, too");
+    assert_eq!(
+        log.trim(&RunId::feed(), Trim::before(Offset::new(2))).await,
+        Ok(true),
+        "the feed, too"
+    );
     assert_eq!(log.delete(&run("a")).await, Ok(true));
-    assert_eq!(log.trim(&run("a"), Offset::new(5)).await, Ok(false));
+    assert_eq!(log.trim(&run("a"), Trim::before(Offset::new(5))).await, Ok(false));
     log.append(batch("a", &["1"])).await.unwrap();
     assert_eq!(events(&*log, "a").await.unwrap(), ["1"]);
+}
+
+fn with_base(before: u64, base: &'static str) -> Trim {
+    Trim { base: base.into(), ..Trim::before(Offset::new(before)) }
+}
+
+async fn what_stands_for_trimmed_events_is_kept_until_the_next_trim(engine: Engine) {
+    let log = engine.log;
+    let a = run("a");
+    let base = async || log.base(&a).await.map(|base| base.map(|base| base.to_vec()));
+    assert_eq!(base().await, Err(ReadError::NotFound));
+    log.append(batch("a", &["1", "2", "3", "4", "5"])).await.unwrap();
+    assert_eq!(base().await, Ok(None));
+    assert_eq!(log.trim(&a, with_base(3, "two")).await, Ok(true));
+    assert_eq!(base().await, Ok(Some(b"two".to_vec())));
+    assert_eq!(log.trim(&a, with_base(2, "one")).await, Ok(false));
+    log.append(batch("a", &["6"])).await.unwrap();
+    assert_eq!(base().await, Ok(Some(b"two".to_vec())), "what was not done changes nothing");
+    assert_eq!(log.trim(&a, with_base(5, "four")).await, Ok(true));
+    assert_eq!(base().await, Ok(Some(b"four".to_vec())));
+    assert_eq!(log.trim(&a, with_base(6, "")).await, Ok(true));
+    assert_eq!(base().await, Ok(None));
+    assert_eq!(log.trim(&a, with_base(7, "all")).await, Ok(true));
+    let large = Trim { base: vec![b'x'; BASE_BYTES_MAX + 1].into(), ..with_base(9, "") };
+    let refused = DeleteError::BaseTooLarge { bytes: BASE_BYTES_MAX + 1 };
+    assert_eq!(log.trim(&a, large).await, Err(refused));
+    assert_eq!(base().await, Ok(Some(b"all".to_vec())));
+    log.delete(&a).await.unwrap();
+    assert_eq!(base().await, Err(ReadError::Deleted));
+    log.append(batch("a", &["1", "2"])).await.unwrap();
+    assert_eq!(base().await, Ok(None));
+}
+
+async fn what_was_decided_of_another_stream_of_the_name_is_not_done(engine: Engine) {
+    let log = engine.log;
+    let a = run("a");
+    log.append(batch("a", &["1", "2"])).await.unwrap();
+    log.delete(&a).await.unwrap();
+    log.append(batch("a", &["new 1", "new 2"])).await.unwrap();
+    let stat = log.stat(&a).await.unwrap().unwrap();
+    for (epoch, is_done) in [(Epoch::FIRST, false), (stat.epoch, true)] {
+        let trim = Trim { epoch: Some(epoch), ..with_base(2, "one") };
+        assert_eq!(log.trim(&a, trim).await, Ok(is_done));
+    }
+    assert_eq!(log.delete_in(&a, Some(Epoch::FIRST)).await, Ok(false));
+    assert_eq!(log.stat(&a).await.unwrap().unwrap().first, Offset::new(2));
+    assert_eq!(log.delete_in(&a, Some(stat.epoch)).await, Ok(true));
+    assert_eq!(log.stat(&a).await, Err(ReadError::Deleted));
+}
+
+async fn the_newest_events_that_take_so_many_bytes_are_found(engine: Engine) {
+    let log = engine.log;
+    let a = run("a");
+    assert_eq!(log.first_within(&a, 1).await, Err(ReadError::NotFound));
+    let event = "x".repeat(30_000);
+    for _ in 0..20 {
+        log.append(batch("a", &[&event])).await.unwrap();
+    }
+    let within = async |bytes| log.first_within(&a, bytes).await.unwrap().get();
+    assert_eq!((within(u64::MAX).await, within(0).await), (1, 21));
+    for events in [5, 10, 15] {
+        let first = within(events * 30_000).await;
+        assert!((21 - events..=21 - events + 3).contains(&first), "{events}: {first}");
+    }
+    log.trim(&a, Trim::before(Offset::new(8))).await.unwrap();
+    assert_eq!(within(u64::MAX).await, 8);
 }

@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use runcast_event::{Offset, RunId};
-use runcast_log::{Append, EmbeddedLog, EmbeddedOptions, Log, MemoryLog, ReadLimit};
+use runcast_log::{Append, EmbeddedLog, EmbeddedOptions, Log, MemoryLog, ReadLimit, Trim};
 use support::{ALL, Recorder, batch, keep_up, killed, machine, run, stamped, without_upkeep};
 
 #[derive(Debug, Clone)]
 enum Step {
     Append(Append),
     Delete(String),
-    Trim(String, u64),
+    Trim(String, u64, String),
     /// One step of the upkeep, or all of them.
     KeepUp {
         all: bool,
@@ -52,7 +52,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         40 => append().prop_map(Step::Append),
         2 => "[a-d]".prop_map(Step::Delete),
-        2 => ("[a-d]|feed", 0..12_u64).prop_map(|(name, before)| Step::Trim(name, before)),
+        4 => ("[a-d]|feed", 0..12_u64, "|[a-z]{1,60}").prop_map(|(name, before, base)| Step::Trim(name, before, base)),
         8 => any::<bool>().prop_map(|all| Step::KeepUp { all }),
         1 => Just(Step::Restart),
         2 => Just(Step::Kill),
@@ -88,6 +88,7 @@ async fn assert_same(model: &dyn Log, log: &dyn Log) {
     let all = ["a", "b", "c", "d"].map(run).into_iter().chain([RunId::feed()]);
     for run in all.chain(listed.filter(|run| run.as_str().len() > 1)) {
         assert_eq!(model.stat(&run).await, log.stat(&run).await);
+        assert_eq!(model.base(&run).await, log.base(&run).await);
         for (after, events_max) in [(0, usize::MAX), (0, 1), (2, 3), (5, 2), (9, usize::MAX)] {
             let limit = ReadLimit { events_max, ..ALL };
             let expected = model.read(&run, Offset::new(after), limit).await;
@@ -111,10 +112,10 @@ async fn walk(options: EmbeddedOptions, steps: Vec<Step>) {
             Step::Delete(name) => {
                 assert_eq!(model.delete(&run(&name)).await, log.delete(&run(&name)).await);
             }
-            Step::Trim(name, before) => {
+            Step::Trim(name, before, base) => {
                 let run = if name == "feed" { RunId::feed() } else { run(&name) };
-                let before = Offset::new(before);
-                assert_eq!(model.trim(&run, before).await, log.trim(&run, before).await);
+                let trim = Trim { base: base.into(), ..Trim::before(Offset::new(before)) };
+                assert_eq!(model.trim(&run, trim.clone()).await, log.trim(&run, trim).await);
             }
             Step::KeepUp { all: true } => keep_up(&log),
             Step::KeepUp { all: false } => {

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runcast_event::{Offset, RunId};
-use runcast_log::{Append, EmbeddedLog, EmbeddedOptions, Log, MemoryLog, OpenError, Surroundings};
+use runcast_log::{
+    Append, EmbeddedLog, EmbeddedOptions, Log, MemoryLog, OpenError, Surroundings, Trim,
+};
 use support::power::{Kept, PowerDisk};
 use support::{ALL, Recorder, batch, run, stamped, texts, without_room};
 
@@ -68,6 +70,7 @@ fn actions() -> Vec<Action> {
         actions.push(Action::Append(batch("life-d", &[&secret, &secret])));
         actions.push(Action::KeepUp);
         actions.push(Action::Trim("a", round * 2));
+        actions.push(Action::Trim("life-d", round % 2 + 2));
         if round % 2 == 1 {
             actions.push(Action::Delete("life-d"));
             actions.push(Action::Append(batch("b", &["x".repeat(500).as_str()])));
@@ -92,6 +95,7 @@ async fn seen(log: &dyn Log) -> String {
         let stat = log.stat(&run).await;
         let first = stat.as_ref().ok().and_then(|stat| stat.as_ref()).map_or(1, |s| s.first.get());
         let page = log.read(&run, Offset::new(first - 1), ALL).await;
+        seen += &format!("\n{:?}", log.base(&run).await);
         seen += &format!("\n{run}: {stat:?} {:?}", page.map(|page| texts(&page)));
     }
     seen
@@ -120,7 +124,11 @@ async fn act_on(log: &dyn Log, action: &Action) -> Result<(), String> {
             log.delete(&run(name)).await.map(drop).map_err(|error| error.to_string())
         }
         Action::Trim(name, before) => {
-            let trimmed = log.trim(&run(name), Offset::new(*before)).await;
+            // What stands for events is erased as they are.
+            let secret = if *name == "life-d" { SECRET } else { "base" };
+            let base = format!("{secret} of {name} before {before}");
+            let trim = Trim { base: base.into(), ..Trim::before(Offset::new(*before)) };
+            let trimmed = log.trim(&run(name), trim).await;
             trimmed.map(drop).map_err(|error| error.to_string())
         }
         Action::KeepUp | Action::Reopen => Ok(()),

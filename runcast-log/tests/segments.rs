@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use runcast_event::Offset;
 use runcast_log::{
-    AppendError, EmbeddedLog, EmbeddedOptions, Log, LogHealth, OpenError, ReadError, UpkeepBy,
+    AppendError, EmbeddedLog, EmbeddedOptions, Log, LogHealth, OpenError, ReadError, Trim, UpkeepBy,
 };
 use support::{
     ALL, Faults, batch, events, keep_up, killed, machine, open_with, run, segments, texts, wal,
@@ -211,7 +211,8 @@ async fn a_deleted_run_is_erased_and_gives_its_place_back() {
     let before = blocks(directory.path());
     assert_eq!((has("a 1500 x"), has("newest of a")), (1, 1));
     log.delete(&run("a")).await.unwrap();
-    log.trim(&run("b"), Offset::new(2_000)).await.unwrap();
+    let trim = Trim { base: "the base".into(), ..Trim::before(Offset::new(2_000)) };
+    log.trim(&run("b"), trim).await.unwrap();
     seal(&log).await;
     assert_eq!((has("a 1500 x"), has("newest of a"), has("b 500 x")), (0, 0, 0));
     assert!(blocks(directory.path()) < before * 2 / 3 + 100, "its place is given back");
@@ -220,6 +221,43 @@ async fn a_deleted_run_is_erased_and_gives_its_place_back() {
     assert_eq!(log.read(&run("a"), Offset::START, ALL).await.unwrap_err(), ReadError::Deleted);
     log.append(batch("a", &["again"])).await.unwrap();
     assert_eq!(events(&*log, "a").await.unwrap(), ["again"]);
+    // What stands for trimmed events goes with the next trim.
+    assert_eq!((has("the base"), has("the next base")), (1, 0));
+    let trim = Trim { base: "the next base".into(), ..Trim::before(Offset::new(2_500)) };
+    log.trim(&run("b"), trim).await.unwrap();
+    seal(&log).await;
+    assert_eq!((has("the base"), has("the next base")), (0, 1));
+    assert_eq!(log.base(&run("b")).await.unwrap().unwrap(), "the next base");
+}
+
+#[tokio::test]
+async fn a_damaged_base_is_never_given_to_a_reader_and_found_without_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open_with(directory.path(), options(), "boot").unwrap();
+    log.append(batch("a", &["1", "2", "3"])).await.unwrap();
+    let trim = Trim { base: "the base".into(), ..Trim::before(Offset::new(3)) };
+    log.trim(&run("a"), trim).await.unwrap();
+    seal(&log).await;
+    let path = &segments(directory.path())[0];
+    let mut bytes = std::fs::read(path).unwrap();
+    let at = bytes.windows(8).position(|window| window == b"the base").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+    let error = log.base(&run("a")).await.unwrap_err();
+    assert!(
+        matches!(&error, ReadError::Damaged { first, last, reason }
+        if (first.get(), last.get()) == (1, 2) && reason.contains("seg-")),
+        "{error}"
+    );
+    let page = log.read(&run("a"), Offset::new(2), ALL).await.unwrap();
+    assert_eq!(texts(&page), [(3, "3".to_owned())], "it costs no event");
+    log.shut_down().await;
+    let scrub_every = Duration::from_nanos(1);
+    let log =
+        open_with(directory.path(), EmbeddedOptions { scrub_every, ..options() }, "boot").unwrap();
+    while log.measure().damaged_places == 0 {
+        log.keep_up().unwrap();
+    }
 }
 
 #[tokio::test]

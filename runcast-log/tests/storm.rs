@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use runcast_event::Offset;
-use runcast_log::{EmbeddedLog, EmbeddedOptions, Log, ReadError, ReadLimit};
+use runcast_log::{EmbeddedLog, EmbeddedOptions, Log, ReadError, ReadLimit, Trim};
 use support::{ALL, batch, machine, run, texts};
 
 const RUNS: usize = 12;
@@ -40,7 +40,7 @@ async fn write(log: Arc<EmbeddedLog>, of: usize) {
                 assert!(log.delete(&run(&name)).await.unwrap());
                 last[at] = 0;
             } else if (round * RUNS + at).is_multiple_of(17) {
-                log.trim(&run(&name), Offset::new(last[at] / 2)).await.unwrap();
+                log.trim(&run(&name), Trim::before(Offset::new(last[at] / 2))).await.unwrap();
             }
         }
     }

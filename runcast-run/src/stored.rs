@@ -1,12 +1,17 @@
 //! States kept for later: what is decoded goes on folding where what was encoded stopped.
+//!
+//! A state also stands for events that were trimmed, and cannot be folded anew then. So every form
+//! that was ever written is read for good: a new form takes a new version, and [`RunState::decode`]
+//! goes on reading the older ones.
 
+use runcast_event::Epoch;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::declared::Declared;
 use crate::state::RunState;
 
-/// The form in which states are stored. A state in another form is folded anew from the log.
+/// The form in which states are stored.
 const VERSION: u32 = 1;
 
 #[derive(Serialize)]
@@ -22,11 +27,11 @@ struct Incoming<'a> {
     state: &'a RawValue,
 }
 
-/// Why a stored state cannot be used. It can always be folded anew from the log.
+/// Why a stored state cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoredStateError {
-    /// It was stored by another version of Runcast.
-    #[error("the state is stored in form {found}, this is form {VERSION}")]
+    /// It was stored by a newer version of Runcast.
+    #[error("the state is stored in form {found}, {VERSION} is the newest that is known here")]
     Version {
         /// The form in which it is stored.
         found: u32,
@@ -50,7 +55,7 @@ impl RunState {
     /// Reads a state that was stored.
     ///
     /// # Errors
-    /// When the bytes are damaged, or another version of Runcast wrote them.
+    /// When the bytes are damaged, or a newer version of Runcast wrote them.
     pub fn decode(bytes: &[u8]) -> Result<Self, StoredStateError> {
         let incoming: Incoming<'_> = serde_json::from_slice(bytes)?;
         if incoming.version != VERSION {
@@ -58,6 +63,17 @@ impl RunState {
         }
         let mut state: Self = serde_json::from_str(incoming.state.get())?;
         state.declared = Declared::of(&state.definition);
+        Ok(state)
+    }
+
+    /// As [`Self::decode`], of a state that stands for trimmed events of a stream that is in `epoch`
+    /// now: what was given up before an epoch began is in all later ones.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_in(epoch: Epoch, bytes: &[u8]) -> Result<Self, StoredStateError> {
+        let mut state = Self::decode(bytes)?;
+        state.epoch = epoch;
         Ok(state)
     }
 }

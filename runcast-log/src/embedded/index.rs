@@ -16,11 +16,14 @@ use std::sync::Arc;
 use runcast_event::{Epoch, Offset, RunId};
 
 use crate::contract::{ReadError, ReadLimit, StreamStat};
+use crate::embedded::base::{BasePlace, BasePlan};
 use crate::embedded::disk::DiskFile;
 use crate::embedded::extent::Extent;
 use crate::embedded::manifest::Manifest;
+use crate::embedded::pending::Touched;
 use crate::embedded::plan::{PlanBasis, ReadPlan, Source, Spans};
 use crate::embedded::segment::Segment;
+use crate::embedded::segment::entry::StoredEntry;
 use crate::embedded::segment::index::{NameHash, SegmentIndex};
 use crate::stats::LogStats;
 use crate::stream::{Phase, Stream};
@@ -44,13 +47,15 @@ const SHRINK_FACTOR: usize = 4;
 pub(crate) struct Entry {
     pub(crate) stream: Stream,
     extents: Vec<Extent>,
+    /// What stands for events that were trimmed, if a log that is not sealed has it.
+    base: Option<Box<BasePlace>>,
     /// The newest write-ahead log that changed it.
     changed_in: u32,
 }
 
 impl Entry {
     fn new(stream: Stream) -> Self {
-        Self { stream, extents: Vec::new(), changed_in: 0 }
+        Self { stream, extents: Vec::new(), base: None, changed_in: 0 }
     }
 
     /// Adds events of the newest write-ahead log.
@@ -64,6 +69,11 @@ impl Entry {
 
     pub(crate) fn extents(&self) -> &[Extent] {
         &self.extents
+    }
+
+    /// What a write-ahead log that is not sealed put in the place of trimmed events.
+    pub(crate) fn base(&self) -> Option<&BasePlace> {
+        self.base.as_deref()
     }
 
     /// Forgets the places of events that the stream does not keep.
@@ -211,15 +221,9 @@ impl Index {
     }
 
     /// Takes over a stream's new state from the writer: changed in a write-ahead log, with the places
-    /// of new events in it.
-    pub(crate) fn put(
-        &mut self,
-        run: RunId,
-        stream: Stream,
-        emptied: bool,
-        file: u32,
-        extents: &[Extent],
-    ) {
+    /// of what is new in it.
+    pub(crate) fn put(&mut self, run: RunId, touched: Touched, file: u32) {
+        let Touched { stream, emptied, extents, base } = touched;
         let before = Totals::of(&run, self.stream(&run).as_deref());
         self.totals.replace(before, Totals::of(&run, Some(&stream)));
         if stream.phase == Phase::Deleted {
@@ -235,8 +239,11 @@ impl Index {
         if emptied {
             entry.extents = Vec::new();
         }
+        if emptied || trimmed || base.is_some() {
+            entry.base = base.map(Box::new);
+        }
         for extent in extents {
-            entry.push(*extent);
+            entry.push(extent);
         }
         if trimmed {
             entry.let_go();
@@ -280,15 +287,23 @@ impl Index {
         let alive = |entry: &&mut Entry| entry.stream.phase != Phase::Deleted;
         let Some(entry) = self.entry_by_name(name, file).filter(alive) else { return false };
         entry.stream.delete();
+        entry.base = None;
         entry.let_go();
         self.names.remove(name);
         true
     }
 
     /// A stream that was trimmed, in a write-ahead log that is read back. False if it was not so.
-    pub(crate) fn trim(&mut self, name: &str, before: Offset, file: u32) -> bool {
+    pub(crate) fn trim(
+        &mut self,
+        name: &str,
+        before: Offset,
+        base: Option<BasePlace>,
+        file: u32,
+    ) -> bool {
         let Some(entry) = self.entry_by_name(name, file) else { return false };
         let trims = entry.stream.trim(before);
+        entry.base = base.map(Box::new);
         entry.let_go();
         trims
     }
@@ -362,6 +377,62 @@ impl Index {
         }
     }
 
+    /// Where to read what stands for a stream's trimmed events.
+    pub(crate) fn base_plan(&self, run: &RunId) -> Result<Option<BasePlan>, ReadError> {
+        let stream = self.stream(run).ok_or(ReadError::NotFound)?;
+        let basis = self.basis(run).ok_or(ReadError::Deleted)?;
+        let unsealed = self.entries.get(run).and_then(Entry::base);
+        let found = match unsealed.filter(|base| base.file > self.sealed_through) {
+            Some(base) => {
+                let wal = self.wals.get(&base.file);
+                wal.map(|wal| (Source::Wal(base.file, Arc::clone(wal)), *base))
+            }
+            None => self.sealed_base(run, &stream),
+        };
+        let first = stream.first;
+        Ok(found.map(|(source, place)| BasePlan { run: run.clone(), first, source, place, basis }))
+    }
+
+    /// The newest that is of the stream's last trim.
+    fn sealed_base(&self, run: &RunId, stream: &Stream) -> Option<(Source, BasePlace)> {
+        let hash = NameHash::of(run.as_str());
+        self.segments.iter().rev().find_map(|segment| {
+            let entry = segment.index.entry(segment.index.find(run.as_str(), hash)?);
+            let base = entry.base.filter(|_| keeps_base(stream, &entry))?;
+            Some((Source::Segment(Arc::clone(segment)), base))
+        })
+    }
+
+    /// See [`crate::contract::Log::first_within`].
+    pub(crate) fn first_within(&self, run: &RunId, bytes_max: u64) -> Result<Offset, ReadError> {
+        let stream = self.stream(run).ok_or(ReadError::NotFound)?;
+        if stream.phase == Phase::Deleted {
+            return Err(ReadError::Deleted);
+        }
+        let (mut left, mut first) = (bytes_max, stream.last.get() + 1);
+        let mut fits = |extent: &Extent| {
+            let rest = left.checked_sub(extent.events_bytes.into());
+            left = rest.unwrap_or(0);
+            if rest.is_some() {
+                first = extent.first;
+            }
+            rest.is_some()
+        };
+        let unsealed = self.entries.get(run).map_or(&[][..], |entry| self.unsealed(entry));
+        if unsealed.iter().rev().all(&mut fits) {
+            let hash = NameHash::of(run.as_str());
+            for segment in self.segments.iter().rev() {
+                let Some(at) = segment.index.find(run.as_str(), hash) else { continue };
+                let entry = segment.index.entry(at);
+                let blocks: Vec<Extent> = SegmentIndex::read(entry).1.collect();
+                if entry.born != stream.born || !blocks.iter().rev().all(&mut fits) {
+                    break;
+                }
+            }
+        }
+        Ok(Offset::new(first).max(stream.first))
+    }
+
     /// What a plan for a stream would be made by now.
     pub(crate) fn basis(&self, run: &RunId) -> Option<PlanBasis> {
         let stream = self.stream(run).filter(|stream| stream.phase != Phase::Deleted)?;
@@ -396,6 +467,7 @@ impl Index {
             let sealed = entry.extents.partition_point(|e| e.file <= self.sealed_through);
             entry.extents.drain(..sealed);
             entry.extents.shrink_to_fit();
+            entry.base.take_if(|base| base.file <= self.sealed_through);
             self.extents += entry.extents.capacity() as u64;
         }
     }
@@ -408,4 +480,10 @@ impl Index {
             self.entries.shrink_to_fit();
         }
     }
+}
+
+/// Whether what a segment has in the place of trimmed events still stands for those of the stream.
+pub(crate) fn keeps_base(stream: &Stream, entry: &StoredEntry<'_>) -> bool {
+    let is_same = stream.born == entry.born && stream.first == entry.first;
+    is_same && stream.phase != Phase::Deleted
 }

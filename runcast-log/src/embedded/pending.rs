@@ -8,18 +8,19 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
 
 use bytes::Bytes;
-use runcast_event::{Offset, RunId};
+use runcast_event::{Epoch, RunId};
 use tokio::sync::oneshot;
 
 use crate::contract::{
-    Append, AppendError, Appended, CommitObserver, Committed, DeleteError, NewEvents, Record,
+    Append, AppendError, Appended, CommitObserver, Committed, DeleteError, NewEvents, Record, Trim,
 };
+use crate::embedded::base::BasePlace;
 use crate::embedded::extent::Extent;
 use crate::embedded::index::Index;
 use crate::embedded::queue::Request;
 use crate::embedded::wal::group::GroupBuffer;
 use crate::embedded::wal::record::{NewAppend, Note};
-use crate::stream::{self, Phase, Placement, Plan, Rules, Stream};
+use crate::stream::{self, Placement, Plan, Rules, Stream};
 
 /// A larger append is cut into several records, so that a reader of its middle need not read it
 /// all.
@@ -32,6 +33,8 @@ pub(crate) struct Touched {
     pub(crate) emptied: bool,
     /// Places of new events; positions count from the start of the group.
     pub(crate) extents: Vec<Extent>,
+    /// What a trim of this group put in the place of events, with its position as theirs.
+    pub(crate) base: Option<BasePlace>,
 }
 
 /// An answer that waits for the group to be committed.
@@ -83,12 +86,12 @@ impl Pending {
                 let result = self.append(append, group);
                 self.answers.push(Answer::Append(answer, result));
             }
-            Request::Delete { run, answer } => {
-                let deleted = self.delete(run, group);
+            Request::Delete { run, epoch, answer } => {
+                let deleted = self.delete(run, epoch, group);
                 self.answers.push(Answer::Delete(answer, deleted));
             }
-            Request::Trim { run, before, answer } => {
-                let trimmed = self.trim(run, before, group);
+            Request::Trim { run, trim, answer } => {
+                let trimmed = self.trim(run, &trim, group);
                 self.answers.push(Answer::Delete(answer, trimmed));
             }
         }
@@ -135,7 +138,7 @@ impl Pending {
         let touched = self.touched.entry(append.run.clone()).or_insert_with(|| {
             let standing = group.index.stream(&append.run).map(Cow::into_owned);
             let stream = standing.unwrap_or_else(|| Stream::new(placement.epoch));
-            Touched { stream, emptied: false, extents: Vec::new() }
+            Touched { stream, emptied: false, extents: Vec::new(), base: None }
         });
         touched.stream.advance(&placement.advance(append));
         write(append, placement, group.buffer, &mut touched.extents);
@@ -155,16 +158,16 @@ impl Pending {
         self.store(&append, &placement, records, group);
     }
 
-    fn delete(&mut self, run: RunId, group: &mut InGroup<'_>) -> bool {
+    fn delete(&mut self, run: RunId, epoch: Option<Epoch>, group: &mut InGroup<'_>) -> bool {
         let standing = self.standing(&run, group.index);
-        let alive = |stream: &Cow<'_, Stream>| stream.phase != Phase::Deleted && !run.is_feed();
+        let alive = |stream: &Cow<'_, Stream>| stream.is_there(epoch) && !run.is_feed();
         let Some(stream) = standing.filter(alive) else {
             return false;
         };
         let mut stream = stream.into_owned();
         stream.delete();
         group.buffer.push_note(&Note::Delete { run: run.as_str() });
-        let emptied = Touched { stream, emptied: true, extents: Vec::new() };
+        let emptied = Touched { stream, emptied: true, extents: Vec::new(), base: None };
         self.touched.insert(run.clone(), emptied);
         self.gives_up = true;
         let entry = group.observer.feed_deletion(&run);
@@ -173,19 +176,23 @@ impl Pending {
         true
     }
 
-    fn trim(&mut self, run: RunId, before: Offset, group: &mut InGroup<'_>) -> bool {
+    fn trim(&mut self, run: RunId, trim: &Trim, group: &mut InGroup<'_>) -> bool {
         let Some(standing) = self.standing(&run, group.index) else { return false };
         let mut stream = standing.into_owned();
-        if !stream.trim(before) {
+        if !stream.is_there(trim.epoch) || !stream.trim(trim.before) {
             return false;
         }
-        let before = stream.first;
-        group.buffer.push_note(&Note::Trim { run: run.as_str(), before });
+        let (before, base) = (stream.first, &trim.base[..]);
+        let place = group.buffer.push_note(&Note::Trim { run: run.as_str(), before, base });
+        let base = (!base.is_empty()).then(|| BasePlace::new(place));
         match self.touched.entry(run) {
             // Places of events of this group stay: some of them may be kept.
-            MapEntry::Occupied(mut touched) => touched.get_mut().stream = stream,
+            MapEntry::Occupied(mut touched) => {
+                let touched = touched.get_mut();
+                (touched.stream, touched.base) = (stream, base);
+            }
             MapEntry::Vacant(place) => {
-                place.insert(Touched { stream, emptied: false, extents: Vec::new() });
+                place.insert(Touched { stream, emptied: false, extents: Vec::new(), base });
             }
         }
         self.gives_up = true;

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use runcast_event::{Offset, RunId};
+use runcast_event::{Epoch, RunId};
 use tokio::sync::{Mutex as Turn, Semaphore, SemaphorePermit, oneshot};
 
-use crate::contract::{Append, AppendError, Appended, DeleteError};
+use crate::contract::{Append, AppendError, Appended, DeleteError, Trim};
 use crate::embedded::options::EmbeddedOptions;
 
 /// The queue has at most this many bytes whatever the options say, so that the lengths in a group
@@ -21,8 +21,8 @@ const QUEUE_BYTES_CEILING: u32 = 1024 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) enum Request {
     Append { append: Append, answer: oneshot::Sender<Result<Appended, AppendError>> },
-    Delete { run: RunId, answer: oneshot::Sender<Result<bool, DeleteError>> },
-    Trim { run: RunId, before: Offset, answer: oneshot::Sender<Result<bool, DeleteError>> },
+    Delete { run: RunId, epoch: Option<Epoch>, answer: oneshot::Sender<Result<bool, DeleteError>> },
+    Trim { run: RunId, trim: Trim, answer: oneshot::Sender<Result<bool, DeleteError>> },
 }
 
 /// A request and the bytes that it has in the queue.
@@ -214,7 +214,8 @@ mod tests {
     use super::*;
 
     fn deletion(run: &str) -> Request {
-        Request::Delete { run: RunId::new(run).unwrap(), answer: oneshot::channel().0 }
+        let (run, answer) = (RunId::new(run).unwrap(), oneshot::channel().0);
+        Request::Delete { run, epoch: None, answer }
     }
 
     fn is_done(push: Pin<&mut impl Future<Output = Result<(), Closed>>>) -> bool {

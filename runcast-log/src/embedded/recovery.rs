@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use runcast_event::{IdError, ProducerId, RunId};
 
+use crate::embedded::base::BasePlace;
 use crate::embedded::directory::{self, Names, path_of, segment_path};
 use crate::embedded::disk::{Disk, DiskFile};
 use crate::embedded::error::OpenError;
@@ -311,8 +312,10 @@ impl Recovery {
                 }
                 self.gave_up.insert(RunId::from_stored(run).map_err(not_an_id)?);
             }
-            Record::Note(Note::Trim { run, before }) => {
-                if !self.index.trim(run, *before, file) {
+            Record::Note(Note::Trim { run, before, base }) => {
+                let place = || BasePlace { file, ..BasePlace::new((position as usize, *length)) };
+                let base = (!base.is_empty()).then(place);
+                if !self.index.trim(run, *before, base, file) {
                     return Err(format!("a trim of the run {run}, which has no such events"));
                 }
                 self.gave_up.insert(RunId::from_stored(run).map_err(not_an_id)?);

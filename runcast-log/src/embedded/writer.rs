@@ -221,7 +221,11 @@ impl Writer {
                 extent.file = file;
                 extent.position += start;
             }
-            index.put(run, touched.stream, touched.emptied, file, &touched.extents);
+            if let Some(base) = &mut touched.base {
+                base.file = file;
+                base.position += start;
+            }
+            index.put(run, touched, file);
         }
     }
 

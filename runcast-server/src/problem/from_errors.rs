@@ -117,6 +117,8 @@ impl From<DeleteError> for Problem {
         match error {
             DeleteError::NoRoom { .. } => Self::new(Code::NoRoom, detail),
             DeleteError::Unavailable { .. } => Self::new(Code::LogUnavailable, detail),
+            // No request brings what is too large.
+            DeleteError::BaseTooLarge { .. } => Self::new(Code::Internal, detail),
         }
     }
 }

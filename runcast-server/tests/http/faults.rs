@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use runcast_event::{Offset, RunId};
+use bytes::Bytes;
+use runcast_event::{Epoch, Offset, RunId};
 use runcast_hub::{Hub, HubBuilder, HubConfig};
 use runcast_log::{
     Append, AppendError, Appended, DeleteError, Log, LogHealth, MemoryLog, Page, ReadError,
-    ReadLimit, StreamStat,
+    ReadLimit, StreamStat, Trim,
 };
 use tokio::sync::{Mutex, Semaphore};
 
@@ -70,15 +71,23 @@ impl Log for FaultyLog {
         self.inner.list(after, limit).await
     }
 
-    async fn delete(&self, run: &RunId) -> Result<bool, DeleteError> {
+    async fn delete_in(&self, run: &RunId, epoch: Option<Epoch>) -> Result<bool, DeleteError> {
         match &self.fault {
             Fault::Delete(error) => Err(error.clone()),
-            _ => self.inner.delete(run).await,
+            _ => self.inner.delete_in(run, epoch).await,
         }
     }
 
-    async fn trim(&self, run: &RunId, before: Offset) -> Result<bool, DeleteError> {
-        self.inner.trim(run, before).await
+    async fn trim(&self, run: &RunId, trim: Trim) -> Result<bool, DeleteError> {
+        self.inner.trim(run, trim).await
+    }
+
+    async fn base(&self, run: &RunId) -> Result<Option<Bytes>, ReadError> {
+        self.inner.base(run).await
+    }
+
+    async fn first_within(&self, run: &RunId, bytes_max: u64) -> Result<Offset, ReadError> {
+        self.inner.first_within(run, bytes_max).await
     }
 
     fn health(&self) -> LogHealth {

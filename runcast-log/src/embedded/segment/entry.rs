@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use runcast_event::{Epoch, Offset, ProducerId, RunId};
 
+use crate::embedded::base::BasePlace;
 use crate::embedded::extent::Extent;
 use crate::embedded::number::{Rest, put_varint};
 use crate::stream::{Mark, Phase, Producers, Stream};
@@ -14,7 +15,8 @@ const PHASE_BITS: u8 = 3;
 const FLAG_BASES: u8 = 4;
 const FLAG_PRODUCERS: u8 = 8;
 const FLAG_BLOCKS: u8 = 16;
-const FLAGS_ALL: u8 = 31;
+const FLAG_TRIM_BASE: u8 = 32;
+const FLAGS_ALL: u8 = 63;
 
 /// What stands before the name: its length and the flags.
 const FIXED_LENGTH: usize = 2;
@@ -30,6 +32,8 @@ pub(crate) struct NewBlocks {
     first: u64,
     /// For each block its events and its bytes.
     sizes: Vec<(u32, u32)>,
+    /// What stands for events that were trimmed: right before the first block.
+    pub(crate) base: Option<BasePlace>,
 }
 
 impl NewBlocks {
@@ -48,6 +52,7 @@ impl NewBlocks {
 
     pub(crate) fn clear(&mut self) {
         self.sizes.clear();
+        self.base = None;
     }
 }
 
@@ -63,7 +68,8 @@ pub(crate) fn encode(name: &str, stream: &Stream, blocks: &NewBlocks, out: &mut 
     let flags = phase
         | flag(!stream.epoch_bases.is_empty(), FLAG_BASES)
         | flag(!producers.is_empty(), FLAG_PRODUCERS)
-        | flag(!blocks.sizes.is_empty(), FLAG_BLOCKS);
+        | flag(!blocks.sizes.is_empty(), FLAG_BLOCKS)
+        | flag(blocks.base.is_some(), FLAG_TRIM_BASE);
     out.push(u8::try_from(name.len()).expect("ids have at most 128 characters"));
     out.push(flags);
     out.extend_from_slice(name.as_bytes());
@@ -71,6 +77,10 @@ pub(crate) fn encode(name: &str, stream: &Stream, blocks: &NewBlocks, out: &mut 
     put_varint(out, u64::from(stream.epoch.get() - stream.born.get()));
     put_varint(out, stream.first.get());
     put_varint(out, stream.kept());
+    if let Some(base) = &blocks.base {
+        put_varint(out, base.position);
+        put_varint(out, u64::from(base.length));
+    }
     if flags & FLAG_BASES != 0 {
         put_varint(out, stream.epoch_bases.len() as u64);
         for (epoch, base) in stream.epoch_bases.iter() {
@@ -113,6 +123,8 @@ pub(crate) struct StoredEntry<'a> {
     pub(crate) born: Epoch,
     pub(crate) first: Offset,
     pub(crate) last: Offset,
+    /// What stands for the events before `first`, if a write-ahead log of this segment put it there.
+    pub(crate) base: Option<BasePlace>,
     flags: u8,
     /// Behind the fixed part.
     rest: Rest<'a>,
@@ -138,6 +150,13 @@ impl<'a> StoredEntry<'a> {
         if flags & !FLAGS_ALL != 0 || last >= Offset::MAX.get() {
             return None;
         }
+        let base = if flags & FLAG_TRIM_BASE != 0 {
+            let (position, length) = (rest.varint()?, u32::try_from(rest.varint()?).ok()?);
+            position.checked_add(length.into()).filter(|_| length > 0)?;
+            Some(BasePlace { file: 0, position, length })
+        } else {
+            None
+        };
         Some(Self {
             name,
             phase,
@@ -145,6 +164,7 @@ impl<'a> StoredEntry<'a> {
             born: Epoch::new(epoch.checked_sub(since)?)?,
             first: Offset::new(first),
             last: Offset::new(last),
+            base,
             flags,
             rest,
         })

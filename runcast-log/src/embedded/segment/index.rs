@@ -47,6 +47,11 @@ impl SegmentIndex {
             if before.is_some_and(|before| before >= entry.name) {
                 return Err("its index is not sorted");
             }
+            if let Some(base) = &entry.base
+                && (base.position < header::LENGTH as u64 || base.end() > blocks_end)
+            {
+                return Err("its index tells of blocks that do not fit into it");
+            }
             for block in blocks {
                 let block_end = block.position + u64::from(block.length);
                 if block.position < header::LENGTH as u64 || block_end > blocks_end {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use runcast_event::{Epoch, Offset, RunId};
 
+use crate::embedded::base::BasePlace;
 use crate::embedded::disk::DiskFile;
 use crate::embedded::segment::BLOCK_BYTES_MAX;
 use crate::embedded::segment::entry::{self, NewBlocks};
@@ -55,6 +56,18 @@ impl SegmentWriter {
             block_bytes: 0,
             blocks: NewBlocks::default(),
         }
+    }
+
+    /// Adds what stands for trimmed events of the next stream, the trim's record, before its events.
+    pub(crate) fn base(&mut self, record: &[u8]) -> io::Result<()> {
+        debug_assert!(
+            self.block.is_empty() && self.blocks.next().is_none(),
+            "nothing is before it"
+        );
+        let place = (self.position() as usize, record.len());
+        self.blocks.base = Some(BasePlace::new(place));
+        self.buffer.extend_from_slice(record);
+        self.write_if_full()
     }
 
     /// Adds an event of the stream that is being written, behind those before it.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::{Upkeep, UpkeepError};
 use crate::embedded::directory;
+use crate::embedded::index::keeps_base;
 use crate::embedded::manifest::Manifest;
 use crate::embedded::recovery::Recovery;
 use crate::embedded::segment::Segment;
@@ -38,18 +39,21 @@ impl Hole {
     }
 }
 
-/// The blocks of a stream in a segment that it kept as it stood before, and does not keep now. They
-/// lie behind each other.
+/// What of a stream in a segment it kept as it stood before, and does not keep now: what stands for
+/// trimmed events, and behind it the oldest blocks. They lie behind each other.
 pub(super) fn hole(segment: &Segment, name: &str, before: &Stream, now: &Stream) -> Option<Hole> {
     let at = segment.index.find(name, NameHash::of(name))?;
     let entry = segment.index.entry(at);
     let (_, blocks) = SegmentIndex::read(entry);
-    let mut given_up = blocks.filter(|block| {
+    let base = entry.base.filter(|_| keeps_base(before, &entry) && !keeps_base(now, &entry));
+    let blocks = blocks.filter(|block| {
         keeps(before, entry.born, block.last()) && !keeps(now, entry.born, block.last())
     });
-    let first = given_up.next()?;
-    let end = given_up.last().map_or(first.end(), |last| last.end());
-    Some(Hole { position: first.position, end })
+    let blocks = blocks.map(|block| (block.position, block.end()));
+    let mut given_up = base.map(|base| (base.position, base.end())).into_iter().chain(blocks);
+    let (position, end) = given_up.next()?;
+    let end = given_up.last().map_or(end, |(_, end)| end);
+    Some(Hole { position, end })
 }
 
 impl Upkeep {

@@ -20,7 +20,9 @@ use runcast_event::{Epoch, Offset, RunId};
 
 use super::erase::{self, keeps};
 use super::{NewSegment, Upkeep, UpkeepError};
+use crate::embedded::base;
 use crate::embedded::extent::Extent;
+use crate::embedded::index::keeps_base;
 use crate::embedded::manifest::{ListedSegment, Manifest};
 use crate::embedded::segment::index::{NameHash, SegmentIndex};
 use crate::embedded::segment::{self, BLOCK_BYTES_MAX, Segment};
@@ -70,17 +72,17 @@ impl Input {
         (self.next < index.len()).then(|| index.entry(self.next).name)
     }
 
-    /// A block's bytes. Blocks are asked for in the order in which they lie in the file.
-    fn read(&mut self, block: &Extent) -> std::io::Result<Bytes> {
-        let length = block.length as usize;
-        let at = block.position.checked_sub(self.start).map(|at| at as usize);
+    /// The bytes of a block, or of what is before blocks. Asked for in the order of the file.
+    fn read(&mut self, position: u64, length: u32) -> std::io::Result<Bytes> {
+        let length = length as usize;
+        let at = position.checked_sub(self.start).map(|at| at as usize);
         if let Some(at) = at.filter(|at| at + length <= self.window.len()) {
             return Ok(self.window.slice(at..at + length));
         }
-        let there = self.segment.length - block.position;
+        let there = self.segment.length - position;
         let mut window = vec![0; (WINDOW_BYTES.max(length) as u64).min(there) as usize];
-        self.segment.file()?.read_exact_at(&mut window, block.position)?;
-        (self.window, self.start) = (window.into(), block.position);
+        self.segment.file()?.read_exact_at(&mut window, position)?;
+        (self.window, self.start) = (window.into(), position);
         Ok(self.window.slice(..length))
     }
 }
@@ -120,7 +122,7 @@ impl Merge {
         }
         let now = sealed_in(newer, run.as_str());
         let keeper = now.as_ref().unwrap_or(&stream);
-        let mut taken = 0;
+        let mut taken = self.take_base(run, holders, keeper)?;
         for (input, entry) in holders {
             let segment = Arc::clone(&self.inputs[*input].segment);
             let entry = segment.index.entry(*entry);
@@ -139,6 +141,34 @@ impl Merge {
         Ok(taken)
     }
 
+    /// Takes over what stands for trimmed events, if it still does: its bytes.
+    fn take_base(
+        &mut self,
+        run: &RunId,
+        holders: &[(usize, usize)],
+        keeper: &Stream,
+    ) -> Result<u64, UpkeepError> {
+        let found = holders.iter().rev().find_map(|(input, at)| {
+            let entry = self.inputs[*input].segment.index.entry(*at);
+            Some((*input, entry.base.filter(|_| keeps_base(keeper, &entry))?))
+        });
+        let Some((input, place)) = found else { return Ok(0) };
+        let input = &mut self.inputs[input];
+        let record = input.read(place.position, place.length).map_err(|error| error.to_string());
+        let checked = record.and_then(|record| {
+            base::check(&record, run.as_str(), keeper.first)?;
+            Ok(record)
+        });
+        let record = checked.map_err(|reason| {
+            input.segment.set_damaged();
+            let name = segment::file_name(input.segment.number());
+            UpkeepError::Damaged(format!("{name}, byte {}: {reason}", place.position))
+        })?;
+        let path = self.new.file.path.clone();
+        self.new.writer().base(&record).map_err(UpkeepError::io("write", &path))?;
+        Ok(place.length.into())
+    }
+
     /// Takes the events of a block that are kept, of a stream that began in an epoch.
     fn take_block(
         &mut self,
@@ -155,7 +185,7 @@ impl Merge {
             UpkeepError::Damaged(format!("{name}, byte {at}: {reason}"))
         };
         let bytes = input
-            .read(block)
+            .read(block.position, block.length)
             .map_err(|error| damaged(&input.segment, block.position, &error.to_string()))?;
         let mut events: Vec<(Offset, Bytes)> = Vec::with_capacity(block.count as usize);
         let walked = walk(&bytes, block, run.as_str(), tag, |offset, place| {

@@ -13,7 +13,10 @@ use runcast_event::RunId;
 
 use super::erase::keeps;
 use super::{Step, Upkeep};
+use crate::embedded::base::BasePlace;
 use crate::embedded::extent::Extent;
+use crate::embedded::index::keeps_base;
+use crate::embedded::segment::entry::StoredEntry;
 use crate::embedded::segment::index::SegmentIndex;
 use crate::embedded::segment::{self, Segment};
 use crate::embedded::walk::walk;
@@ -74,6 +77,10 @@ impl Upkeep {
             let entry = segment.index.entry(at);
             read += STREAM_BYTES;
             let Some(run) = entry.run() else { continue };
+            if let Some(base) = &entry.base {
+                read += u64::from(base.length);
+                self.scrub_base(segment, &run, &entry, base);
+            }
             for block in SegmentIndex::read(entry).1 {
                 if !self.is_kept(&run, entry.born, &block) {
                     continue;
@@ -83,11 +90,39 @@ impl Upkeep {
                 if let Err((position, reason)) = self.check_block(segment, &run, &block)
                     && self.is_kept(&run, entry.born, &block)
                 {
-                    self.note_damage(segment, &run, &block, position, &reason);
+                    let events = (block.first, block.last());
+                    self.note_damage(segment, &run, events, position, &reason);
                 }
             }
         }
         ControlFlow::Break(())
+    }
+
+    /// Looks over what stands for trimmed events.
+    fn scrub_base(
+        &self,
+        segment: &Segment,
+        run: &RunId,
+        entry: &StoredEntry<'_>,
+        base: &BasePlace,
+    ) {
+        let is_kept = || {
+            let index = self.shared.index.read().unwrap_or_else(PoisonError::into_inner);
+            index.stream(run).is_some_and(|stream| keeps_base(&stream, entry))
+        };
+        if !is_kept() {
+            return;
+        }
+        self.shared.counts.scrubbed.fetch_add(base.length.into(), Ordering::Relaxed);
+        let file = segment.file().map_err(|error| error.to_string());
+        let read = file.and_then(|file| base.read(file.as_ref(), run.as_str(), entry.first));
+        if let Err(reason) = read
+            && is_kept()
+        {
+            let events = (1, entry.first.get() - 1);
+            let reason = format!("what stands for trimmed events: {reason}");
+            self.note_damage(segment, run, events, base.position, &reason);
+        }
     }
 
     /// Whether a block is still wanted; it may have been given up and erased at any time.
@@ -114,7 +149,7 @@ impl Upkeep {
         &self,
         segment: &Segment,
         run: &RunId,
-        block: &Extent,
+        (first, last): (u64, u64),
         position: u64,
         reason: &str,
     ) {
@@ -124,8 +159,8 @@ impl Upkeep {
             file = segment::file_name(segment.number()),
             position,
             %run,
-            first = block.first,
-            last = block.last(),
+            first,
+            last,
             reason,
             "stored events are damaged; all others can be read"
         );

@@ -4,6 +4,7 @@
 //! that what is sealed is what a restart would find. Streams that were given up meanwhile are erased
 //! from older segments before the logs that say so go.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -15,6 +16,7 @@ use crate::embedded::index::Entry;
 use crate::embedded::manifest::Manifest;
 use crate::embedded::recovery::Recovery;
 use crate::embedded::segment::Segment;
+use crate::embedded::wal;
 
 /// The most write-ahead logs that become one segment.
 const WALS_MAX: u32 = 4;
@@ -88,13 +90,12 @@ impl Upkeep {
         let path = new.file.path.clone();
         let failed = || UpkeepError::io("write", &path);
         let mut ended = 0;
+        write_base(recovery, streams, 0, new)?;
         for piece in gather::pieces(streams, self.options.seal_memory_bytes_max) {
             self.breathe()?;
             let read = gather::read(&recovery.index, &piece)?;
             for (wanted, bytes) in piece.iter().zip(read) {
-                for (run, entry) in &streams[ended..wanted.stream] {
-                    new.writer().end(run, &entry.stream).map_err(failed())?;
-                }
+                end_streams(recovery, streams, ended..wanted.stream, new)?;
                 ended = wanted.stream;
                 let (run, entry) = streams[wanted.stream];
                 let (born, first) = (entry.stream.born, entry.stream.first);
@@ -107,10 +108,7 @@ impl Upkeep {
                 written.map_err(failed())?;
             }
         }
-        for (run, entry) in &streams[ended..] {
-            new.writer().end(run, &entry.stream).map_err(failed())?;
-        }
-        Ok(())
+        end_streams(recovery, streams, ended..streams.len(), new)
     }
 
     /// Lets the map of changed streams go of what a new segment has, a few streams at a time.
@@ -127,7 +125,7 @@ impl Upkeep {
     }
 
     /// Removes write-ahead logs that are sealed. Readers that have them open go on.
-    fn remove_wals(&self, numbers: std::ops::Range<u32>) {
+    fn remove_wals(&self, numbers: Range<u32>) {
         let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
         let files: Vec<_> = numbers.clone().filter_map(|n| index.wal(n).cloned()).collect();
         index.forget_wals();
@@ -143,4 +141,38 @@ impl Upkeep {
         }
         self.shared.counts.resized(bytes, 0);
     }
+}
+
+/// Ends streams one behind the other, and begins the one behind them.
+fn end_streams(
+    recovery: &Recovery,
+    streams: &[(&RunId, &Entry)],
+    ended: Range<usize>,
+    new: &mut NewSegment,
+) -> Result<(), UpkeepError> {
+    for at in ended {
+        let (run, entry) = streams[at];
+        let path = new.file.path.clone();
+        new.writer().end(run, &entry.stream).map_err(UpkeepError::io("write", &path))?;
+        write_base(recovery, streams, at + 1, new)?;
+    }
+    Ok(())
+}
+
+/// Writes what stands for trimmed events of a stream, if the logs that are sealed have it.
+fn write_base(
+    recovery: &Recovery,
+    streams: &[(&RunId, &Entry)],
+    at: usize,
+    new: &mut NewSegment,
+) -> Result<(), UpkeepError> {
+    let Some((run, entry)) = streams.get(at) else { return Ok(()) };
+    let Some(base) = entry.base() else { return Ok(()) };
+    let file = recovery.index.wal(base.file).expect("a record is in a file that was read");
+    let record = base.read(file.as_ref(), run.as_str(), entry.stream.first).map_err(|reason| {
+        let name = wal::file_name(base.file);
+        UpkeepError::Damaged(format!("{name}, byte {}: {reason}", base.position))
+    })?;
+    let path = new.file.path.clone();
+    new.writer().base(&record).map_err(UpkeepError::io("write", &path))
 }

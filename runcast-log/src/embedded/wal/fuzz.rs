@@ -31,7 +31,7 @@ fn corpus() -> Vec<Vec<u8>> {
         })
         .collect();
     let opened = Note::Opened { boot_id: "boot", relaxed: true };
-    let trim = Note::Trim { run: "r", before: Offset::new(300) };
+    let trim = Note::Trim { run: "r", before: Offset::new(300), base: b"base" };
     for note in [Note::Delete { run: "r" }, trim, Note::NewEpoch, opened, Note::ClosedCleanly] {
         let mut bytes = Vec::new();
         note.encode(&mut bytes);

@@ -86,9 +86,12 @@ impl GroupBuffer {
         (start, self.bytes.len() - start)
     }
 
-    pub(crate) fn push_note(&mut self, note: &Note<'_>) {
+    /// As [`Self::push_append`].
+    pub(crate) fn push_note(&mut self, note: &Note<'_>) -> (usize, usize) {
+        let start = self.bytes.len();
         note.encode(&mut self.bytes);
         self.records += 1;
+        (start, self.bytes.len() - start)
     }
 
     /// Puts the header in front and gives the whole group.

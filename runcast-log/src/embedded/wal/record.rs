@@ -37,10 +37,20 @@ pub(crate) enum Record<'a> {
 /// What is not an append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Note<'a> {
-    Delete { run: &'a str },
-    Trim { run: &'a str, before: Offset },
+    Delete {
+        run: &'a str,
+    },
+    /// The first event that is kept, and what stands for those before it.
+    Trim {
+        run: &'a str,
+        before: Offset,
+        base: &'a [u8],
+    },
     NewEpoch,
-    Opened { boot_id: &'a str, relaxed: bool },
+    Opened {
+        boot_id: &'a str,
+        relaxed: bool,
+    },
     ClosedCleanly,
 }
 
@@ -108,8 +118,9 @@ impl Note<'_> {
             Self::ClosedCleanly => (KIND_CLOSED_CLEANLY, 0, ""),
         };
         let start = begin(out, kind, flags, name, "");
-        if let Self::Trim { before, .. } = self {
+        if let Self::Trim { before, base, .. } = self {
             put_varint(out, before.get());
+            out.extend_from_slice(base);
         }
         end(out, start);
     }
@@ -155,13 +166,16 @@ fn parse(record: &[u8]) -> Option<Record<'_>> {
     if kind == KIND_APPEND {
         return parse_append(rest, flags, name, producer_id).map(Record::Append);
     }
-    let before = if kind == KIND_TRIM { Offset::new(rest.varint()?) } else { Offset::START };
+    if kind == KIND_TRIM {
+        let before = Offset::new(rest.varint()?);
+        let base = &record[rest.at..];
+        return Some(Record::Note(Note::Trim { run: name, before, base }));
+    }
     if !rest.is_empty() {
         return None;
     }
     Some(Record::Note(match kind {
         KIND_DELETE => Note::Delete { run: name },
-        KIND_TRIM => Note::Trim { run: name, before },
         KIND_NEW_EPOCH => Note::NewEpoch,
         KIND_OPENED => Note::Opened { boot_id: name, relaxed: flags & FLAG_RELAXED != 0 },
         KIND_CLOSED_CLEANLY => Note::ClosedCleanly,

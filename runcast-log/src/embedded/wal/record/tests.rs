@@ -65,7 +65,8 @@ proptest! {
 fn notes_read_back_as_they_were_written() {
     for note in [
         Note::Delete { run: "r" },
-        Note::Trim { run: "r", before: Offset::new(300) },
+        Note::Trim { run: "r", before: Offset::new(300), base: b"" },
+        Note::Trim { run: "r", before: Offset::new(300), base: b"what stands for them" },
         Note::NewEpoch,
         Note::Opened { boot_id: "b", relaxed: true },
         Note::Opened { boot_id: "", relaxed: false },
