@@ -47,8 +47,14 @@ pub(crate) enum Kind {
     Stages,
     Tags,
     Time,
+    /// An object with bounds of what is kept of a run.
+    Retention,
     Any,
 }
+
+/// What a run can ask to be kept of itself at most.
+pub(crate) const RETENTION_FIELDS: [&str; 4] =
+    ["keep_ended_s", "events_max", "bytes_max", "age_max_s"];
 
 const fn need(name: &'static str, kind: Kind) -> Field {
     Field { name, kind, required: true }
@@ -72,8 +78,8 @@ const fn terminal(name: &'static str, fields: &'static [Field]) -> EventType {
 }
 
 use Kind::{
-    Any, Array, Count, Fraction, Integer, Name, Object, Stages, Tags, Text, TextOrObject, Texts,
-    Time,
+    Any, Array, Count, Fraction, Integer, Name, Object, Retention, Stages, Tags, Text,
+    TextOrObject, Texts, Time,
 };
 
 /// What defines a run: sent with `POST /v1/runs`, or in the data of its first event.
@@ -85,7 +91,7 @@ const DEFINITION: &[Field] = &[
     may("steps", Array),
     may("variations", Array),
     may("metadata", Object),
-    may("retention", Object),
+    may("retention", Retention),
     may("deadline", Time),
     may("lost_after_ms", Count),
     may("progress", Fraction),
@@ -360,7 +366,7 @@ mod tests {
             Kind::Count => "whole number from 0",
             Kind::Integer => "whole number",
             Kind::Fraction => "0 to 1",
-            Kind::Object => "object",
+            Kind::Object | Kind::Retention => "object",
             Kind::TextOrObject => "string or object",
             Kind::Texts => "strings",
             Kind::Array => "array",

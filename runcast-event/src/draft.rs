@@ -8,7 +8,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use crate::catalogue::{self, Field, Kind};
+use crate::catalogue::{self, Field, Kind, RETENTION_FIELDS};
 use crate::error::{EventError, EventProblem};
 use crate::label::{Labels, check_label, check_name};
 use crate::limits;
@@ -404,6 +404,8 @@ fn check_field(field: &Field, raw: &RawValue) -> Result<(), EventError> {
         Kind::Object => Err(wrong("an object")),
         Kind::TextOrObject if found == "a string" || found == "an object" => Ok(()),
         Kind::TextOrObject => Err(wrong("a string or an object")),
+        Kind::Retention if found == "an object" => check_retention(&path(), json),
+        Kind::Retention => Err(wrong("an object")),
         Kind::Time => time_of(&path(), raw).map(|_| ()),
         Kind::Texts => texts_of(&path(), raw).map(|_| ()),
         Kind::Tags => {
@@ -420,6 +422,26 @@ fn check_field(field: &Field, raw: &RawValue) -> Result<(), EventError> {
             at_most(&path(), items.len(), limits::DECLARED_MAX, "items")
         }
     }
+}
+
+/// What a run asks to be kept of itself: whole numbers, each of a field that there is.
+fn check_retention(path: &str, json: &str) -> Result<(), EventError> {
+    let fields: Fields<'_> = serde_json::from_str(json)
+        .map_err(|error| EventError::new(path, EventProblem::Syntax(error.to_string())))?;
+    for (name, raw) in fields.0 {
+        let max = limits::RETENTION_MAX;
+        let problem = if !RETENTION_FIELDS.contains(&&*name) {
+            format!("is not a field of retention; the fields are {}", RETENTION_FIELDS.join(", "))
+        } else if raw.get() == "null"
+            || raw.get().parse().is_ok_and(|number: u64| (1..=max).contains(&number))
+        {
+            continue;
+        } else {
+            format!("must be a whole number from 1 to {max}")
+        };
+        return Err(EventError::new(format!("{path}.{name}"), EventProblem::Invalid(problem)));
+    }
+    Ok(())
 }
 
 fn at_most(path: &str, actual: usize, max: usize, unit: &'static str) -> Result<(), EventError> {

@@ -26,5 +26,7 @@ pub const NAME_BYTES_MAX: usize = 256;
 pub const DECLARED_MAX: usize = 1_000;
 /// How deep `data` may nest. Deeper JSON breaks the parsers of many languages.
 pub const DATA_DEPTH_MAX: usize = 64;
+/// The most of anything that retention bounds: events, bytes, seconds.
+pub const RETENTION_MAX: u64 = 1_000_000_000_000;
 /// The most values that one reader's filter can name.
 pub const FILTER_VALUES_MAX: usize = 64;

@@ -309,6 +309,18 @@ impl RunState {
         self.definition.tags.as_deref().unwrap_or_default()
     }
 
+    /// When it ended, if it has.
+    #[must_use]
+    pub fn ended_at(&self) -> Option<Timestamp> {
+        self.end.as_ref().map(|end| end.at)
+    }
+
+    /// What it asks to be kept of itself.
+    #[must_use]
+    pub fn retention(&self) -> Option<&Json> {
+        self.definition.retention.as_ref()
+    }
+
     /// When its first event happened.
     #[must_use]
     pub fn created_at(&self) -> Timestamp {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::retention::RetentionPolicy;
 
 mod origin;
 
@@ -30,6 +31,8 @@ pub struct HttpConfig {
     pub drain: Duration,
     /// What time it is for runs: when producers are lost, deadlines past and questions timed out.
     pub clock: Clock,
+    /// What is kept of which runs. Without classes, everything.
+    pub retention: RetentionPolicy,
     /// Everything that is bounded.
     pub limits: Limits,
 }
@@ -64,6 +67,8 @@ pub struct Limits {
     pub state_wait: Duration,
     /// How long the producer of a run may be silent that does not say so itself.
     pub silent_after: Duration,
+    /// Entries of the feed that are kept, the newest.
+    pub feed_events_max: usize,
     /// How often it is looked whether run states have changed enough to be saved again.
     pub save_states_every: Duration,
 }
@@ -91,6 +96,7 @@ impl Default for HttpConfig {
             api_workers: half_of_the_processors(),
             drain: Duration::from_secs(5),
             clock: Clock::System,
+            retention: RetentionPolicy::default(),
             limits: Limits::default(),
         }
     }
@@ -117,6 +123,7 @@ impl Default for Limits {
             scan_events_max: 100_000,
             state_wait: Duration::from_secs(5),
             silent_after: Duration::from_secs(24 * 60 * 60),
+            feed_events_max: 1_000_000,
             save_states_every: Duration::from_secs(60),
         }
     }

@@ -22,6 +22,7 @@ mod presence;
 mod problem;
 mod projection;
 mod publisher;
+mod retention;
 mod schema;
 mod server;
 mod socket;
@@ -31,6 +32,7 @@ mod ui;
 
 pub use clock::Clock;
 pub use config::{HttpConfig, Limits, Origin, OriginError};
+pub use retention::{RetentionClass, RetentionError, RetentionPolicy};
 pub use runcast_hub::HubConfig;
 pub use runcast_log::{Durability, EmbeddedOptions};
 pub use server::{BindError, Server};

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use runcast_event::RunId;
 use runcast_hub::GapReason;
 use runcast_log::Distribution;
 
@@ -31,6 +32,9 @@ pub(crate) struct Metrics {
     gaps: [AtomicU64; GAP_REASONS.len()],
     append_requests: AtomicU64,
     append_refusals: [AtomicU64; Code::ALL.len()],
+    retention_deletions: AtomicU64,
+    /// Events of runs, and entries of the feed.
+    retention_trims: [AtomicU64; 2],
     delivery_times: Distribution,
 }
 
@@ -41,6 +45,8 @@ impl Metrics {
             gaps: array::from_fn(|_| AtomicU64::new(0)),
             append_requests: AtomicU64::new(0),
             append_refusals: array::from_fn(|_| AtomicU64::new(0)),
+            retention_deletions: AtomicU64::new(0),
+            retention_trims: array::from_fn(|_| AtomicU64::new(0)),
             delivery_times: Distribution::of_times(),
         })
     }
@@ -68,6 +74,16 @@ impl Metrics {
     /// A producer's append, or the rest of it, was refused.
     pub(crate) fn append_refused(&self, code: Code) {
         add(&self.append_refusals[code as usize], 1);
+    }
+
+    /// Retention deleted a run.
+    pub(crate) fn retention_deleted(&self) {
+        add(&self.retention_deletions, 1);
+    }
+
+    /// Retention gave up so many events of a run, or entries of the feed.
+    pub(crate) fn retention_trimmed(&self, stream: &RunId, events: u64) {
+        add(&self.retention_trims[usize::from(stream.is_feed())], events);
     }
 
     /// Events were handed to this many connections so long after they became durable.

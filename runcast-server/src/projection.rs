@@ -14,7 +14,9 @@ use runcast_run::{Definition, Due, RunSnapshot, RunState};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::problem::{Code, Problem};
+use crate::retention::RetentionPolicy;
 
+mod agenda;
 mod due;
 mod fold;
 mod index;
@@ -22,6 +24,7 @@ mod questions;
 mod refold;
 mod saved;
 
+pub(crate) use agenda::{Act, Look, Seen, with_slack};
 pub(crate) use due::Listening;
 use fold::{Backlog, Folder};
 use index::{Counted, Index};
@@ -41,6 +44,7 @@ pub(crate) struct Projection {
     hub: Hub,
     index: Arc<Mutex<Index>>,
     due_changed: Arc<Notify>,
+    retention_changed: Arc<Notify>,
     asks: mpsc::Sender<oneshot::Sender<()>>,
     wait: Duration,
     backlog: Backlog,
@@ -54,16 +58,23 @@ impl Projection {
         hub: Hub,
         wait: Duration,
         listening: Listening,
+        policy: RetentionPolicy,
         saved: Option<SavedStates>,
     ) -> Self {
-        let due_changed = Arc::new(Notify::new());
-        let index = Index::new(listening, Arc::clone(&due_changed));
+        let (due_changed, retention_changed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let index = Index::new(listening, Arc::clone(&due_changed), policy);
         let index = Arc::new(Mutex::new(index));
         let (asks, asked) = mpsc::channel(WAITING_MAX);
-        let folder = Folder::new(hub.clone(), Arc::clone(&index), asked, saved);
+        let folder = Folder::new(
+            hub.clone(),
+            Arc::clone(&index),
+            asked,
+            Arc::clone(&retention_changed),
+            saved,
+        );
         let backlog = folder.backlog();
         tokio::spawn(folder.run());
-        Self { hub, index, due_changed, asks, wait, backlog }
+        Self { hub, index, due_changed, retention_changed, asks, wait, backlog }
     }
 
     /// Saves the states again and again, until it is dropped.
@@ -212,6 +223,31 @@ impl Projection {
     /// Looks again at a run at that time.
     pub(crate) fn look_again(&self, run: &RunId, at: Timestamp) {
         self.index().look_again(run, at);
+    }
+
+    /// When retention has to look at the first run.
+    pub(crate) fn next_look(&self) -> Option<Timestamp> {
+        self.index().next_look()
+    }
+
+    /// Waits until that may be another time: runs have changed.
+    pub(crate) async fn retention_changed(&self) {
+        self.retention_changed.notified().await;
+    }
+
+    /// Takes at most `max` runs from those that retention has to look at by now.
+    pub(crate) fn take_looks(&self, now: Timestamp, max: usize) -> Vec<Look> {
+        self.index().take_looks(now, max)
+    }
+
+    /// Retention has looked at a run, and does not look again before that time.
+    pub(crate) fn looked_at(&self, run: &RunId, seen: Seen, not_before: Timestamp) {
+        self.index().looked_at(run, seen, not_before);
+    }
+
+    /// A run could not be deleted, and is to be looked at again at that time.
+    pub(crate) fn look_again_at(&self, run: &RunId, at: Timestamp) {
+        self.index().set_look(run, Some(at));
     }
 
     /// Waits until everything that was acknowledged before the call is folded in.

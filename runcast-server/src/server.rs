@@ -21,6 +21,7 @@ use crate::plane::{Plane, PlaneConfig, PlaneServices};
 use crate::presence::Presence;
 use crate::projection::{Listening, Projection, SavedStates};
 use crate::publisher::Publisher;
+use crate::retention::Retention;
 
 /// Why a server cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -121,7 +122,7 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let (sender, receiver) = watch::channel(Phase::Serving);
         let phase = PhaseWatch(receiver);
-        let HttpConfig { heartbeat, drain, limits, clock, plane_shards: shards, .. } =
+        let HttpConfig { heartbeat, drain, limits, clock, retention, plane_shards: shards, .. } =
             self.config.clone();
         let metrics = Metrics::new();
         let presence = Presence::new(clock.clone());
@@ -131,7 +132,7 @@ impl Server {
             silent_after: limits.silent_after,
         };
         let (hub, saved) = (self.hub.clone(), self.saved.clone());
-        let projection = Projection::start(hub, limits.state_wait, listening, saved);
+        let projection = Projection::start(hub, limits.state_wait, listening, retention, saved);
         let saving = self.saved.clone().map(|saved| tokio::spawn(projection.keep_saved(saved)));
         let gate = Arc::new(RunGate::new(projection.states()));
         if let Err(error) = self.hub.set_gate(gate).await {
@@ -140,6 +141,14 @@ impl Server {
         let keeper =
             Keeper { hub: self.hub.clone(), projection: projection.clone(), clock: clock.clone() };
         let keeper = tokio::spawn(keeper.run());
+        let retention = Retention {
+            hub: self.hub.clone(),
+            projection: projection.clone(),
+            clock: clock.clone(),
+            metrics: Arc::clone(&metrics),
+            feed_events_max: limits.feed_events_max as u64,
+        };
+        let retention = tokio::spawn(retention.run());
         let publisher = Publisher::new(self.hub.clone(), projection.clone());
         let services = Services {
             clock,
@@ -188,6 +197,7 @@ impl Server {
         // The shards end at once, but a thread is only ended when it was waited for.
         let _ = tokio::task::spawn_blocking(move || plane.stop()).await;
         keeper.abort();
+        retention.abort();
         if let (Some(saving), Some(saved)) = (saving, self.saved) {
             saving.abort();
             projection.save(saved).await;

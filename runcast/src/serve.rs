@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use runcast_server::{
-    BindError, Durability, EmbeddedOptions, HttpConfig, HubConfig, Origin, ServerConfig, StartError,
+    BindError, Durability, EmbeddedOptions, HttpConfig, HubConfig, Origin, RetentionPolicy,
+    ServerConfig, StartError,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::filter::Targets;
@@ -142,6 +143,9 @@ impl Args {
                     given if !given.is_empty() => given,
                     _ => file.allow_host,
                 },
+                retention: RetentionPolicy::new(file.retention)
+                    .context("retention")
+                    .with_context(|| from.clone())?,
                 ..HttpConfig::default()
             },
         };

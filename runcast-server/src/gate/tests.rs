@@ -9,6 +9,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::presence::Presence;
 use crate::projection::{Listening, Projection};
+use crate::retention::RetentionPolicy;
 
 async fn gated() -> (Hub, Arc<RunGate>) {
     let builder = HubBuilder::new(HubConfig::default());
@@ -16,7 +17,13 @@ async fn gated() -> (Hub, Arc<RunGate>) {
     let hub = builder.build(log);
     let (clock, presence) = (Clock::System, Presence::new(Clock::System));
     let listening = Listening { clock, presence, silent_after: Duration::from_secs(60) };
-    let projection = Projection::start(hub.clone(), Duration::from_secs(20), listening, None);
+    let projection = Projection::start(
+        hub.clone(),
+        Duration::from_secs(20),
+        listening,
+        RetentionPolicy::default(),
+        None,
+    );
     let gate = Arc::new(RunGate::new(projection.states()));
     hub.set_gate(Arc::clone(&gate) as _).await.unwrap();
     (hub, gate)

@@ -167,7 +167,14 @@ impl Sources {
         page.gauges("runcast_runs", "Runs by their status", "status", &runs)?;
         let backlog = self.projection.backlog() as u64;
         let help = "Runs with events that are not in the run states yet";
-        page.gauge("runcast_projection_backlog_runs", help, backlog)
+        page.gauge("runcast_projection_backlog_runs", help, backlog)?;
+        let deleted = load(&self.metrics.retention_deletions);
+        let help = "Runs that were deleted because they were not to be kept longer";
+        page.counter("runcast_retention_deleted_runs", help, deleted)?;
+        let [runs, feed] = &self.metrics.retention_trims;
+        let trimmed = [("runs", load(runs)), ("feed", load(feed))];
+        let help = "Events that were given up because they were not to be kept longer";
+        page.counters("runcast_retention_trimmed_events", help, "of", &trimmed)
     }
 }
 

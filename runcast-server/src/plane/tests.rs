@@ -14,6 +14,7 @@ use super::*;
 use crate::api::Scope;
 use crate::clock::Clock;
 use crate::projection::{Listening, Projection};
+use crate::retention::RetentionPolicy;
 use crate::transport::shape::Shape;
 use crate::transport::view::View;
 
@@ -24,7 +25,13 @@ fn services() -> PlaneServices {
     let (clock, presence) = (Clock::System, Presence::new(Clock::System));
     let listening =
         Listening { clock, presence: presence.clone(), silent_after: Duration::from_secs(60) };
-    let projection = Projection::start(hub.clone(), Duration::from_secs(5), listening, None);
+    let projection = Projection::start(
+        hub.clone(),
+        Duration::from_secs(5),
+        listening,
+        RetentionPolicy::default(),
+        None,
+    );
     PlaneServices { presence, publisher: Publisher::new(hub.clone(), projection), hub }
 }
 

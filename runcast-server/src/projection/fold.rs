@@ -9,10 +9,11 @@ use futures_util::FutureExt as _;
 use runcast_event::{Epoch, Offset, RunId};
 use runcast_hub::{Changes, Hub};
 use runcast_log::{ReadError, ReadLimit};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::index::Index;
 use super::lock;
+use super::refold::base_of;
 use super::saved::SavedStates;
 
 /// How long changes gather when nobody waits for them: folding many at once costs far less.
@@ -43,6 +44,8 @@ pub(super) struct Folder {
     changes: Changes,
     asked: mpsc::Receiver<oneshot::Sender<()>>,
     taken: Arc<AtomicUsize>,
+    /// Told when runs have changed.
+    changed: Arc<Notify>,
     saved: Option<SavedStates>,
 }
 
@@ -51,11 +54,12 @@ impl Folder {
         hub: Hub,
         index: Arc<Mutex<Index>>,
         asked: mpsc::Receiver<oneshot::Sender<()>>,
+        changed: Arc<Notify>,
         saved: Option<SavedStates>,
     ) -> Self {
         // Before the streams are listed, so that no change falls between.
         let changes = hub.changes();
-        Self { hub, index, changes, asked, taken: Arc::default(), saved }
+        Self { hub, index, changes, asked, taken: Arc::default(), changed, saved }
     }
 
     pub(super) fn backlog(&self) -> Backlog {
@@ -68,6 +72,7 @@ impl Folder {
             return;
         }
         loop {
+            self.changed.notify_one();
             let mut runs = HashSet::new();
             let mut waiting = Vec::new();
             tokio::select! {
@@ -155,8 +160,12 @@ impl Folder {
         after: Offset,
     ) -> Result<Progress, ReadError> {
         let page = match self.hub.read(run, after, PAGE).await {
-            // What retention took is not in the state of a run that is folded anew.
             Err(ReadError::Trimmed { first }) => {
+                let base = base_of(&self.hub, run).await?;
+                if let Some(base) = base.filter(|base| base.offset().next() >= first) {
+                    lock(&self.index).begin_with(base, first);
+                    return Ok(Progress::More);
+                }
                 self.hub.read(run, Offset::new(first.get() - 1), PAGE).await?
             }
             page => page?,

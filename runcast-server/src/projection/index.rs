@@ -11,8 +11,10 @@ use runcast_log::{Record, StreamStat};
 use runcast_run::{RunState, RunSummary, Status, WorkStatus};
 use tokio::sync::Notify;
 
+use super::agenda::{Agenda, Retained};
 use super::due::Listening;
 use super::questions::{QuestionPlace, concerns_inputs};
+use crate::retention::RetentionPolicy;
 
 /// Ended runs whose states are kept whole: somebody may look at those that ended just now, or were
 /// looked at just now. What older ones did is read from the log again.
@@ -134,7 +136,9 @@ impl Listed {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) state: RunState,
-    first: Offset,
+    pub(super) first: Offset,
+    /// What retention knows of it.
+    pub(super) retained: Retained,
     /// Why the state does not go on, if it cannot.
     failure: Option<String>,
     /// When an event of it was folded in last.
@@ -162,12 +166,17 @@ pub(super) struct Index {
     pub(super) questions: BTreeSet<QuestionPlace>,
     pub(super) listening: Listening,
     pub(super) due_changed: Arc<Notify>,
+    pub(super) agenda: Agenda,
     /// How often runs have changed that are saved otherwise.
     pub(super) changed_since_saved: usize,
 }
 
 impl Index {
-    pub(super) fn new(listening: Listening, due_changed: Arc<Notify>) -> Self {
+    pub(super) fn new(
+        listening: Listening,
+        due_changed: Arc<Notify>,
+        policy: RetentionPolicy,
+    ) -> Self {
         Self {
             entries: HashMap::new(),
             order: BTreeSet::new(),
@@ -177,6 +186,7 @@ impl Index {
             questions: BTreeSet::new(),
             listening,
             due_changed,
+            agenda: Agenda::new(policy),
             changed_since_saved: 0,
         }
     }
@@ -225,6 +235,11 @@ impl Index {
             entry.steps = entry.state.step_statuses().fold(0, |bits, status| bits | bit(status));
         }
         let now = entry.state.status();
+        if is_new && stat.first.get() == 1 {
+            entry.retained = Retained::from_its_first_event();
+        }
+        let bytes = records.iter().map(|record| record.payload.len() as u64).sum();
+        entry.retained.grow(bytes, is_new.then(|| entry.state.created_at()));
         if is_new {
             let place = place_of(&entry.state);
             self.order.insert(place);
@@ -240,16 +255,32 @@ impl Index {
             self.note_questions(run);
         }
         self.note_due(run);
+        self.note_retention(run);
     }
 
     /// Puts in a state as it was saved, in doubt until [`Self::confirm`].
     pub(super) fn put_saved(&mut self, steps: u8, state: RunState) {
         let run = state.run().clone();
+        self.put_state(steps, state);
+        self.entry(&run).is_doubtful = true;
+    }
+
+    /// Goes on from the state that stands for the events before `first`, which are gone.
+    pub(super) fn begin_with(&mut self, state: RunState, first: Offset) {
+        let run = state.run().clone();
+        self.remove(&run);
+        let steps = state.step_statuses().fold(0, |bits, status| bits | bit(status));
+        self.put_state(steps, state);
+        self.entry(&run).first = first;
+        self.note_retention(&run);
+    }
+
+    fn put_state(&mut self, steps: u8, state: RunState) {
+        let run = state.run().clone();
         let (place, status, is_whole) = (place_of(&state), state.status(), state.is_whole());
         let entry = self.entry(&run);
         entry.steps = steps;
         entry.state = state;
-        entry.is_doubtful = true;
         self.statuses[status as usize] += 1;
         self.order.insert(place);
         if status.is_terminal() && is_whole {
@@ -257,6 +288,7 @@ impl Index {
         }
         self.note_questions(&run);
         self.note_due(&run);
+        self.note_retention(&run);
     }
 
     /// Takes note of how the log has a run. False when its state has to be folded further, or anew.
@@ -264,9 +296,11 @@ impl Index {
         let Some(entry) = self.entries.get_mut(run) else { return false };
         entry.is_doubtful = false;
         entry.first = stat.first;
-        entry.failure.is_none()
+        let is_folded = entry.failure.is_none()
             && entry.state.epoch() == stat.epoch
-            && entry.state.offset() == stat.last
+            && entry.state.offset() == stat.last;
+        self.note_retention(run);
+        is_folded
     }
 
     /// Removes the runs that were saved and that the log does not have.
@@ -274,6 +308,7 @@ impl Index {
         let doubtful = self.entries.values().filter(|entry| entry.is_doubtful);
         let runs: Vec<_> = doubtful.map(|entry| entry.state.run().clone()).collect();
         runs.iter().for_each(|run| self.remove(run));
+        self.complete_agenda();
     }
 
     /// The records of so many runs behind `after`, to be saved, and where the last of them is.
@@ -327,6 +362,7 @@ impl Index {
             Box::new(Entry {
                 state: RunState::new(run.clone()),
                 first: Offset::START.next(),
+                retained: Retained::default(),
                 failure: None,
                 heard_at: now,
                 due_at: None,
@@ -354,6 +390,7 @@ impl Index {
         for place in &entry.asks {
             self.questions.remove(place);
         }
+        self.forget_retained(run, &entry.retained);
         self.listening.presence.forget(run);
     }
 
@@ -418,106 +455,4 @@ fn place_of(state: &RunState) -> Place {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use runcast_event::parse_event;
-
-    use super::*;
-    use crate::clock::Clock;
-    use crate::presence::Presence;
-
-    fn empty() -> Index {
-        let clock = Clock::System;
-        let presence = Presence::new(clock.clone());
-        let listening = Listening { clock, presence, silent_after: Duration::from_secs(60) };
-        Index::new(listening, Arc::default())
-    }
-
-    fn stat(last: u64) -> StreamStat {
-        StreamStat {
-            first: Offset::new(1),
-            last: Offset::new(last),
-            closed: false,
-            epoch: Epoch::FIRST,
-            epoch_bases: [].into(),
-        }
-    }
-
-    fn index_of(count: u64) -> Index {
-        let mut index = empty();
-        for number in 1..=count {
-            let json = format!(r#"{{"type":"run.queued","data":{{"tags":["t{}"]}}}}"#, number % 2);
-            let now = Timestamp::from_micros(number as i64 / 3);
-            let payload = parse_event(json.as_bytes(), now).unwrap().payload.into_bytes();
-            let record = Record { offset: Offset::new(1), payload };
-            index.fold(&RunId::new(&format!("r_{number}")).unwrap(), &[record], &stat(1));
-        }
-        index
-    }
-
-    fn list(index: &Index, filter: &Filter, from: Option<Place>, limit: usize) -> Listed {
-        let mut listed = Listed::begin(from);
-        while !index.list_more(filter, limit, 2, &mut listed) {}
-        listed
-    }
-
-    #[test]
-    fn pages_of_a_list_are_the_list() {
-        let index = index_of(10);
-        for tags in [vec![], vec!["t1".to_owned()]] {
-            let filter = Filter { tags, ..Filter::default() };
-            let whole = list(&index, &filter, None, 100);
-            assert!(whole.next.is_none());
-            let mut runs = Vec::new();
-            let mut from = None;
-            loop {
-                let page = list(&index, &filter, from, 2);
-                runs.extend(page.runs);
-                let Some(next) = page.next else { break };
-                from = Some(next.to_string().parse().unwrap());
-            }
-            assert_eq!(runs, whole.runs);
-            assert!(runs.is_sorted_by(|a, b| (a.created_at, &a.id) > (b.created_at, &b.id)));
-        }
-    }
-
-    #[test]
-    fn what_runs_did_that_ended_long_ago_is_let_go_and_can_be_restored() {
-        let mut index = empty();
-        let run = |number: usize| RunId::new(&format!("r_{number}")).unwrap();
-        let events = [r#"{"type":"step.started","step":"s"}"#, r#"{"type":"run.completed"}"#];
-        let records: Vec<_> = (1..)
-            .map(Offset::new)
-            .zip(events)
-            .map(|(offset, json)| {
-                let payload = parse_event(json.as_bytes(), Timestamp::default()).unwrap().payload;
-                Record { offset, payload: payload.into_bytes() }
-            })
-            .collect();
-        for number in 0..=WHOLE_MAX {
-            index.fold(&run(number), &records, &stat(2));
-        }
-        let is_whole = |index: &Index, number| index.state(&run(number)).unwrap().is_whole();
-        assert!(!is_whole(&index, 0) && is_whole(&index, 1) && is_whole(&index, WHOLE_MAX));
-        let mut state = RunState::new(run(0));
-        for record in &records {
-            let payload = Payload::from_stored(record.payload.clone());
-            state.apply(record.offset, Epoch::FIRST, &payload);
-        }
-        index.restore(state.clone());
-        assert_eq!(index.state(&run(0)), Some(&state));
-        assert!(!is_whole(&index, 1));
-    }
-
-    #[test]
-    fn a_removed_run_is_not_listed() {
-        let mut index = index_of(3);
-        index.remove(&RunId::new("r_2").unwrap());
-        let listed = list(&index, &Filter::default(), None, 10);
-        assert_eq!(
-            listed.runs.iter().map(|run| run.id.as_str()).collect::<Vec<_>>(),
-            ["r_3", "r_1"]
-        );
-    }
-}
+mod tests;

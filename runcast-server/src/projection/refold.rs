@@ -1,6 +1,6 @@
 //! Folds a run from the log, for whoever needs a state that is not kept.
 
-use runcast_event::{Offset, Payload};
+use runcast_event::{Offset, Payload, RunId};
 use runcast_hub::Hub;
 use runcast_log::{ReadError, ReadLimit};
 use runcast_run::RunState;
@@ -8,13 +8,17 @@ use runcast_run::RunState;
 /// How much is read at a time.
 const PAGE: ReadLimit = ReadLimit { events_max: 1_000, bytes_max: 1024 * 1024 };
 
-/// Folds into a state what the log has behind it, up to the end. What retention took is not in it.
+/// Folds into a state what the log has behind it, up to the end: from what stands for trimmed events,
+/// if they are the next.
 pub(crate) async fn to_the_end(hub: &Hub, mut state: RunState) -> Result<RunState, ReadError> {
     let mut after = state.offset();
     loop {
         let page = match hub.read(state.run(), after, PAGE).await {
-            Err(ReadError::Trimmed { first }) if state.offset() == Offset::START => {
-                after = Offset::new(first.get() - 1);
+            Err(ReadError::Trimmed { first }) => {
+                if let Some(base) = base_of(hub, state.run()).await? {
+                    state = base;
+                }
+                after = state.offset().max(Offset::new(first.get() - 1));
                 continue;
             }
             page => page?,
@@ -29,3 +33,17 @@ pub(crate) async fn to_the_end(hub: &Hub, mut state: RunState) -> Result<RunStat
         tokio::task::yield_now().await;
     }
 }
+
+/// The state that stands for a run's trimmed events. None if nothing does: then what was trimmed is
+/// not in the run's state.
+pub(super) async fn base_of(hub: &Hub, run: &RunId) -> Result<Option<RunState>, ReadError> {
+    let stat = hub.stat(run).await?.ok_or(ReadError::NotFound)?;
+    let Some(base) = hub.base(run).await? else { return Ok(None) };
+    let state = RunState::decode_in(stat.epoch, &base).map_err(|error| ReadError::Failed {
+        reason: format!("what stands for trimmed events of the run {run}: {error}"),
+    })?;
+    Ok(Some(state))
+}
+
+#[cfg(test)]
+mod tests;

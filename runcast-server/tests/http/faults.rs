@@ -28,6 +28,8 @@ struct FaultyLog {
 enum Fault {
     Append(AppendError),
     Delete(DeleteError),
+    /// As often as the gate has permits.
+    DeleteAtFirst,
     Read,
     ListNeverEnds,
     Full,
@@ -74,6 +76,14 @@ impl Log for FaultyLog {
     async fn delete_in(&self, run: &RunId, epoch: Option<Epoch>) -> Result<bool, DeleteError> {
         match &self.fault {
             Fault::Delete(error) => Err(error.clone()),
+            Fault::DeleteAtFirst
+                if self.gate.try_acquire().is_ok_and(|permit| {
+                    permit.forget();
+                    true
+                }) =>
+            {
+                Err(DeleteError::NoRoom { reason: "no space left on device".into() })
+            }
             _ => self.inner.delete_in(run, epoch).await,
         }
     }
@@ -116,6 +126,11 @@ fn hub_with(fault: Fault, gate: &Arc<Semaphore>) -> Hub {
 async fn server_with(fault: Fault) -> TestServer {
     let hub = hub_with(fault, &Arc::new(Semaphore::new(0)));
     TestServer::start_on(|config| config.limits.state_wait = Duration::from_millis(20), hub).await
+}
+
+/// A hub on a log that has no room for the first deletions, as many as the gate has permits.
+pub(crate) fn hub_without_room_for_deletions(gate: &Arc<Semaphore>) -> Hub {
+    hub_with(Fault::DeleteAtFirst, gate)
 }
 
 /// A hub on a log whose events cannot be read.

@@ -16,6 +16,7 @@ mod keeping;
 mod metrics;
 mod pages;
 mod plane;
+mod retention;
 mod runs;
 mod saved;
 mod stops;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use runcast_server::Origin;
+use runcast_server::{Origin, RetentionClass};
 
 use super::DurabilityChoice;
 
@@ -28,6 +28,9 @@ pub(super) struct ConfigFile {
     #[serde(default)]
     pub(super) allow_host: Vec<String>,
     pub(super) log: Option<String>,
+    /// What is kept of which runs.
+    #[serde(default)]
+    pub(super) retention: Vec<RetentionClass>,
     /// Everything else: settings by their names.
     #[serde(flatten)]
     pub(super) settings: BTreeMap<String, toml::Value>,

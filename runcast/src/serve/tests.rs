@@ -1,5 +1,7 @@
 //! What the command line and a file together tell a server.
 
+use runcast_server::RetentionClass;
+
 use super::*;
 
 /// A server that is told nothing.
@@ -68,4 +70,42 @@ fn a_file_that_is_not_there_is_named() {
     let args = Args { config: Some("no/such.toml".into()), ..Args::default() };
     let error = format!("{:#}", args.config().unwrap_err());
     assert!(error.starts_with("the configuration file no/such.toml: "), "{error}");
+}
+
+#[test]
+fn the_documented_retention_is_taken() {
+    let documentation = include_str!("../../../docs/configuration.md");
+    let (_, section) = documentation.split_once("## Retention").unwrap();
+    let (_, block) = section.split_once("```toml\n").unwrap();
+    let (config, _) = with_file(block.split_once("```").unwrap().0, Args::default()).unwrap();
+    let class = RetentionClass::default;
+    let classes = vec![
+        RetentionClass {
+            workflow: Some("nightly".to_owned()),
+            tag: Some("keep".to_owned()),
+            ..class()
+        },
+        RetentionClass {
+            ended: Some(true),
+            keep_ended_s: Some(7 * 24 * 60 * 60),
+            keep_runs: Some(10_000),
+            ..class()
+        },
+        RetentionClass { events_max: Some(100_000), ..class() },
+    ];
+    assert_eq!(config.http.retention, RetentionPolicy::new(classes).unwrap());
+    assert_eq!(super::tests::config().http.retention, RetentionPolicy::default());
+}
+
+#[test]
+fn retention_that_cannot_be_meant_is_refused_with_what_would_be_right() {
+    let error = error_of("[[retention]]\nkeep_ended = 7");
+    assert!(
+        error.contains("unknown field `keep_ended`") && error.contains("`keep_ended_s`"),
+        "{error}"
+    );
+    let error = error_of("[[retention]]\n[[retention]]\nevents_max = 0");
+    assert!(error.starts_with("retention: class 2: events_max must be from 1 to "), "{error}");
+    let error = error_of("[[retention]]\nstatus = [\"done\"]");
+    assert!(error.contains("unknown variant `done`"), "{error}");
 }

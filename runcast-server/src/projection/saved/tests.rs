@@ -9,12 +9,13 @@ use super::*;
 use crate::clock::Clock;
 use crate::presence::Presence;
 use crate::projection::Listening;
+use crate::retention::RetentionPolicy;
 
 fn empty() -> Mutex<Index> {
     let clock = Clock::System;
     let presence = Presence::new(clock.clone());
     let listening = Listening { clock, presence, silent_after: Duration::from_secs(60) };
-    Mutex::new(Index::new(listening, Arc::default()))
+    Mutex::new(Index::new(listening, Arc::default(), RetentionPolicy::default()))
 }
 
 fn run(number: usize) -> RunId {
