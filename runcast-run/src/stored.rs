@@ -77,3 +77,57 @@ impl RunState {
         Ok(state)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use runcast_event::{Offset, RunId, Timestamp, parse_event};
+
+    use super::*;
+
+    /// A run with parts of most kinds.
+    fn state() -> RunState {
+        let mut state = RunState::new(RunId::new("r").unwrap());
+        let events = [
+            r#"{"type":"run.queued","data":{"workflow":"w","tags":["t"],"stages":["one"],"steps":["s"]}}"#,
+            r#"{"type":"run.updated","data":{"name":"n","metadata":{"k":[1,null]}}}"#,
+            r#"{"type":"stage.started","stage":"one"}"#,
+            r#"{"type":"step.started","step":"s"}"#,
+            r#"{"type":"step.failed","step":"s","data":{"error":{"code":1}}}"#,
+            r#"{"type":"message.delta","data":{"message":"m","text":"a\nb"}}"#,
+            r#"{"type":"tool.called","data":{"call":"c","tool":"t","args":{"x":1}}}"#,
+            r#"{"type":"agent.spawned","agent":"a","data":{"name":"n"}}"#,
+            r#"{"type":"task.progress","data":{"task":"t","progress":0.5}}"#,
+            r#"{"type":"input.requested","data":{"input":"i","prompt":"?"}}"#,
+            r#"{"type":"command.requested","data":{"command":"c","name":"stop"}}"#,
+            r#"{"type":"run.failed","data":{"exit_code":3,"error":"e","output":{"o":1}}}"#,
+        ];
+        for (at, json) in (1_u32..).zip(events) {
+            let time = Timestamp::from_micros(i64::from(at) * 1_000_000);
+            let payload = parse_event(json.as_bytes(), time).unwrap().payload;
+            state.apply(Offset::new(at.into()), Epoch::FIRST, &payload);
+        }
+        state
+    }
+
+    /// The states of [`state`] in the forms that were ever written. None may ever be taken out.
+    const FORMS: [&str; 1] = [include_str!("stored/form-1.json")];
+
+    #[test]
+    fn every_form_that_was_ever_written_is_read() {
+        for form in FORMS {
+            assert_eq!(RunState::decode(form.trim_end().as_bytes()).unwrap(), state(), "{form}");
+        }
+        let newest = FORMS.last().unwrap().trim_end();
+        let written = String::from_utf8(state().encode()).unwrap();
+        assert_eq!(written, newest, "another form takes another version, and is added");
+    }
+
+    #[test]
+    fn a_newer_form_is_named() {
+        let error = RunState::decode(br#"{"version":2,"state":{}}"#).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the state is stored in form 2, 1 is the newest that is known here"
+        );
+    }
+}
