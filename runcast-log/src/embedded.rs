@@ -187,6 +187,12 @@ impl EmbeddedLog {
         }
     }
 
+    /// Tells this log from others: the same in all its files, random for each new log.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.tag
+    }
+
     fn index(&self) -> RwLockReadGuard<'_, Index> {
         self.shared.index.read().unwrap_or_else(PoisonError::into_inner)
     }

@@ -11,8 +11,8 @@ use runcast_event::{Offset, ProducerId, RunId};
 use runcast_log::disk::{Disk, DiskFile, SystemDisk};
 use runcast_log::{
     Append, AppendError, Appended, CommitObserver, Committed, EmbeddedLog, EmbeddedOptions, Log,
-    NewEvents, OpenError, Page, ProducerStamp, ReadError, ReadLimit, Refusal, Surroundings,
-    UpkeepBy,
+    NewEvents, NotAdmitted, OpenError, Page, ProducerStamp, ReadError, ReadLimit, Refusal,
+    Surroundings, UpkeepBy,
 };
 use tokio::task::JoinHandle;
 
@@ -92,11 +92,12 @@ impl CommitObserver for Recorder {
 
     /// Events that begin with `life` go into the feed, and deletions of runs that do.
     /// Those that begin with `no` are refused.
-    fn admit(&self, events: NewEvents<'_>) -> Result<Vec<Bytes>, Refusal> {
+    fn admit(&self, events: NewEvents<'_>) -> Result<Vec<Bytes>, NotAdmitted> {
         let NewEvents { run, epoch, begins, records } = events;
         if let Some(event) = records.iter().position(|record| record.payload.starts_with(b"no")) {
             let (code, detail) = ("no", "it says no".to_owned());
-            return Err(Refusal { event, code, detail, state: None, allowed: Vec::new() });
+            let refusal = Refusal { event, code, detail, state: None, allowed: Vec::new() };
+            return Err(refusal.into());
         }
         let first = if begins { " begins" } else { "" };
         let wanted = records.iter().filter(|record| record.payload.starts_with(b"life"));

@@ -70,6 +70,7 @@ settings! {
     scan_events_max: Count(http.limits.scan_events_max, COUNT_MAX);
     state_wait_s: Seconds(http.limits.state_wait);
     silent_after_s: Seconds(http.limits.silent_after);
+    save_states_every_s: Seconds(http.limits.save_states_every);
     tail_bytes_max: Bytes(hub.tail_bytes_max);
     tails_bytes_max: Bytes(hub.tails_bytes_max);
     page_events_max: Count(hub.page_events_max, COUNT_MAX);
