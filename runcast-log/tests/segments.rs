@@ -16,8 +16,8 @@ use runcast_log::{
     AppendError, EmbeddedLog, EmbeddedOptions, Log, LogHealth, OpenError, ReadError, UpkeepBy,
 };
 use support::{
-    ALL, Faults, batch, events, keep_up, killed, machine, open_with, run, segments, texts, wal,
-    without_room,
+    ALL, Faults, batch, bytes_in, events, keep_up, killed, machine, open_with, run, segments,
+    texts, wal, without_room,
 };
 
 fn options() -> EmbeddedOptions {
@@ -308,6 +308,7 @@ async fn a_disk_that_fills_up_while_a_segment_is_made_gets_its_place_back() {
     faults.set_room(None);
     keep_up(&log);
     assert_eq!(log.measure().wals_waiting, 0);
+    assert_eq!((log.measure().files, log.measure().disk_bytes), bytes_in(directory.path()));
     assert_eq!(events(&*log, "a").await.unwrap().len(), count);
     let copy = killed(directory.path());
     assert_eq!(events(&*reopen(copy.path()).unwrap(), "a").await.unwrap().len(), count);

@@ -242,6 +242,7 @@ impl Upkeep {
             UpkeepError::Damaged(format!("{} was not written right: {fault}", new.path.display()))
         })?;
         new.file.keep();
+        self.shared.counts.resized(0, length);
         Ok((segment, length))
     }
 
@@ -263,7 +264,8 @@ impl Upkeep {
         let removed = removed.filter(|number| manifest.listed(*number).is_none());
         self.orphans.extend(removed);
         self.manifest = manifest;
-        self.segments = segments.into();
+        // What is in none of the lists any more is freed when the index can be read again.
+        let _before = std::mem::replace(&mut self.segments, segments.into());
         let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
         index.replace_segments(Arc::clone(&self.segments), sealed_through);
         Ok(())

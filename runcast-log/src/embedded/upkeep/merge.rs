@@ -318,7 +318,6 @@ impl Upkeep {
             segments.splice(place.clone(), [Arc::clone(&segment)]);
             manifest.segments.splice(place, [listed]);
             self.install(manifest, segments, Some(number))?;
-            self.shared.counts.resized(0, length);
         }
         self.shared.counts.written_by_merges.fetch_add(length, Ordering::Relaxed);
         self.remove_orphans();

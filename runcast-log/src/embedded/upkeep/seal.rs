@@ -56,7 +56,6 @@ impl Upkeep {
         self.install(manifest, segments, number)?;
         if let Some((segment, length)) = made {
             self.shared.counts.written_by_seals.fetch_add(length, Ordering::Relaxed);
-            self.shared.counts.resized(0, length);
             self.forget_sealed(&segment);
         }
         self.remove_wals(first..end);
