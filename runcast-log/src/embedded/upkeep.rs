@@ -39,7 +39,7 @@ use scrub::Scrub;
 
 /// How long a step that failed waits before it is tried again: at first, and at most.
 const RETRY_MIN: Duration = Duration::from_millis(500);
-const RETRY_MAX: Duration = Duration::from_secs(30);
+const RETRY_MAX: Duration = Duration::from_secs(5);
 /// Between two steps that need not be soon, so that appends and reads have the machine.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Work of less than this needs no rest behind it.
