@@ -276,7 +276,13 @@ impl Log for EmbeddedLog {
         after: Option<&RunId>,
         limit: usize,
     ) -> Result<Vec<(RunId, StreamStat)>, ReadError> {
-        Ok(self.index().list(after, limit))
+        let mut listed = self.index().list(after, limit);
+        while let Some(after) = listed.more_after.take() {
+            let more = self.index().list(Some(&after), limit - listed.streams.len());
+            listed.streams.extend(more.streams);
+            listed.more_after = more.more_after.filter(|_| listed.streams.len() < limit);
+        }
+        Ok(listed.streams)
     }
 
     async fn delete(&self, run: &RunId) -> Result<bool, DeleteError> {

@@ -281,6 +281,15 @@ pub fn keep_up(log: &EmbeddedLog) {
     while log.keep_up().unwrap() {}
 }
 
+/// How many files the log has in a directory, and their bytes.
+pub fn bytes_in(directory: &Path) -> (u64, u64) {
+    let files = std::fs::read_dir(directory).unwrap().map(Result::unwrap);
+    let is_of_log = |name: &str| name.starts_with("wal-") || name.starts_with("seg-");
+    let files = files.filter(|file| is_of_log(&file.file_name().to_string_lossy()));
+    let lengths: Vec<_> = files.map(|file| file.metadata().unwrap().len()).collect();
+    (lengths.len() as u64, lengths.iter().sum())
+}
+
 /// The segments of a directory, by their names.
 pub fn segments(directory: &Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());

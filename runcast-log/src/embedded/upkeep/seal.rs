@@ -37,6 +37,7 @@ impl Upkeep {
             wal_first: end,
             next_group: recovery.next_group,
             first_epoch: recovery.index.first_epoch,
+            epochs_begun: recovery.index.epochs_begun,
             streams: recovery.index.totals().streams,
             events: recovery.index.totals().events,
             session: recovery.session.clone(),
@@ -56,7 +57,6 @@ impl Upkeep {
         self.install(manifest, segments, number)?;
         if let Some((segment, length)) = made {
             self.shared.counts.written_by_seals.fetch_add(length, Ordering::Relaxed);
-            self.shared.counts.resized(0, length);
             self.forget_sealed(&segment);
         }
         self.remove_wals(first..end);
@@ -76,7 +76,7 @@ impl Upkeep {
         streams.sort_unstable_by_key(|(run, _)| *run);
         let mut new = self.begin_segment(0)?;
         self.write_streams(recovery, &streams, &mut new)?;
-        self.finish_segment(new, recovery.index.first_epoch).map(Some)
+        self.finish_segment(new, recovery.index.epochs_begun).map(Some)
     }
 
     fn write_streams(
