@@ -97,7 +97,7 @@ impl Socket {
     }
 
     /// The next message; pings are passed over.
-    pub(super) async fn message(&mut self) -> Value {
+    pub(crate) async fn message(&mut self) -> Value {
         loop {
             match self.next().await {
                 Frame::Message(message) => return message,
