@@ -20,6 +20,7 @@ use crate::contract::{
 };
 use crate::stats::{BytesWritten, LogStats};
 
+pub(crate) mod backup;
 mod directory;
 pub mod disk;
 mod error;
@@ -34,15 +35,18 @@ mod pending;
 mod plan;
 mod queue;
 mod read;
+mod read_only;
 mod recovery;
 mod scan;
 mod segment;
 mod tail;
 mod upkeep;
+mod verify;
 mod wal;
 mod walk;
 mod writer;
 
+pub use backup::{BackedUp, BackupError, BackupOptions, Restored, back_up, restore};
 pub use error::OpenError;
 pub use options::{Durability, EmbeddedOptions, Surroundings, UpkeepBy};
 
@@ -106,6 +110,7 @@ impl EmbeddedLog {
         let made = surroundings.disk.create_directory(directory);
         made.map_err(OpenError::io("make the directory", directory))?;
         let lock = Arc::new(DirectoryLock::take(directory)?);
+        directory::check_restored(surroundings.disk.as_ref(), directory)?;
         let disk = Arc::clone(&surroundings.disk);
         let files =
             OpenFiles::new(Arc::clone(&disk), directory.to_path_buf(), options.files_open_max);
@@ -118,7 +123,7 @@ impl EmbeddedLog {
         }
         recovered.index.count();
         if recovered.lost {
-            recovered.index.begin_epoch();
+            recovered.index.begin_epoch(1);
         }
         let disk_bytes = recovered.disk_bytes();
         let disk_bytes = disk_bytes.map_err(OpenError::io("measure the files of", directory))?;

@@ -284,16 +284,15 @@ impl Stream {
         (self.last.get() + 1).saturating_sub(self.first.get())
     }
 
-    /// Goes into the next epoch because acknowledged events may have been lost behind `last`. A
-    /// closed stream has lost nothing: its end is there.
-    pub(crate) fn begin_epoch(&mut self) {
-        match self.phase {
-            Phase::Closed => return,
-            Phase::Deleted => {
-                self.epoch = self.epoch.next();
-                return;
-            }
-            Phase::Open => self.epoch = self.epoch.next(),
+    /// Goes `by` epochs on because acknowledged events may have been lost behind `last`. A closed
+    /// stream has lost nothing: its end is there.
+    pub(crate) fn begin_epoch(&mut self, by: u32) {
+        if by == 0 || self.phase == Phase::Closed {
+            return;
+        }
+        self.epoch = self.epoch.plus(by);
+        if self.phase == Phase::Deleted {
+            return;
         }
         let mut bases = self.epoch_bases.to_vec();
         bases.push((self.epoch, self.last));

@@ -176,15 +176,19 @@ impl Index {
     fn stream_of(&self, segment: &Segment, at: usize) -> Stream {
         let (mut stream, _) = SegmentIndex::read(segment.index.entry(at));
         // Epochs that have begun since then.
-        for _ in segment.trailer.first_epoch.get()..self.first_epoch.get() {
-            stream.begin_epoch();
-        }
+        let since = self.first_epoch.get().saturating_sub(segment.trailer.first_epoch.get());
+        stream.begin_epoch(since);
         stream
     }
 
     /// The streams that changed since the last seal, in no order.
     pub(crate) fn changed(&self) -> impl Iterator<Item = (&RunId, &Entry)> {
         self.entries.iter()
+    }
+
+    /// The entry of a stream that changed since the last seal.
+    pub(crate) fn entry(&self, run: &RunId) -> Option<&Entry> {
+        self.entries.get(run)
     }
 
     /// The entry of a stream or a tombstone, to be changed by the write-ahead log with a number.
@@ -295,11 +299,11 @@ impl Index {
 
     /// Acknowledged events may have been lost: see [`Stream::begin_epoch`]. For streams that are not
     /// in the map it counts when they are looked at.
-    pub(crate) fn begin_epoch(&mut self) {
+    pub(crate) fn begin_epoch(&mut self, by: u32) {
         for entry in self.entries.values_mut() {
-            entry.stream.begin_epoch();
+            entry.stream.begin_epoch(by);
         }
-        self.first_epoch = self.first_epoch.next();
+        self.first_epoch = self.first_epoch.plus(by);
     }
 
     pub(crate) fn stat(&self, run: &RunId) -> Result<Option<StreamStat>, ReadError> {

@@ -54,7 +54,8 @@
 //!
 //! A *delete* leaves a tombstone: the name's next stream has the next epoch. A *new epoch* says that
 //! acknowledged events may have been lost before it: every stream that is not closed, every
-//! tombstone, and every name that is used for the first time goes one epoch on. *Opened* begins
+//! tombstone, and every name that is used for the first time goes an epoch on, or as many as a varint
+//! behind it says (a restored log passes over all that there may have been elsewhere). *Opened* begins
 //! each time that a process has the log, *closed cleanly* ends it.
 //!
 //! **Recovery** reads all groups in order. A group that is not whole, in the newest file, is an

@@ -115,9 +115,8 @@ impl Merge {
         let (newest, entry) = *holders.last().expect("a stream is in a segment");
         let newest = &self.inputs[newest].segment;
         let (mut stream, _) = SegmentIndex::read(newest.index.entry(entry));
-        for _ in newest.trailer.first_epoch.get()..self.first_epoch.get() {
-            stream.begin_epoch();
-        }
+        let since = self.first_epoch.get().saturating_sub(newest.trailer.first_epoch.get());
+        stream.begin_epoch(since);
         let now = sealed_in(newer, run.as_str());
         let keeper = now.as_ref().unwrap_or(&stream);
         let mut taken = 0;

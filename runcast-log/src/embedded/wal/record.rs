@@ -37,10 +37,21 @@ pub(crate) enum Record<'a> {
 /// What is not an append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Note<'a> {
-    Delete { run: &'a str },
-    Trim { run: &'a str, before: Offset },
-    NewEpoch,
-    Opened { boot_id: &'a str, relaxed: bool },
+    Delete {
+        run: &'a str,
+    },
+    Trim {
+        run: &'a str,
+        before: Offset,
+    },
+    /// So many epochs go by at once.
+    NewEpoch {
+        by: u32,
+    },
+    Opened {
+        boot_id: &'a str,
+        relaxed: bool,
+    },
     ClosedCleanly,
 }
 
@@ -102,14 +113,16 @@ impl Note<'_> {
         let (kind, flags, name) = match self {
             Self::Delete { run } => (KIND_DELETE, 0, *run),
             Self::Trim { run, .. } => (KIND_TRIM, 0, *run),
-            Self::NewEpoch => (KIND_NEW_EPOCH, 0, ""),
+            Self::NewEpoch { .. } => (KIND_NEW_EPOCH, 0, ""),
             Self::Opened { boot_id, relaxed: true } => (KIND_OPENED, FLAG_RELAXED, *boot_id),
             Self::Opened { boot_id, relaxed: false } => (KIND_OPENED, 0, *boot_id),
             Self::ClosedCleanly => (KIND_CLOSED_CLEANLY, 0, ""),
         };
         let start = begin(out, kind, flags, name, "");
-        if let Self::Trim { before, .. } = self {
-            put_varint(out, before.get());
+        match self {
+            Self::Trim { before, .. } => put_varint(out, before.get()),
+            Self::NewEpoch { by } if *by != 1 => put_varint(out, u64::from(*by)),
+            _ => {}
         }
         end(out, start);
     }
@@ -156,13 +169,18 @@ fn parse(record: &[u8]) -> Option<Record<'_>> {
         return parse_append(rest, flags, name, producer_id).map(Record::Append);
     }
     let before = if kind == KIND_TRIM { Offset::new(rest.varint()?) } else { Offset::START };
+    // One epoch is not written down, as it was before there could be more.
+    let by = match kind {
+        KIND_NEW_EPOCH if !rest.is_empty() => u32::try_from(rest.varint()?).ok()?,
+        _ => 1,
+    };
     if !rest.is_empty() {
         return None;
     }
     Some(Record::Note(match kind {
         KIND_DELETE => Note::Delete { run: name },
         KIND_TRIM => Note::Trim { run: name, before },
-        KIND_NEW_EPOCH => Note::NewEpoch,
+        KIND_NEW_EPOCH => Note::NewEpoch { by },
         KIND_OPENED => Note::Opened { boot_id: name, relaxed: flags & FLAG_RELAXED != 0 },
         KIND_CLOSED_CLEANLY => Note::ClosedCleanly,
         _ => return None,
