@@ -20,9 +20,10 @@ use crate::contract::{
 };
 use crate::stats::{BytesWritten, LogStats};
 
-pub(crate) mod backup;
+pub mod backup;
 mod directory;
 pub mod disk;
+pub mod doctor;
 mod error;
 mod extent;
 mod index;
@@ -46,7 +47,6 @@ mod wal;
 mod walk;
 mod writer;
 
-pub use backup::{BackedUp, BackupError, BackupOptions, Restored, back_up, restore};
 pub use error::OpenError;
 pub use options::{Durability, EmbeddedOptions, Surroundings, UpkeepBy};
 
@@ -204,7 +204,7 @@ impl EmbeddedLog {
         plan: ReadPlan,
     ) -> Taken {
         if plan.spans.is_empty() {
-            return Taken::nothing(plan.stat);
+            return Taken::nothing(plan.stat, after);
         }
         let stat = plan.stat.clone();
         let read = PageRead { run: run.clone(), after, limit, plan, tag: self.tag };

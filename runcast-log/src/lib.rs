@@ -15,10 +15,9 @@ pub use contract::{
     NewEvents, Page, ProducerStamp, ReadError, ReadLimit, Record, Refusal, StreamStat,
 };
 pub use distribution::{COUNT_BOUNDS, Distribution, Spread, TIME_BOUNDS_NS};
-pub use embedded::disk;
 pub use embedded::{
-    BackedUp, BackupError, BackupOptions, Durability, EmbeddedLog, EmbeddedOptions, FORMAT_VERSION,
-    OpenError, Restored, Surroundings, UpkeepBy, back_up, restore,
+    Durability, EmbeddedLog, EmbeddedOptions, FORMAT_VERSION, OpenError, Surroundings, UpkeepBy,
 };
+pub use embedded::{backup, disk, doctor};
 pub use memory::MemoryLog;
 pub use stats::{BytesWritten, LogStats};

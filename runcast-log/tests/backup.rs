@@ -10,10 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use runcast_event::Offset;
-use runcast_log::{
-    Append, BackedUp, BackupError, BackupOptions, EmbeddedLog, EmbeddedOptions, Log, OpenError,
-    ReadError, back_up, restore,
-};
+use runcast_log::backup::{BackedUp, BackupError, BackupOptions, back_up, restore};
+use runcast_log::{Append, EmbeddedLog, EmbeddedOptions, Log, OpenError, ReadError};
 use support::{ALL, batch, events, keep_up, open, open_with, run, texts, without_upkeep};
 
 fn options(name: &str) -> BackupOptions {

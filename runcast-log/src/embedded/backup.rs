@@ -25,6 +25,7 @@ mod note;
 mod restore;
 mod set;
 
+pub(crate) use note::NAME as NOTE_NAME;
 pub use restore::{Restored, restore};
 pub use set::{BackedUp, BackupOptions, back_up};
 

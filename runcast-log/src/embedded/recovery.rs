@@ -295,7 +295,7 @@ impl Recovery {
         file.truncate(position).map_err(OpenError::io("cut off", path))
     }
 
-    fn apply(
+    pub(crate) fn apply(
         &mut self,
         file: u32,
         position: u64,

@@ -79,6 +79,18 @@ impl Segment {
         Ok(Arc::new(Self { header, trailer, index, length, files, is_damaged }))
     }
 
+    /// One of which the index was made anew from its blocks.
+    pub(crate) fn rebuilt(
+        header: SegmentHeader,
+        trailer: Trailer,
+        index: SegmentIndex,
+        length: u64,
+        files: &Arc<OpenFiles>,
+    ) -> Arc<Self> {
+        let (files, is_damaged) = (Arc::clone(files), AtomicBool::new(false));
+        Arc::new(Self { header, trailer, index, length, files, is_damaged })
+    }
+
     pub(crate) fn number(&self) -> u32 {
         self.header.number
     }

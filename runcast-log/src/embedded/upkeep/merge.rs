@@ -119,13 +119,21 @@ impl Merge {
         stream.begin_epoch(since);
         let now = sealed_in(newer, run.as_str());
         let keeper = now.as_ref().unwrap_or(&stream);
-        let mut taken = 0;
+        let (mut taken, mut next) = (0, None);
         for (input, entry) in holders {
             let segment = Arc::clone(&self.inputs[*input].segment);
             let entry = segment.index.entry(*entry);
             let born = entry.born;
             let (_, blocks) = SegmentIndex::read(entry);
             for block in blocks.filter(|block| keeps(keeper, born, block.last())) {
+                // A repair leaves a hole where events could not be read. In one segment there is none.
+                if next.is_some_and(|next| next != block.first) {
+                    segment.set_damaged();
+                    let name = segment::file_name(segment.number());
+                    let reason = format!("{name} does not go on where run {run} ends before it");
+                    return Err(UpkeepError::Damaged(reason));
+                }
+                next = Some(block.last() + 1);
                 self.take_block(run, born, *input, &block, tag)?;
                 taken += u64::from(block.length);
             }

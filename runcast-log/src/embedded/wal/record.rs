@@ -13,7 +13,7 @@ use crate::embedded::number::{Rest, put_varint, u32_at};
 mod tests;
 
 /// What stands before the name.
-const FIXED_LENGTH: usize = 12;
+pub(crate) const FIXED_LENGTH: usize = 12;
 
 const KIND_APPEND: u8 = 1;
 const KIND_DELETE: u8 = 2;
@@ -144,6 +144,16 @@ fn end(out: &mut [u8], start: usize) {
     record[4..8].copy_from_slice(&length.to_le_bytes());
     let checksum = crc32c::crc32c(&record[4..]);
     record[..4].copy_from_slice(&checksum.to_le_bytes());
+}
+
+/// The length of the record at the front of `bytes` if what it begins with can be a record's.
+pub(crate) fn length_if_likely(bytes: &[u8]) -> Option<usize> {
+    let fixed = bytes.get(..FIXED_LENGTH)?;
+    let length = u32_at(fixed, 4) as usize;
+    let texts = usize::from(fixed[10]) + usize::from(fixed[11]);
+    let all_flags = FLAG_CLOSE | FLAG_BEGINS | FLAG_PRODUCER;
+    let is_likely = (KIND_APPEND..=KIND_TRIM).contains(&fixed[8]) && fixed[9] <= all_flags;
+    (is_likely && length >= FIXED_LENGTH + texts).then_some(length)
 }
 
 /// The record at the front of `bytes`, and its length.
