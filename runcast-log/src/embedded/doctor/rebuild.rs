@@ -47,7 +47,7 @@ pub(super) fn rebuild(
     let file = files.get(header.number)?;
     let length = file.length()?;
     let (found, blocks_end) = blocks(&file, &header)?;
-    let (stored, first_epoch) = what_is_left(&file, blocks_end, length, &found)?;
+    let (stored, first_epoch) = what_is_left(&file, blocks_end, length, &found, older)?;
     let first_epoch = first_epoch
         .or_else(|| older.iter().map(|segment| segment.trailer.first_epoch).max())
         .unwrap_or(Epoch::FIRST);
@@ -122,6 +122,32 @@ impl Found {
         }
         self.blocks.push(block);
     }
+
+    /// Whether an entry tells of these blocks, and of the stream what they say of it too.
+    fn agrees(&self, stream: &Stream, mut listed: entry::Blocks<'_>) -> bool {
+        let (Some(first), Some(last)) = (self.blocks.first(), listed.last()) else { return false };
+        let place = |block: &Extent| (block.first, block.position, block.count, block.length);
+        self.born == Some(stream.born)
+            && stream.first.get() <= first.last()
+            && stream.last.get() == last.last()
+            && self.blocks.iter().all(|seen| listed.any(|block| place(&block) == place(seen)))
+    }
+}
+
+/// Whether a stream without blocks stands as older segments say that it may.
+fn is_known(name: &str, stream: &Stream, older: &[Arc<Segment>]) -> bool {
+    let before = sealed_before(name, older);
+    let same = before.is_some_and(|b| b.born == stream.born && b.last == stream.last);
+    same || stream.phase == Phase::Deleted
+}
+
+/// How a stream stood in older segments.
+fn sealed_before(name: &str, older: &[Arc<Segment>]) -> Option<Stream> {
+    let hash = NameHash::of(name);
+    older.iter().rev().find_map(|segment| {
+        let entry = segment.index.entry(segment.index.find(name, hash)?);
+        Some(SegmentIndex::read(entry).0)
+    })
 }
 
 /// Entries of the old index that can be read and agree with the blocks, and the trailer's epoch.
@@ -130,6 +156,7 @@ fn what_is_left(
     blocks_end: u64,
     length: u64,
     found: &BTreeMap<String, Found>,
+    older: &[Arc<Segment>],
 ) -> io::Result<(BTreeMap<String, Stream>, Option<Epoch>)> {
     let mut streams = BTreeMap::new();
     let mut tail = [0; TRAILER_LENGTH];
@@ -150,12 +177,11 @@ fn what_is_left(
             break;
         }
         before = name.to_owned();
-        let seen = found.get(name).map_or(&[][..], |found| &found.blocks);
-        let is_born = found.get(name).is_none_or(|found| found.born == Some(stream.born));
-        let there = |block: &Extent| (block.first, block.position, block.count, block.length);
-        let mut blocks = blocks.map(|block| there(&block));
-        let agrees = is_born && seen.iter().all(|seen| blocks.any(|block| block == there(seen)));
-        if agrees && stream.last.get() >= seen.last().map_or(0, Extent::last) {
+        let is_right = match found.get(name) {
+            Some(found) => found.agrees(&stream, blocks),
+            None => is_known(name, &stream, older),
+        };
+        if is_right {
             streams.insert(name.to_owned(), stream);
         }
         at = end;
@@ -172,12 +198,8 @@ fn entry_at(bytes: &[u8], at: usize) -> Option<(&str, Stream, entry::Blocks<'_>,
 /// How a stream stands as far as its blocks and older segments say.
 fn derived(name: &str, found: &Found, older: &[Arc<Segment>]) -> Option<Stream> {
     let (born, last) = (found.born?, found.blocks.last()?.last());
-    let hash = NameHash::of(name);
-    let before = older.iter().rev().find_map(|segment| {
-        let entry = segment.index.entry(segment.index.find(name, hash)?);
-        let (stream, _) = SegmentIndex::read(entry);
-        (stream.born == born && stream.phase != Phase::Deleted).then_some(stream)
-    });
+    let before = sealed_before(name, older);
+    let before = before.filter(|stream| stream.born == born && stream.phase != Phase::Deleted);
     let mut stream = before.unwrap_or_else(|| Stream::new(born));
     stream.last = stream.last.max(Offset::new(last));
     stream.phase = Phase::Open;

@@ -28,6 +28,8 @@ pub(super) struct Salvage {
     pub(super) findings: Findings,
     /// Something that was acknowledged is damaged or missing.
     pub(super) is_damaged: bool,
+    /// What is read may be in the segments already, because nothing says what is.
+    may_repeat: bool,
 }
 
 /// A place where there is no whole group.
@@ -39,8 +41,8 @@ struct Damage {
 }
 
 impl Salvage {
-    pub(super) fn over(recovery: Recovery) -> Self {
-        Self { recovery, findings: Findings::default(), is_damaged: false }
+    pub(super) fn over(recovery: Recovery, may_repeat: bool) -> Self {
+        Self { recovery, findings: Findings::default(), is_damaged: false, may_repeat }
     }
 
     /// Reads a file of the log with this tag.
@@ -192,7 +194,7 @@ impl Salvage {
             let expected = match &alive {
                 None => index.first_epoch,
                 Some(stream) if stream.phase == Phase::Deleted => stream.epoch.next(),
-                Some(stream) if stream.born == append.epoch => return false,
+                Some(stream) if self.may_repeat && stream.born == append.epoch => return false,
                 Some(_) => index.first_epoch,
             };
             let is_free = alive.is_none_or(|stream| stream.phase == Phase::Deleted);
@@ -208,12 +210,12 @@ impl Salvage {
             return true;
         }
         match alive {
-            Some(stream) if stream.last > before => false,
+            Some(stream) if self.may_repeat && stream.last > before => false,
             Some(stream) => {
                 let Some(entry) = index.entry_by_name(append.run, file) else { return false };
                 entry.stream.phase = Phase::Open;
                 entry.stream.begin_epoch(append.epoch.get().saturating_sub(stream.epoch.get()));
-                entry.stream.last = before;
+                (entry.stream.epoch, entry.stream.last) = (append.epoch, before);
                 true
             }
             None => {

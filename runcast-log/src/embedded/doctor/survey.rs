@@ -83,7 +83,7 @@ impl Survey {
             }
             None => reading.guess(&listing)?,
         };
-        let mut salvage = reading.read_wals(&listing, &manifest)?;
+        let mut salvage = reading.read_wals(&listing, &manifest, manifest_is_lost)?;
         salvage.recovery.index.count();
         listing.leftovers(&manifest, &mut reading.findings);
         let mut visitor = Told {
@@ -404,9 +404,15 @@ impl<'a> Reading<'a> {
         FileHeader::decode(&bytes).ok().map(|header| header.first_group)
     }
 
-    fn read_wals(&mut self, listing: &Listing, manifest: &Manifest) -> Result<Salvage, OpenError> {
+    fn read_wals(
+        &mut self,
+        listing: &Listing,
+        manifest: &Manifest,
+        may_repeat: bool,
+    ) -> Result<Salvage, OpenError> {
         let segments: Arc<[Arc<Segment>]> = self.segments.clone().into();
-        let mut salvage = Salvage::over(Recovery::over(manifest, segments, Some(manifest.log_id)));
+        let recovery = Recovery::over(manifest, segments, Some(manifest.log_id));
+        let mut salvage = Salvage::over(recovery, may_repeat);
         let live = listing.wals.iter().filter(|number| **number >= manifest.wal_first);
         let mut expected = manifest.wal_first;
         for number in live {
