@@ -27,6 +27,7 @@ pub mod doctor;
 mod error;
 mod extent;
 mod index;
+pub mod inspect;
 mod lock;
 mod manifest;
 mod number;

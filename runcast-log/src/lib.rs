@@ -18,6 +18,6 @@ pub use distribution::{COUNT_BOUNDS, Distribution, Spread, TIME_BOUNDS_NS};
 pub use embedded::{
     Durability, EmbeddedLog, EmbeddedOptions, FORMAT_VERSION, OpenError, Surroundings, UpkeepBy,
 };
-pub use embedded::{backup, disk, doctor};
+pub use embedded::{backup, disk, doctor, inspect};
 pub use memory::MemoryLog;
 pub use stats::{BytesWritten, LogStats};
