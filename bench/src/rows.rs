@@ -7,6 +7,7 @@ mod filters;
 mod flow;
 mod idle;
 mod latency;
+mod lists;
 mod replay;
 mod room;
 mod start;
@@ -82,6 +83,7 @@ pub(crate) const ROWS: &[Row] = &[
     idle::APART,
     idle::WEBSOCKET,
     latency::LATENCY,
+    lists::LISTS,
     room::ROOM,
     storm::STORM,
     start::START,

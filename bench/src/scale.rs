@@ -29,6 +29,8 @@ pub(crate) struct Scale {
     pub(crate) disk_events: u64,
     /// Runs that are stored before a start.
     pub(crate) stored_runs: usize,
+    /// Runs at work in a list.
+    pub(crate) active_runs: usize,
 }
 
 impl Scale {
@@ -45,7 +47,8 @@ impl Scale {
         idle: 10_000,
         latency_events: 1_000,
         disk_events: 1_000_000,
-        stored_runs: 10_000,
+        stored_runs: 1_000_000,
+        active_runs: 10_000,
     };
 
     /// The same in about a minute: shorter, and once.
@@ -57,6 +60,7 @@ impl Scale {
         replays: 2,
         latency_events: 200,
         disk_events: 250_000,
+        stored_runs: 100_000,
         ..Self::FULL
     };
 
@@ -74,5 +78,6 @@ impl Scale {
         latency_events: 10,
         disk_events: 2_560,
         stored_runs: 20,
+        active_runs: 20,
     };
 }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use runcast_event::RunId;
-use runcast_log::{NewEvents, Refusal};
+use runcast_log::{NewEvents, NotAdmitted};
 
 use crate::hub::Hub;
 
@@ -16,23 +16,22 @@ use crate::hub::Hub;
 /// All but [`Self::make_ready`] is called from the log's own writer, in commit order: it must be
 /// quick, must never block and must not call the hub.
 pub trait Gate: Send + Sync + 'static {
-    /// Whether events of the run can be judged now.
+    /// Whether events of the run can be judged now, and probably for some time.
     fn is_ready(&self, run: &RunId) -> bool;
 
-    /// Reads what has to be known of a run before its events can be judged; for its deletion, also of
-    /// one that has ended.
+    /// Reads what has to be known of a run before its events can be judged, or its deletion told.
     fn make_ready<'a>(
         &'a self,
         hub: &'a Hub,
         run: &'a RunId,
-        is_deletion: bool,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
     /// As [`runcast_log::CommitObserver::admit`].
     ///
     /// # Errors
-    /// When one of the events may not stand where it would.
-    fn admit(&self, events: NewEvents<'_>) -> Result<Vec<Bytes>, Refusal>;
+    /// When one of the events may not stand where it would; or when the run is not known any more, and
+    /// has to be made ready again.
+    fn admit(&self, events: NewEvents<'_>) -> Result<Vec<Bytes>, NotAdmitted>;
 
     /// The feed's entry for a deletion that is about to be stored.
     fn deletion(&self, run: &RunId) -> Option<Bytes>;

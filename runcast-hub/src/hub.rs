@@ -14,7 +14,7 @@ use bytes::Bytes;
 use runcast_event::{Cursor, Epoch, Offset, RunId};
 use runcast_log::{
     Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Log, LogHealth,
-    LogStats, NewEvents, Page, ReadError, ReadLimit, Refusal, StreamStat,
+    LogStats, NewEvents, NotAdmitted, Page, ReadError, ReadLimit, StreamStat,
 };
 
 use crate::changes::{ChangedRuns, Changes};
@@ -25,6 +25,9 @@ use crate::stats::{AppendBegun, Counts, HubStats};
 use crate::tail::{Tail, TailBudget, TailWaker};
 use crate::turns::Turns;
 use crate::watch::{Position, Watch};
+
+/// How often an append is tried again for which the gate was not ready after all.
+const READY_TRIES_MAX: usize = 8;
 
 /// The hub's bounds.
 #[derive(Debug, Clone)]
@@ -137,7 +140,7 @@ impl CommitObserver for Fanout {
         }
     }
 
-    fn admit(&self, events: NewEvents<'_>) -> Result<Vec<Bytes>, Refusal> {
+    fn admit(&self, events: NewEvents<'_>) -> Result<Vec<Bytes>, NotAdmitted> {
         self.gate.get().map_or_else(|| Ok(Vec::new()), |gate| gate.admit(events))
     }
 
@@ -219,12 +222,16 @@ impl Hub {
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         let begun = AppendBegun::now(&append);
         let gate = self.fanout.gate.get();
-        let must_wait = |gate: &&Arc<dyn Gate>| {
+        let must_wait = |gate: &Arc<dyn Gate>| {
             self.fanout.turns.has_line(&append.run) || !gate.is_ready(&append.run)
         };
-        let answer = match gate.filter(must_wait) {
-            None => self.log.append(append).await,
-            Some(gate) => self.append_in_turn(gate, append).await,
+        let answer = match (gate, gate.is_some_and(must_wait)) {
+            (None, _) => self.log.append(append).await,
+            (Some(gate), true) => self.append_in_turn(gate, &append).await,
+            (Some(gate), false) => match self.log.append(append.clone()).await {
+                Err(AppendError::Unready) => self.append_in_turn(gate, &append).await,
+                answer => answer,
+            },
         };
         self.fanout.counts.appended(&begun, &answer);
         answer
@@ -234,21 +241,28 @@ impl Hub {
     async fn append_in_turn(
         &self,
         gate: &Arc<dyn Gate>,
-        append: Append,
+        append: &Append,
     ) -> Result<Appended, AppendError> {
-        let run = append.run.clone();
-        let turn = self.fanout.turns.wait(&run).await;
-        if !gate.is_ready(&run) {
-            gate.make_ready(self, &run, false).await;
+        let run = &append.run;
+        for _ in 0..READY_TRIES_MAX {
+            let turn = self.fanout.turns.wait(run).await;
+            if !gate.is_ready(run) {
+                gate.make_ready(self, run).await;
+            }
+            let mut appended = pin!(self.log.append(append.clone()));
+            // Begun in turn: from here on the log keeps the order.
+            let at_once = poll_fn(|context| Poll::Ready(appended.as_mut().poll(context))).await;
+            drop(turn);
+            let answer = match at_once {
+                Poll::Ready(answer) => answer,
+                Poll::Pending => appended.await,
+            };
+            if answer != Err(AppendError::Unready) {
+                return answer;
+            }
         }
-        let mut appended = pin!(self.log.append(append));
-        // Begun in turn: from here on the log keeps the order.
-        let at_once = poll_fn(|context| Poll::Ready(appended.as_mut().poll(context))).await;
-        drop(turn);
-        match at_once {
-            Poll::Ready(answer) => answer,
-            Poll::Pending => appended.await,
-        }
+        let reason = "the run cannot be read, so that its events cannot be judged".to_owned();
+        Err(AppendError::Unavailable { reason })
     }
 
     /// Reads a page; see [`Log::read`].
@@ -290,7 +304,7 @@ impl Hub {
     /// As [`Log::delete`].
     pub async fn delete(&self, run: &RunId) -> Result<bool, DeleteError> {
         if let Some(gate) = self.fanout.gate.get() {
-            gate.make_ready(self, run, true).await;
+            gate.make_ready(self, run).await;
         }
         self.log.delete(run).await
     }

@@ -165,6 +165,10 @@ pub enum AppendError {
     /// The [`CommitObserver`] does not admit one of the events.
     #[error("{0}")]
     Refused(Refusal),
+    /// The [`CommitObserver`] cannot say yet whether it admits the events: something has to be read
+    /// before.
+    #[error("the run has to be read before its events can be judged")]
+    Unready,
     /// There is no room; the log goes on when there is.
     #[error("no room to store events: {reason}")]
     NoRoom {
@@ -193,6 +197,21 @@ pub struct Refusal {
     pub state: Option<&'static str>,
     /// What would be allowed instead, if that can be listed.
     pub allowed: Vec<String>,
+}
+
+/// Why a batch is not admitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotAdmitted {
+    /// One of its events may not stand where it would.
+    Refused(Refusal),
+    /// It cannot be said now: [`AppendError::Unready`].
+    Unready,
+}
+
+impl From<Refusal> for NotAdmitted {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
 }
 
 /// Why a stream could not be deleted or trimmed.
@@ -341,8 +360,9 @@ pub trait CommitObserver: Send + Sync + 'static {
     /// or neither.
     ///
     /// # Errors
-    /// When one of the events may not stand where it would. Nothing of the batch is stored then.
-    fn admit(&self, _events: NewEvents<'_>) -> Result<Vec<Bytes>, Refusal> {
+    /// When one of the events may not stand where it would, or that cannot be said now. Nothing of the
+    /// batch is stored then.
+    fn admit(&self, _events: NewEvents<'_>) -> Result<Vec<Bytes>, NotAdmitted> {
         Ok(Vec::new())
     }
 

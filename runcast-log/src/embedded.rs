@@ -193,6 +193,12 @@ impl EmbeddedLog {
         }
     }
 
+    /// Tells this log from others: the same in all its files, random for each new log.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.tag
+    }
+
     fn index(&self) -> RwLockReadGuard<'_, Index> {
         self.shared.index.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -276,7 +282,13 @@ impl Log for EmbeddedLog {
         after: Option<&RunId>,
         limit: usize,
     ) -> Result<Vec<(RunId, StreamStat)>, ReadError> {
-        Ok(self.index().list(after, limit))
+        let mut listed = self.index().list(after, limit);
+        while let Some(after) = listed.more_after.take() {
+            let more = self.index().list(Some(&after), limit - listed.streams.len());
+            listed.streams.extend(more.streams);
+            listed.more_after = more.more_after.filter(|_| listed.streams.len() < limit);
+        }
+        Ok(listed.streams)
     }
 
     async fn delete(&self, run: &RunId) -> Result<bool, DeleteError> {

@@ -12,7 +12,7 @@ mod stream;
 
 pub use contract::{
     Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Log, LogHealth,
-    NewEvents, Page, ProducerStamp, ReadError, ReadLimit, Record, Refusal, StreamStat,
+    NewEvents, NotAdmitted, Page, ProducerStamp, ReadError, ReadLimit, Record, Refusal, StreamStat,
 };
 pub use distribution::{COUNT_BOUNDS, Distribution, Spread, TIME_BOUNDS_NS};
 pub use embedded::{

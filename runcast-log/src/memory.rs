@@ -82,7 +82,7 @@ impl MemoryLog {
             begins: placement.begins,
             records: &records,
         });
-        let entries = entries.map_err(|refusal| placement.refused(refusal))?;
+        let entries = entries.map_err(|reason| placement.not_admitted(reason))?;
         let mut changes = vec![take(&mut streams, append, &placement)];
         changes.extend(feed(&mut streams, entries));
         Ok((placement.appended(append), changes))

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use runcast_event::{Epoch, Offset, ProducerId, RunId};
 
-use crate::contract::{Append, AppendError, Appended, Record, Refusal, StreamStat};
+use crate::contract::{Append, AppendError, Appended, NotAdmitted, Record, StreamStat};
 
 #[cfg(test)]
 mod tests;
@@ -95,10 +95,15 @@ impl Placement {
         new.map(record).collect()
     }
 
-    /// The answer if one of the new events, which was counted among them, is not admitted.
-    pub(crate) fn refused(&self, mut refusal: Refusal) -> AppendError {
-        refusal.event += self.duplicates;
-        AppendError::Refused(refusal)
+    /// The answer if the new events are not admitted; of a refusal, the event was counted among them.
+    pub(crate) fn not_admitted(&self, reason: NotAdmitted) -> AppendError {
+        match reason {
+            NotAdmitted::Refused(mut refusal) => {
+                refusal.event += self.duplicates;
+                AppendError::Refused(refusal)
+            }
+            NotAdmitted::Unready => AppendError::Unready,
+        }
     }
 
     /// The answer once it is carried out.

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runcast_event::{Offset, RunId};
-use runcast_log::{Append, EmbeddedLog, EmbeddedOptions, Log, MemoryLog, OpenError, Surroundings};
+use runcast_log::{
+    Append, EmbeddedLog, EmbeddedOptions, Log, LogHealth, MemoryLog, OpenError, Surroundings,
+};
 use support::power::{Kept, PowerDisk};
 use support::{ALL, Recorder, batch, run, stamped, texts, without_room};
 
@@ -214,6 +216,54 @@ async fn check(
 async fn nothing_is_lost_and_nothing_comes_back_whenever_the_power_goes() {
     let directory = tempfile::tempdir().unwrap();
     cut_everywhere(Vec::new(), &[], directory.path()).await;
+}
+
+/// Does everything on a disk of which one operation fails.
+async fn act_through_a_fault(directory: &Path, disk: &PowerDisk, expected: &[String]) {
+    let open_again = || open(directory, disk).or_else(|_| open(directory, disk)).unwrap();
+    let mut log = open_again();
+    for (done, action) in actions().iter().enumerate() {
+        match action {
+            // What fails is tried again by the next step.
+            Action::KeepUp => drop(log.keep_up()),
+            Action::Reopen => {
+                log.shut_down().await;
+                log = open_again();
+            }
+            action if act_on(&*log, action).await.is_ok() => {}
+            action => {
+                assert_eq!(seen(&*log).await, expected[done], "what is refused did not happen");
+                if matches!(log.health(), LogHealth::Failed { .. }) {
+                    log.shut_down().await;
+                    log = open_again();
+                }
+                act_on(&*log, action).await.unwrap();
+            }
+        }
+        assert_eq!(seen(&*log).await, expected[done + 1]);
+    }
+    while log.keep_up().unwrap() {}
+    assert_eq!(log.measure().wals_waiting, 0);
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_once_anywhere_costs_nothing_that_was_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    let actions = actions();
+    let expected = expected(&[], &actions).await;
+    let whole = PowerDisk::default();
+    assert_eq!(act(directory.path(), &whole, &actions).await, actions.len());
+    for operation in 1..=whole.operations() {
+        for kept in [Kept::Nothing, Kept::Some(operation as u64 * 7 + 1)] {
+            let disk = PowerDisk::default();
+            disk.fail_once(operation);
+            act_through_a_fault(directory.path(), &disk, &expected).await;
+            disk.restart(kept);
+            let log = open(directory.path(), &disk).unwrap();
+            let left = seen(&*log).await;
+            assert_eq!(&left, expected.last().unwrap(), "fault at {operation}, {kept:?}");
+        }
+    }
 }
 
 /// Files of format 2, with runs in them.

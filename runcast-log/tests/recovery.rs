@@ -393,3 +393,35 @@ proptest! {
         prop_assert_eq!(read, keep * 2);
     }
 }
+
+#[tokio::test]
+async fn relaxed_an_epoch_begins_for_runs_at_rest_too() {
+    let mut directory = tempfile::tempdir().unwrap();
+    let options = || EmbeddedOptions { wal_bytes_max: 100, merge_segments: 2, ..relaxed() };
+    let mut log = open_with(directory.path(), options(), "boot").unwrap();
+    fill(&*log).await;
+    check(&*log).await;
+    let mut epoch = Epoch::FIRST;
+    let mut bases = Vec::new();
+    for boot in 0..6 {
+        // Everything is at rest, in segments of several epochs or in one.
+        let is_merged = boot % 2 == 1;
+        while log.keep_up().unwrap() && (is_merged || log.measure().wals_waiting > 0) {}
+        let copy = killed(directory.path());
+        drop(log);
+        directory = copy;
+        epoch = epoch.next();
+        bases.push((epoch, Offset::new(4)));
+        log = open_with(directory.path(), options(), &format!("boot {boot}")).unwrap();
+        let open = stat(&*log, "open").await;
+        assert_eq!((open.epoch, &*open.epoch_bases), (epoch, &bases[..]), "boot {boot}");
+        assert_eq!(stat(&*log, "closed").await.epoch, Epoch::FIRST);
+        assert_eq!(stat(&*log, "again").await.epoch, epoch.next());
+        let listed = log.list(None, 10).await.unwrap();
+        assert!(listed.iter().any(|(run, stat)| run.as_str() == "open" && *stat == open));
+        let made = log.append(batch(&format!("new-{boot}"), &["x"])).await.unwrap();
+        assert_eq!(made.epoch, epoch, "a name that was never used");
+        log.append(batch("filler", &["x".repeat(200).as_str()])).await.unwrap();
+    }
+    assert_eq!(log.append(batch("gone", &["x"])).await.unwrap().epoch, epoch.next());
+}

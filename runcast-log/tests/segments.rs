@@ -16,8 +16,8 @@ use runcast_log::{
     AppendError, EmbeddedLog, EmbeddedOptions, Log, LogHealth, OpenError, ReadError, UpkeepBy,
 };
 use support::{
-    ALL, Faults, batch, events, keep_up, killed, machine, open_with, run, segments, texts, wal,
-    without_room,
+    ALL, Faults, batch, bytes_in, events, keep_up, killed, machine, open_with, run, segments,
+    texts, wal, without_room,
 };
 
 fn options() -> EmbeddedOptions {
@@ -268,11 +268,12 @@ async fn a_disk_that_fills_up_while_a_segment_is_made_gets_its_place_back() {
     let directory = tempfile::tempdir().unwrap();
     let faults = Arc::<Faults>::default();
     let surroundings = machine("boot", &faults);
-    let log =
-        EmbeddedLog::open_in(directory.path(), options(), surroundings, Arc::new(())).unwrap();
+    let merging = EmbeddedOptions { merge_segments: 3, ..options() };
+    let log = EmbeddedLog::open_in(directory.path(), merging, surroundings, Arc::new(())).unwrap();
     let mut count = 0;
-    let mut rooms = (0..2_400).step_by(150);
+    let mut rooms = (0..2_400).chain(5_000..8_000).step_by(150);
     *faults.only_of.lock().unwrap() = "seg-";
+    let mut merged = 0;
     loop {
         log.append(batch("a", &[&text("a", count)])).await.unwrap();
         count += 1;
@@ -282,14 +283,23 @@ async fn a_disk_that_fills_up_while_a_segment_is_made_gets_its_place_back() {
         let Some(room) = rooms.next() else { break };
         faults.set_room(Some(room));
         let made = segments(directory.path());
-        if let Err(reason) = log.keep_up() {
-            assert!(reason.contains(".seg"), "{reason}");
-            assert_eq!(segments(directory.path()), made, "its place is given back");
-            assert!(log.measure().upkeep_failures > 0);
+        loop {
+            match log.keep_up() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(reason) => {
+                    assert!(reason.contains(".seg"), "{reason}");
+                    assert!(segments(directory.path()).len() <= made.len() + 1, "it is given back");
+                    assert!(log.measure().upkeep_failures > 0);
+                    break;
+                }
+            }
         }
+        merged = merged.max(log.measure().written.merge);
         assert_eq!(log.health(), LogHealth::Healthy, "appends go on");
         assert_eq!(events(&*log, "a").await.unwrap().len(), count);
     }
+    assert!(merged > 0, "some of it were merges");
     *faults.only_of.lock().unwrap() = "manifest";
     faults.set_room(Some(20));
     assert!(log.keep_up().unwrap_err().contains("manifest"));
@@ -298,6 +308,7 @@ async fn a_disk_that_fills_up_while_a_segment_is_made_gets_its_place_back() {
     faults.set_room(None);
     keep_up(&log);
     assert_eq!(log.measure().wals_waiting, 0);
+    assert_eq!((log.measure().files, log.measure().disk_bytes), bytes_in(directory.path()));
     assert_eq!(events(&*log, "a").await.unwrap().len(), count);
     let copy = killed(directory.path());
     assert_eq!(events(&*reopen(copy.path()).unwrap(), "a").await.unwrap().len(), count);
@@ -356,4 +367,28 @@ async fn appends_are_refused_with_the_reason_when_too_much_waits_to_be_sealed() 
     }
     assert_eq!(log.health(), LogHealth::Healthy);
     assert_eq!(events(&*log, "a").await.unwrap().len(), stored + 1);
+}
+
+#[tokio::test]
+async fn a_list_passes_over_any_number_of_deleted_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = EmbeddedOptions { wal_bytes_max: 3_000_000, ..options() };
+    let log = open_with(directory.path(), options, "boot").unwrap();
+    let name = |at: usize| format!("run-{at:05}");
+    let kept = |at: &usize| at % 4_000 == 7;
+    for at in 0..9_000 {
+        log.append(batch(&name(at), &["an event"])).await.unwrap();
+    }
+    for at in (0..9_000).filter(|at| !kept(at)) {
+        log.delete(&run(&name(at))).await.unwrap();
+    }
+    let expected: Vec<_> = (0..9_000).filter(kept).map(|at| run(&name(at))).collect();
+    for _ in 0..2 {
+        for limit in [1, 2, 3, 100] {
+            let listed = log.list(Some(&run("filler")), limit).await.unwrap();
+            let listed = listed.into_iter().map(|(run, _)| run);
+            assert!(listed.eq(expected.iter().take(limit).cloned()));
+        }
+        seal(&log).await;
+    }
 }

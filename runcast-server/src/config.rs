@@ -64,6 +64,8 @@ pub struct Limits {
     pub state_wait: Duration,
     /// How long the producer of a run may be silent that does not say so itself.
     pub silent_after: Duration,
+    /// How often it is looked whether run states have changed enough to be saved again.
+    pub save_states_every: Duration,
 }
 
 impl Limits {
@@ -115,6 +117,7 @@ impl Default for Limits {
             scan_events_max: 100_000,
             state_wait: Duration::from_secs(5),
             silent_after: Duration::from_secs(24 * 60 * 60),
+            save_states_every: Duration::from_secs(60),
         }
     }
 }

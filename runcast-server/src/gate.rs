@@ -1,8 +1,9 @@
 //! Stands before the log: what cannot be true of a run is refused, and what changes a run's life goes
 //! into the feed, in one step with the event.
 //!
-//! Keeps the state of each open run as it will be with what is on its way to the disk. Only the events
-//! that say what a run does are folded in, not what it puts out.
+//! Keeps the states of the open runs that something was appended to last, as they will be with what is
+//! on its way to the disk. Only the events that say what a run does are folded in, not what it puts
+//! out. The state of any other run is made again when it is needed.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -12,11 +13,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use runcast_event::{Payload, RunId, Timestamp};
 use runcast_hub::{Gate, Hub};
-use runcast_log::{NewEvents, ReadError, Refusal};
+use runcast_log::{NewEvents, NotAdmitted, ReadError, Refusal};
 use runcast_run::{RunState, Status};
 
 use crate::feed;
 use crate::projection::{States, to_the_end};
+
+/// States that are kept at most, beside those that wait for the disk; half of them at least.
+const KEPT_MAX: usize = 4_096;
 
 /// How the payloads of events begin that a run's state decides about, or is changed by.
 const JUDGED: [&[u8]; 6] = [
@@ -41,28 +45,55 @@ pub(crate) struct RunGate {
 /// What is known of open runs.
 #[derive(Default)]
 struct Known {
-    open: HashMap<RunId, RunState>,
-    /// Runs in `open` that any event makes run.
+    /// Those that something was appended to since the others were put aside.
+    recent: HashMap<RunId, RunState>,
+    /// The others. They are forgotten when the recent ones are put aside.
+    others: HashMap<RunId, RunState>,
+    /// How many of both any event makes run.
     queued: usize,
-    /// Runs in `open` whose state has events that are on their way to the disk.
+    /// Runs whose state has events that are on their way to the disk.
     coming: Vec<RunId>,
     /// Runs whose deletion is.
     going: HashSet<RunId>,
 }
 
 impl Known {
+    fn has(&self, run: &RunId) -> bool {
+        self.recent.contains_key(run) || self.others.contains_key(run)
+    }
+
+    /// The state of a run that something is to be appended to.
+    fn get(&mut self, run: &RunId) -> Option<&RunState> {
+        if let Some(state) = self.others.remove(run) {
+            self.recent.insert(run.clone(), state);
+        }
+        self.recent.get(run)
+    }
+
     fn put(&mut self, run: RunId, state: RunState) {
-        self.queued += usize::from(state.status() == Status::Queued);
-        if let Some(before) = self.open.insert(run, state) {
-            self.queued -= usize::from(before.status() == Status::Queued);
+        self.queued += usize::from(is_queued(&state));
+        if let Some(before) = self.recent.insert(run, state) {
+            self.queued -= usize::from(is_queued(&before));
         }
     }
 
     fn take(&mut self, run: &RunId) -> Option<RunState> {
-        let state = self.open.remove(run)?;
-        self.queued -= usize::from(state.status() == Status::Queued);
+        let state = self.recent.remove(run).or_else(|| self.others.remove(run))?;
+        self.queued -= usize::from(is_queued(&state));
         Some(state)
     }
+
+    /// Keeps no more than may be kept. Nothing is on its way to the disk.
+    fn forget_some(&mut self) {
+        if self.recent.len() >= KEPT_MAX / 2 {
+            let others = std::mem::replace(&mut self.others, std::mem::take(&mut self.recent));
+            self.queued -= others.values().filter(|state| is_queued(state)).count();
+        }
+    }
+}
+
+fn is_queued(state: &RunState) -> bool {
+    state.status() == Status::Queued
 }
 
 impl RunGate {
@@ -90,22 +121,19 @@ impl RunGate {
 
 impl Gate for RunGate {
     fn is_ready(&self, run: &RunId) -> bool {
-        self.known().open.contains_key(run)
+        self.known().get(run).is_some()
     }
 
     fn make_ready<'a>(
         &'a self,
         hub: &'a Hub,
         run: &'a RunId,
-        is_deletion: bool,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(async move {
             match self.read(hub, run).await {
-                // To a run that has ended nothing is added: its events are repetitions.
-                Ok(Some(state)) if state.status().is_terminal() && !is_deletion => {}
                 Ok(Some(state)) => {
                     let mut known = self.known();
-                    if !known.open.contains_key(run) && !known.going.contains(run) {
+                    if !known.has(run) && !known.going.contains(run) {
                         known.put(run.clone(), state);
                     }
                 }
@@ -117,23 +145,26 @@ impl Gate for RunGate {
         })
     }
 
-    fn admit(&self, events: NewEvents<'_>) -> Result<Vec<Bytes>, Refusal> {
+    fn admit(&self, events: NewEvents<'_>) -> Result<Vec<Bytes>, NotAdmitted> {
         let NewEvents { run, begins, records, .. } = events;
         let mut known = self.known();
         let judged = records.iter().filter(|record| is_judged(&record.payload)).count();
-        if judged == 0 && !begins {
-            let is_queued = |state: &RunState| state.status() == Status::Queued;
-            if known.queued == 0 || !known.open.get(run).is_some_and(is_queued) {
+        if judged == 0 && !begins && known.queued == 0 {
+            return Ok(Vec::new());
+        }
+        let mut state = if begins {
+            known.take(run);
+            RunState::new(run.clone())
+        } else {
+            let before = known.get(run).ok_or(NotAdmitted::Unready)?;
+            if judged == 0 && !is_queued(before) {
                 return Ok(Vec::new());
             }
-        }
-        let before = known.take(run).filter(|_| !begins);
-        // Of a run that could not be read nothing is known to be impossible.
-        let must_check = begins || before.is_some();
-        let mut state = before.unwrap_or_else(|| RunState::new(run.clone()));
+            known.take(run).ok_or(NotAdmitted::Unready)?
+        };
         // What is refused behind the first event must leave no trace of the events before.
-        let undo = (judged > 1 && !begins && must_check).then(|| state.clone());
-        match fold(&mut state, &events, must_check) {
+        let undo = (judged > 1 && !begins).then(|| state.clone());
+        match fold(&mut state, &events) {
             Ok(entries) => {
                 known.put(run.clone(), state);
                 known.coming.push(run.clone());
@@ -144,7 +175,7 @@ impl Gate for RunGate {
                 if !begins {
                     known.put(run.clone(), undo.unwrap_or(state));
                 }
-                Err(refusal)
+                Err(refusal.into())
             }
         }
     }
@@ -162,19 +193,16 @@ impl Gate for RunGate {
         for run in std::mem::take(&mut known.coming) {
             // What was not stored is read again when it is needed; what has ended is not needed.
             let is_over = |state: &RunState| state.status().is_terminal();
-            if !is_stored || known.open.get(&run).is_some_and(is_over) {
+            if !is_stored || known.recent.get(&run).is_some_and(is_over) {
                 known.take(&run);
             }
         }
+        known.forget_some();
     }
 }
 
 /// Folds events in, the first that cannot be true excepted; gives what the feed has of them.
-fn fold(
-    state: &mut RunState,
-    events: &NewEvents<'_>,
-    must_check: bool,
-) -> Result<Vec<Bytes>, Refusal> {
+fn fold(state: &mut RunState, events: &NewEvents<'_>) -> Result<Vec<Bytes>, Refusal> {
     let NewEvents { run, epoch, begins, records } = *events;
     let mut entries = Vec::new();
     for (event, record) in records.iter().enumerate() {
@@ -185,7 +213,7 @@ fn fold(
             continue;
         }
         let payload = Payload::from_stored(record.payload.clone());
-        if must_check && is_judged {
+        if is_judged {
             state.check(&payload).map_err(|refusal| Refusal {
                 event,
                 code: refusal.code(),
@@ -208,3 +236,6 @@ fn fold(
     }
     Ok(entries)
 }
+
+#[cfg(test)]
+mod tests;

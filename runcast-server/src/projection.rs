@@ -20,6 +20,7 @@ mod fold;
 mod index;
 mod questions;
 mod refold;
+mod saved;
 
 pub(crate) use due::Listening;
 use fold::{Backlog, Folder};
@@ -27,6 +28,7 @@ use index::{Counted, Index};
 pub(crate) use index::{Filter, Listed, Place, Statuses};
 pub(crate) use questions::{Question, QuestionPlace};
 pub(crate) use refold::to_the_end;
+pub(crate) use saved::SavedStates;
 
 /// Readers that wait for the fold at once; more wait to be heard.
 const WAITING_MAX: usize = 1_024;
@@ -46,15 +48,34 @@ pub(crate) struct Projection {
 
 impl Projection {
     /// Begins to fold all streams of the hub, in a task that ends with the last projection.
-    pub(crate) fn start(hub: Hub, wait: Duration, listening: Listening) -> Self {
+    ///
+    /// With `saved`, from where they were saved.
+    pub(crate) fn start(
+        hub: Hub,
+        wait: Duration,
+        listening: Listening,
+        saved: Option<SavedStates>,
+    ) -> Self {
         let due_changed = Arc::new(Notify::new());
         let index = Index::new(listening, Arc::clone(&due_changed));
         let index = Arc::new(Mutex::new(index));
         let (asks, asked) = mpsc::channel(WAITING_MAX);
-        let folder = Folder::new(hub.clone(), Arc::clone(&index), asked);
+        let folder = Folder::new(hub.clone(), Arc::clone(&index), asked, saved);
         let backlog = folder.backlog();
         tokio::spawn(folder.run());
         Self { hub, index, due_changed, asks, wait, backlog }
+    }
+
+    /// Saves the states again and again, until it is dropped.
+    pub(crate) fn keep_saved(&self, saved: SavedStates) -> impl Future<Output = ()> + use<> {
+        saved.keep(Arc::clone(&self.index))
+    }
+
+    /// Saves the states if much has changed since they were saved.
+    pub(crate) async fn save(&self, saved: SavedStates) {
+        let index = Arc::clone(&self.index);
+        // A panic was printed when it happened.
+        let _printed = tokio::task::spawn_blocking(move || saved.save_if_due(&index)).await;
     }
 
     /// Runs by their status, in the order of [`Status::ALL`].

@@ -19,7 +19,7 @@ use crate::keeper::Keeper;
 use crate::metrics::{Exposition, Metrics};
 use crate::plane::{Plane, PlaneConfig, PlaneServices};
 use crate::presence::Presence;
-use crate::projection::{Listening, Projection};
+use crate::projection::{Listening, Projection, SavedStates};
 use crate::publisher::Publisher;
 
 /// Why a server cannot listen.
@@ -77,6 +77,8 @@ pub struct Server {
     listener: TcpListener,
     config: HttpConfig,
     hub: Hub,
+    /// Where run states are saved, if they are.
+    saved: Option<SavedStates>,
 }
 
 impl Server {
@@ -85,11 +87,16 @@ impl Server {
     /// # Errors
     /// When the address is not a loopback one, is in use, or the system refuses it.
     pub async fn bind(config: HttpConfig, hub: Hub) -> Result<Self, BindError> {
-        Ok(Self::on(listen(config.listen)?, config, hub))
+        Ok(Self::on(listen(config.listen)?, config, hub, None))
     }
 
-    pub(crate) fn on(listener: TcpListener, config: HttpConfig, hub: Hub) -> Self {
-        Self { listener, config, hub }
+    pub(crate) fn on(
+        listener: TcpListener,
+        config: HttpConfig,
+        hub: Hub,
+        saved: Option<SavedStates>,
+    ) -> Self {
+        Self { listener, config, hub, saved }
     }
 
     /// Where it listens.
@@ -123,7 +130,9 @@ impl Server {
             presence: presence.clone(),
             silent_after: limits.silent_after,
         };
-        let projection = Projection::start(self.hub.clone(), limits.state_wait, listening);
+        let (hub, saved) = (self.hub.clone(), self.saved.clone());
+        let projection = Projection::start(hub, limits.state_wait, listening, saved);
+        let saving = self.saved.clone().map(|saved| tokio::spawn(projection.keep_saved(saved)));
         let gate = Arc::new(RunGate::new(projection.states()));
         if let Err(error) = self.hub.set_gate(gate).await {
             tracing::error!(%error, "the feed cannot be read");
@@ -139,7 +148,7 @@ impl Server {
             hub: self.hub.clone(),
             exposition: Exposition::new(Arc::clone(&metrics), self.hub.clone(), projection.clone()),
             metrics: Arc::clone(&metrics),
-            projection,
+            projection: projection.clone(),
             limits: limits.clone(),
             heartbeat,
             phase: phase.clone(),
@@ -179,6 +188,10 @@ impl Server {
         // The shards end at once, but a thread is only ended when it was waited for.
         let _ = tokio::task::spawn_blocking(move || plane.stop()).await;
         keeper.abort();
+        if let (Some(saving), Some(saved)) = (saving, self.saved) {
+            saving.abort();
+            projection.save(saved).await;
+        }
         self.hub.shut_down().await;
         Ok(())
     }

@@ -7,7 +7,11 @@ use runcast_log::{EmbeddedLog, EmbeddedOptions, OpenError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::HttpConfig;
+use crate::projection::SavedStates;
 use crate::server::{BindError, Server, listen};
+
+/// Where in the data directory run states are saved.
+const STATES_FILE: &str = "states.saved";
 
 /// Everything that a server on one machine is made of.
 #[derive(Debug, Clone)]
@@ -44,11 +48,14 @@ pub async fn start(config: ServerConfig) -> Result<Server, StartError> {
     raise_file_limit();
     let listener = listen(config.http.listen)?;
     let builder = HubBuilder::new(config.hub);
+    let file = config.data_dir.join(STATES_FILE);
     let (data_dir, log, observer) = (config.data_dir, config.log, builder.observer());
     let opened =
         tokio::task::spawn_blocking(move || EmbeddedLog::open(&data_dir, log, observer)).await;
     let log = opened.expect("opening the log does not panic")?;
-    Ok(Server::on(listener, config.http, builder.build(log)))
+    let every = config.http.limits.save_states_every;
+    let saved = SavedStates { file, log: log.id(), every };
+    Ok(Server::on(listener, config.http, builder.build(log), Some(saved)))
 }
 
 /// Each connection is an open file, of which a process has 1,024 unless it asks for more.

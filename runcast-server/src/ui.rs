@@ -44,7 +44,7 @@ pub(crate) enum Page {
 /// The page or file at a path, if there is one.
 pub(crate) fn find(path: &str) -> Option<Page> {
     let name = path.strip_prefix('/')?;
-    if name.is_empty() || name == "runs" || name.starts_with("runs/") {
+    if name.is_empty() || name == "inbox" || name == "runs" || name.starts_with("runs/") {
         let index = Files::get("index.html").map(Box::new);
         return Some(
             index.map_or(Page::NotBuilt, |file| Page::Fresh("text/html; charset=utf-8", file)),

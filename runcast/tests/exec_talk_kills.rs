@@ -7,9 +7,9 @@ mod process;
 mod server;
 mod talk;
 
-use process::{last, spool_send, spools, types};
+use process::{events_until, last, output, spools, types};
 use runcast_client::RunDefinition;
-use runcast_event::Timestamp;
+use runcast_event::{Event, Timestamp};
 use serde_json::json;
 use talk::{LISTENER, World, listener, of_type, spool_of};
 
@@ -125,14 +125,71 @@ fn what_a_killed_exec_has_handed_over_is_not_handed_over_again_although_no_serve
     let mut running = listener(&exec);
     let next = world.set(&exec, 2);
     assert_eq!(running.line(), "2");
+    // What the killed one did is told by the next, which has taken its spool over.
     let events = world.until(&exec, "command.done", &next);
     let delivered = of_type(&events, "command.delivered");
-    assert!(delivered.iter().all(|event| event.data_value()["command"] != taken.command));
-    assert_eq!(spool_send(world.directory.path()).code(), 0);
-    world.until(&exec, "command.delivered", &taken);
+    let told = |event: &&&Event| event.data_value()["command"] == taken.command;
+    assert_eq!(delivered.iter().filter(told).count(), 1);
     world.ask(&exec, "stop");
     running.finish();
     assert_eq!(spools(world.directory.path()), 0);
+}
+
+#[test]
+fn what_a_killed_exec_could_not_send_comes_before_what_the_next_one_does() {
+    let mut world = World::new();
+    let exec = world.exec();
+    let mut running = exec.start_sh("echo one; read line; echo two; read line");
+    assert_eq!(running.line(), "one");
+    events_until(&world.server.url(), exec.run_id(), |events| output(events, "stdout") == "one\n");
+    world.server.kill();
+    running.say("");
+    assert_eq!(running.line(), "two");
+    let segment = || std::fs::read_dir(spool_of(&world)).unwrap().flatten();
+    let has_two = |entry: std::fs::DirEntry| {
+        std::fs::read_to_string(entry.path()).is_ok_and(|text| text.contains("\"two\\n"))
+    };
+    while !segment().any(has_two) {
+        std::thread::yield_now();
+    }
+    running.kill();
+    world.server.start();
+    assert_eq!(exec.sh("echo three").code(), 0);
+    let events = world.events(&exec);
+    assert_eq!(output(&events, "stdout"), "one\ntwo\nthree\n");
+    assert_eq!(last(&events).0, "run.completed");
+    assert_eq!(spools(world.directory.path()), 0);
+}
+
+#[test]
+fn of_two_execs_of_a_run_the_later_has_it_and_the_earlier_is_fenced_off() {
+    let world = World::new();
+    let exec = world.exec();
+    let mut earlier = listener(&exec);
+    let first = world.set(&exec, 1);
+    assert_eq!(earlier.line(), "1");
+    world.until(&exec, "command.done", &first);
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = exec.elsewhere(elsewhere.path());
+    let mut later = listener(&other);
+    let second = world.set(&exec, 2);
+    assert_eq!(later.line(), "2");
+    // The earlier may have heard that one too, as it was not told yet: its word of it is refused.
+    world.until(&exec, "command.done", &second);
+    world.ask(&exec, "stop");
+    later.finish();
+    let events = world.events(&exec);
+    assert_eq!(last(&events).0, "run.cancelled");
+    assert_eq!(of_type(&events, "command.done").len(), 3);
+    earlier.signal("TERM");
+    let earlier = earlier.finish();
+    assert!(
+        earlier.stderr.contains("another process publishes this run now"),
+        "{}",
+        earlier.stderr
+    );
+    assert_eq!(world.events(&exec).len(), events.len());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-import type { Browser } from "playwright-core";
+import type { Browser, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { launch, open } from "./browser.ts";
 import { output, RuncastServer } from "./server.ts";
@@ -36,7 +36,11 @@ it("a server without runs shows the one command that makes one, and then the run
 it("the list is asked for once for each change that the feed tells of", async () => {
   const page = await open(browser, server.url, errors);
   const asked: string[] = [];
-  page.on("request", (request) => asked.push(new URL(request.url()).pathname));
+  page.on("request", (request) => {
+    // The inbox asks for itself.
+    const { pathname, searchParams } = new URL(request.url());
+    if (!searchParams.has("input")) asked.push(pathname);
+  });
   await page.waitForSelector(".run-name >> text=First");
   for (const name of ["Second", "Renamed", "Second"]) {
     const before = asked.filter((path) => path === "/v1/runs").length;
@@ -85,19 +89,99 @@ it("a phone shows why a run failed, and all tags that have no room are counted",
   await server.remove("long");
 });
 
-it("the list is filtered by status and by text", async () => {
+const names = (page: Page) =>
+  page.$$eval(".run-name", (links) => links.map((link) => link.textContent));
+const shows = (page: Page, wanted: readonly string[]) =>
+  page.waitForFunction((wanted) => {
+    const links = [...document.querySelectorAll(".run-name")].map((link) => link.textContent);
+    return JSON.stringify(links) === wanted;
+  }, JSON.stringify(wanted));
+const segment = (page: Page, text: string) => page.locator(".statuses button", { hasText: text });
+
+it("the list is filtered by status and by text, and the address has the filter", async () => {
   const page = await open(browser, server.url, errors);
   await page.waitForSelector(".run-name >> text=Second");
-  await page.click("text=Failed");
-  await page.waitForFunction(() => document.querySelectorAll("tbody tr").length === 1);
-  expect(await page.textContent(".run-name")).toBe("First");
-  await page.click(".segments >> text=All");
-  await page.fill(".field", "sec");
-  await page.waitForFunction(() => document.querySelectorAll("tbody tr").length === 1);
-  expect(await page.textContent(".run-name")).toBe("Second");
-  await page.fill(".field", "nothing like it");
+  expect(await names(page)).toEqual(["Second", "First"]);
+  expect(await segment(page, "All").innerText()).toMatch(/2$/);
+  await segment(page, "failed").click();
+  await shows(page, ["First"]);
+  expect(new URL(page.url()).search).toBe("?status=failed");
+  // Counts are of all statuses, whichever is chosen.
+  expect(await segment(page, "running").innerText()).toMatch(/1$/);
+  await segment(page, "Active").click();
+  await shows(page, ["Second"]);
+  await segment(page, "All").click();
+  await page.fill(".top .field", "sec");
+  await shows(page, ["Second"]);
+  expect(new URL(page.url()).search).toBe("?text=sec");
+  await page.fill(".top .field", "nothing like it");
   await page.waitForSelector("text=No run matches");
+  await page.goto(`${server.url}/?text=firs&status=failed`);
+  await shows(page, ["First"]);
+  expect(await page.inputValue(".top .field")).toBe("firs");
   await page.close();
+});
+
+it("the list is filtered by workflow, tag, step, time and open question", async () => {
+  await server.publish(
+    "broken",
+    { type: "run.started", data: { name: "Broken", workflow: "ship", tags: ["eu", "blue"] } },
+    { type: "step.failed", step: "load", data: { error: "no disk" } },
+  );
+  await server.publish(
+    "asking",
+    { type: "run.started", data: { name: "Asking", workflow: "ship", tags: ["eu"] } },
+    { type: "input.requested", data: { input: "q", prompt: "Go on?" } },
+  );
+  const page = await open(browser, server.url, errors);
+  await shows(page, ["Asking", "Broken", "Second", "First"]);
+  await page.click(".more-filters >> text=Filters");
+  await page.fill("[name=workflow]", "ship");
+  await page.fill("[name=tag]", "blue");
+  await page.click("text=Apply");
+  await shows(page, ["Broken"]);
+  expect(new URL(page.url()).search).toBe("?tag=blue&workflow=ship");
+  await page.click(".filter-part:has-text('blue') .remove");
+  await shows(page, ["Asking", "Broken"]);
+  await page.selectOption("[name=step_status]", "failed");
+  await shows(page, ["Broken"]);
+  await page.selectOption("[name=step_status]", "");
+  await page.check("text=Waits for an answer");
+  await shows(page, ["Asking"]);
+  await page.click("text=Clear all");
+  await shows(page, ["Asking", "Broken", "Second", "First"]);
+  await page.fill("[name=created_after]", "2999-01-01T00:00");
+  await page.waitForSelector("text=No run matches");
+  await page.fill("[name=created_after]", "2001-01-01T00:00");
+  await page.dispatchEvent("[name=created_after]", "change");
+  await shows(page, ["Asking", "Broken", "Second", "First"]);
+  // A tag in the table leads to its runs.
+  await page.click(".cell-tags .tag >> text=blue");
+  await shows(page, ["Broken"]);
+  await page.close();
+});
+
+it("a filter that the server does not take is said to be none", async () => {
+  const page = await open(browser, `${server.url}/?status=wonderful`, errors);
+  await page.waitForSelector(".banner >> text=The server does not take this filter");
+  await page.click(".banner >> text=All runs");
+  await page.waitForSelector(".run-name >> text=Second");
+  await page.close();
+});
+
+it("a filtered list and its counts stay right while runs come and go", async () => {
+  const page = await open(browser, `${server.url}/?tag=wave&status=completed`, errors);
+  await page.waitForSelector("text=No run matches");
+  const begin = (at: number) => ({ type: "run.started", data: { name: `W${at}`, tags: ["wave"] } });
+  for (let at = 0; at < 8; at += 1) await server.publish(`wave-${at}`, begin(at));
+  await segment(page, "running").filter({ hasText: /8$/ }).waitFor();
+  for (const at of [1, 3, 5]) await server.publish(`wave-${at}`, { type: "run.completed" });
+  await shows(page, ["W5", "W3", "W1"]);
+  expect(await segment(page, "running").innerText()).toMatch(/5$/);
+  expect(await segment(page, "completed").innerText()).toMatch(/3$/);
+  await page.close();
+  for (let at = 0; at < 8; at += 1) await server.remove(`wave-${at}`);
+  for (const run of ["broken", "asking"]) await server.remove(run);
 });
 
 it("more runs than one page are loaded when asked for", async () => {

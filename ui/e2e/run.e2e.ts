@@ -103,11 +103,11 @@ it("a run that has not started has no duration, and a long id leaves room to cop
   await page.setViewportSize({ width: 390, height: 844 });
   await page.waitForSelector(".fact >> text=Created");
   expect(await page.locator(".head-clock").count()).toBe(0);
-  for (const shown of [".fact .link", ".fact .tag >> text=tag-number-11"]) {
+  for (const shown of [".fact .link >> text=link", ".fact .tag >> text=tag-number-11"]) {
     const box = await page.locator(shown).boundingBox();
     expect((box?.x ?? 0) + (box?.width ?? 1_000)).toBeLessThanOrEqual(390);
   }
-  await page.click(".fact .link");
+  await page.click(".fact .link >> text=copy");
   await page.close();
 });
 

@@ -7,7 +7,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 
-const BIN = process.env.RUNCAST_BIN ?? join(import.meta.dirname, "../../target/debug/runcast");
+export const BIN =
+  process.env.RUNCAST_BIN ?? join(import.meta.dirname, "../../target/debug/runcast");
 /** The most events of one append. */
 const BATCH_EVENTS = 1_000;
 

@@ -1,5 +1,6 @@
 import { type Client, NetworkError, type Page, ProblemError, type RunEvent } from "@runcast/core";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { EVERYTHING } from "../src/log/filter.ts";
 import { MATCHES_MAX, Search } from "../src/log/search.ts";
 
 const event = (offset: number, text: string): RunEvent => ({
@@ -25,7 +26,7 @@ function searching(run: { last: number; every: number; error?: Error }) {
       return { ...answer, last: state.last };
     },
   };
-  const search = new Search("needle", () => {});
+  const search = new Search({ ...EVERYTHING, text: "needle" }, () => {});
   const done = search.run(client as unknown as Client, "r", 1, () => state.last);
   return { search, state, done };
 }

@@ -14,10 +14,12 @@ const items = (from: number, to: number) =>
 
 /** A client of a run that a test makes: how far it is, and what a follower gets. */
 function scripted(run: { offset: number; first?: number; epoch?: number } | ProblemError) {
-  const state = { run, follows: [] as string[], pages: [] as string[] };
+  const state = { run, follows: [] as string[], pages: [] as string[], gets: 0, getMs: 0 };
   let batches: (after: string) => AsyncGenerator<FollowItem[]> = async function* () {};
   const client = {
     get: async () => {
+      state.gets += 1;
+      if (state.getMs > 0) await new Promise((resolve) => setTimeout(resolve, state.getMs));
       if (state.run instanceof ProblemError) throw state.run;
       const { offset, first = 1, epoch = 1 } = state.run;
       return { offset, first_offset: first, epoch, started_at: TIME } as Run;
@@ -188,5 +190,45 @@ it("a server that is away is asked again, later and later, or at once when told 
   session.reconnectNow();
   await vi.advanceTimersByTimeAsync(50);
   expect(state.follows).toEqual(["0"]);
+  session.close();
+});
+
+it("the state is asked for again as often as events and its cost allow", async () => {
+  const asked = async (type: string, getMs: number) => {
+    const { session, state, follows } = scripted({ offset: 0 });
+    follows(async function* () {
+      for (let offset = 1; offset <= 1_000; offset += 1) {
+        await new Promise((resolve) => setTimeout(resolve, 10));
+        yield [item(offset, type)];
+      }
+    });
+    session.start();
+    await vi.advanceTimersByTimeAsync(100);
+    Object.assign(state, { gets: 0, getMs });
+    await vi.advanceTimersByTimeAsync(8_000);
+    session.close();
+    return state.gets;
+  };
+  expect(await asked("output", 0)).toBe(0);
+  expect(await asked("message.delta", 0)).toBe(4);
+  expect(await asked("step.progress", 0)).toBeGreaterThan(12);
+  expect(await asked("step.progress", 0)).toBeLessThan(17);
+  // A state that takes 400 ms is asked for a fifth of the time at most.
+  expect(await asked("step.progress", 400)).toBeLessThan(5);
+});
+
+it("a state that was overtaken by a newer one does not come back", async () => {
+  const { session, state, follows } = scripted({ offset: 1 });
+  follows(async function* () {
+    yield [item(2, "run.updated")];
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    state.run = { offset: 1 };
+    yield [item(3, "run.updated")];
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  });
+  session.start();
+  state.run = { offset: 2 };
+  await vi.advanceTimersByTimeAsync(900);
+  expect(session.subject).toMatchObject({ kind: "run", run: { offset: 2 } });
   session.close();
 });

@@ -1,6 +1,4 @@
-import type { Run } from "@runcast/core";
 import { expect, it } from "vitest";
-import { hasText } from "../src/runs/run-list.ts";
 import { offsetOf, pathOfRun, routeOf } from "../src/view/route.ts";
 import { clock, duration, moment, stopwatch } from "../src/view/time.ts";
 
@@ -31,21 +29,11 @@ it("times have milliseconds, and what is no time says so", () => {
 
 it("an address names a run and an event, or the list", () => {
   expect(routeOf("/")).toEqual({ page: "runs" });
+  expect(routeOf("/inbox")).toEqual({ page: "inbox" });
   expect(routeOf(pathOfRun("a:b~c"))).toEqual({ page: "run", id: "a:b~c" });
   expect(routeOf("/runs/%E0%A4%A")).toEqual({ page: "run", id: "%E0%A4%A" });
   expect(offsetOf("#1234")).toBe(1_234);
   for (const hash of ["", "#", "#0", "#x", "#-1", "#99999999999999999"]) {
     expect(offsetOf(hash)).toBeUndefined();
   }
-});
-
-it("a run is found by all the words of a text", () => {
-  const run = {
-    id: "run_1",
-    name: "Nightly report",
-    workflow: "etl",
-    tags: ["gpu"],
-  } as unknown as Run;
-  for (const text of ["", "report", "etl NIGHT", "gpu run_"]) expect(hasText(run, text)).toBe(true);
-  for (const text of ["reports", "etl cpu"]) expect(hasText(run, text)).toBe(false);
 });

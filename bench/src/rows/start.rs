@@ -14,7 +14,7 @@ use crate::wire::call::Caller;
 
 pub(super) const START: Row = Row {
     name: "start",
-    about: "10,000 stored runs of 5 events",
+    about: "1,000,000 stored runs of 5 events",
     has_floor: true,
     lines: &[
         Line::new("stopped", "s", "serving, after SIGTERM", Target::AtMost(2.0)),

@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use runcast_event::{ProducerId, RunId, Timestamp};
+use runcast_event::{RunId, Timestamp};
 use tokio::sync::watch;
 
-use crate::spool::{Header, MailboxPlace, Spool, SpoolLimits};
+use crate::spool::{Header, MailboxPlace, Spool, SpoolLimits, leftovers};
 use crate::{Client, ClientError};
 use sender::{Sender, Step};
 
@@ -63,6 +63,8 @@ pub enum Notice {
         /// What the server said.
         reason: String,
     },
+    /// Another process has begun to publish the run since. Events of this one are dropped.
+    Replaced,
 }
 
 /// How publishing ended.
@@ -105,25 +107,29 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Begins to publish a run. A spool that cannot be made is told of and replaced by memory.
+    /// Begins to publish a run as the one that does: another process that publishes it so, wherever,
+    /// is fenced off. What a process that has ended left unsent here goes first. A spool that cannot
+    /// be made is told of and replaced by memory.
     ///
     /// # Panics
     /// When the system gives no thread.
     #[must_use]
     pub fn start(client: Client, options: &PublishOptions, notice: NoticeFn) -> Self {
-        let producer = ProducerId::random();
-        let url = client.base_url().to_owned();
-        let header = Header::new(options.run.clone(), url, producer, Timestamp::now());
         let limits = SpoolLimits {
             disk_bytes_max: options.spool_bytes_max,
             memory_bytes_max: MEMORY_BYTES_MAX,
         };
+        let url = client.base_url();
+        if let Some(spool) = left_spool(options, url, limits) {
+            return Self::send(client, spool, true, notice);
+        }
+        let header = Header::new(options.run.clone(), url.to_owned(), Timestamp::now());
         let (spool, error) = Spool::create(&options.spool_root, header, limits);
         if let Some(error) = error {
             let reason = format!("{}: {error}", options.spool_root.display());
             notice(Notice::SpoolUnusable { reason });
         }
-        Self::send(client, spool, notice)
+        Self::send(client, spool, true, notice)
     }
 
     /// Sends the spool that another process has left in `dir`. None while one owns it.
@@ -137,16 +143,16 @@ impl Publisher {
     ) -> std::io::Result<Option<Self>> {
         let limits = SpoolLimits { disk_bytes_max: u64::MAX, memory_bytes_max: MEMORY_BYTES_MAX };
         let spool = Spool::take_over(dir, limits)?;
-        Ok(spool.map(|spool| Self::send(client, spool, notice)))
+        Ok(spool.map(|spool| Self::send(client, spool, false, notice)))
     }
 
-    fn send(client: Client, spool: Spool, notice: NoticeFn) -> Self {
+    fn send(client: Client, spool: Spool, claims: bool, notice: NoticeFn) -> Self {
         let spool = Arc::new(spool);
         let (appended, to_send) = watch::channel(0);
         let acknowledged = spool.progress().acknowledged;
         let (report, sent) = watch::channel(Sent { acknowledged, ..Sent::default() });
         let (running, stopped) = watch::channel(());
-        let sender = Sender::new(client, Arc::clone(&spool), notice);
+        let sender = Sender::new(client, Arc::clone(&spool), claims, notice);
         let thread = std::thread::Builder::new()
             .name("runcast-send".to_owned())
             .spawn(move || send_all(sender, to_send, &report, stopped))
@@ -180,8 +186,14 @@ impl Publisher {
         self.spool.lose(events, bytes, reason, now);
     }
 
-    /// Keeps the place in the run's mailbox with the events: who goes on with the run after this
-    /// process was killed finds it by [`crate::spool::mailbox_left`].
+    /// The place in the run's mailbox that a process that has ended left with its events.
+    #[must_use]
+    pub fn place_left(&self) -> Option<MailboxPlace> {
+        self.spool.place()
+    }
+
+    /// Keeps the place in the run's mailbox with the events, for who goes on with the run after this
+    /// process was killed: [`Self::place_left`].
     pub fn keep_place(&self, place: &MailboxPlace) {
         // Without it, that process asks the server, which knows all but the last moment.
         drop(self.spool.keep_place(place));
@@ -220,6 +232,14 @@ impl Publisher {
     fn is_refused(&self) -> bool {
         self.sent.borrow().refused.is_some()
     }
+}
+
+/// The newest spool of the run that a process has left, taken over.
+fn left_spool(options: &PublishOptions, url: &str, limits: SpoolLimits) -> Option<Spool> {
+    let spools = leftovers(&options.spool_root).ok()?.spools.into_iter().rev();
+    let mut of_run =
+        spools.filter(|spool| !spool.in_use && spool.run == options.run && spool.url == url);
+    of_run.find_map(|spool| Spool::take_over(&spool.dir, limits).ok().flatten())
 }
 
 /// The sending thread.

@@ -50,11 +50,14 @@ pub(super) struct Sender<C> {
     rewound_to: Option<u64>,
     backoff: Backoff,
     is_away: bool,
+    /// Whether this process takes the run from another that publishes it.
+    claims: bool,
     notice: NoticeFn,
 }
 
 impl<C: Courier> Sender<C> {
-    pub(super) fn new(courier: C, spool: Arc<Spool>, notice: NoticeFn) -> Self {
+    /// Sends what is in the spool; with `claims` also if another process has the run.
+    pub(super) fn new(courier: C, spool: Arc<Spool>, claims: bool, notice: NoticeFn) -> Self {
         let reader = Reader::new(Arc::clone(&spool));
         let cursor = spool.progress().acknowledged.max(epoch_starts(&spool));
         Self {
@@ -68,6 +71,7 @@ impl<C: Courier> Sender<C> {
             rewound_to: None,
             backoff: Backoff::new(),
             is_away: false,
+            claims,
             notice,
         }
     }
@@ -115,6 +119,8 @@ impl<C: Courier> Sender<C> {
     }
 
     fn taken(&mut self, batch: &Batch) {
+        // Who is fenced off from now on, was by a later one.
+        self.claims = false;
         self.cursor = batch.end();
         self.spool.acknowledge(self.cursor);
         self.replaced = self.replaced.split_off(&self.cursor);
@@ -154,6 +160,17 @@ impl<C: Courier> Sender<C> {
                 Step::Wait(Duration::ZERO)
             }
             Verdict::Smaller => self.replace(batch.first, error),
+            Verdict::Fenced { current } if self.claims => {
+                // As at the beginning of any epoch: what another process of this spool has sent and
+                // was not told of may be doubled. It was killed, and its run went on elsewhere.
+                let _header_is_best_effort = self.spool.claim(current, batch.first);
+                self.cursor = batch.first;
+                Step::Wait(Duration::ZERO)
+            }
+            Verdict::Fenced { .. } => {
+                (self.notice)(Notice::Replaced);
+                Step::Refused(error.to_string())
+            }
             Verdict::GiveUp => self.give_up(error),
         }
     }

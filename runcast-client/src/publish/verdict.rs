@@ -13,13 +13,15 @@ pub(super) enum Verdict {
     Replace { line: usize },
     /// Send less at once.
     Smaller,
+    /// Another process publishes the run, in this epoch.
+    Fenced { current: u64 },
     /// Nothing of this run will be taken.
     GiveUp,
 }
 
 /// Refusals of the run or of its producer, whatever event they name.
-const RUN_IS_CLOSED: [&str; 5] =
-    ["run_ended", "run_deleted", "producer_fenced", "too_many_producers", "event_after_end"];
+const RUN_IS_CLOSED: [&str; 4] =
+    ["run_ended", "run_deleted", "too_many_producers", "event_after_end"];
 
 impl Verdict {
     /// Sorts an error.
@@ -35,6 +37,11 @@ impl Verdict {
         }
         let expected = problem.number("expected");
         let line = problem.number("line").and_then(|line| usize::try_from(line).ok());
+        if problem.code == "producer_fenced" {
+            return problem
+                .number("current")
+                .map_or(Self::GiveUp, |current| Self::Fenced { current });
+        }
         match (problem.code.as_str(), expected, line) {
             ("sequence_gap", Some(expected), _) => Self::Rewind { expected },
             (code, _, _) if RUN_IS_CLOSED.contains(&code) => Self::GiveUp,

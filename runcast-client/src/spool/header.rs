@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 /// The format of the directory that this version writes and reads.
 const FORMAT: u32 = 1;
+/// The producer that whoever publishes a run as its own is to the server.
+const OWNER: &str = "owner";
 /// The header's file.
 const FILE: &str = "header.json";
 /// The header while it is being replaced.
@@ -37,14 +39,16 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// The header of a producer's first epoch.
-    pub(crate) fn new(run: RunId, url: String, producer: ProducerId, now: Timestamp) -> Self {
+    /// The header of a process that begins to publish a run now.
+    ///
+    /// All that publish a run so are one producer to the server: the newest fences the others off.
+    pub(crate) fn new(run: RunId, url: String, now: Timestamp) -> Self {
         Self {
             format: FORMAT,
             run,
             url,
-            producer,
-            epoch: 0,
+            producer: ProducerId::new(OWNER).expect("a short name"),
+            epoch: u64::try_from(now.as_micros()).unwrap_or(0),
             base: 0,
             lost_before: 0,
             created_at: now,

@@ -8,10 +8,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use runcast_event::{Cursor, Offset, RunId};
+use runcast_event::{Cursor, Offset};
 use serde::{Deserialize, Serialize};
-
-use super::leftover::leftovers;
 
 /// The file in a spool's directory.
 const FILE: &str = "mailbox.json";
@@ -51,7 +49,9 @@ impl MailboxPlace {
         fs::rename(new, dir.join(FILE))
     }
 
-    fn read(dir: &Path) -> Option<Self> {
+    /// The place of the spool in `dir`. One that cannot be read is none: what was taken is then asked
+    /// of the server.
+    pub(crate) fn read(dir: &Path) -> Option<Self> {
         let written: Written = serde_json::from_slice(&fs::read(dir.join(FILE)).ok()?).ok()?;
         Some(Self { cursor: written.cursor.parse().ok()?, waiting: written.waiting })
     }
@@ -62,17 +62,6 @@ impl MailboxPlace {
             let _absent_is_fine = fs::remove_file(dir.join(name));
         }
     }
-}
-
-/// The furthest place that ended processes have left for this run of the server at `url`.
-///
-/// A spool that cannot be read has no place: what it had taken is then asked of the server.
-#[must_use]
-pub fn mailbox_left(root: &Path, url: &str, run: &RunId) -> Option<MailboxPlace> {
-    let spools = leftovers(root).ok()?.spools.into_iter();
-    let of_run = spools.filter(|spool| !spool.in_use && spool.run == *run && spool.url == url);
-    let places = of_run.filter_map(|spool| MailboxPlace::read(&spool.dir));
-    places.max_by_key(|place| (place.cursor.epoch, place.cursor.after))
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ mod store;
 
 pub(crate) use header::Header;
 pub use leftover::{Leftover, Leftovers, leftovers};
-pub use mailbox::{MailboxPlace, mailbox_left};
+pub use mailbox::MailboxPlace;
 pub use place::default_root;
 pub(crate) use reader::{Batch, Reader};
 pub(crate) use store::{Spool, SpoolLimits};

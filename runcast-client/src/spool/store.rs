@@ -185,6 +185,21 @@ impl Spool {
         dir.map_or(Ok(()), |dir| state.header.write(&dir))
     }
 
+    /// Begins an epoch behind `fence`, the newest that the server knows, at event `number`.
+    ///
+    /// # Errors
+    /// When the header cannot be written. The epoch has begun nevertheless.
+    pub(crate) fn claim(&self, fence: u64, number: u64) -> io::Result<()> {
+        self.lock().header.epoch = fence;
+        self.begin_epoch(number, 0)
+    }
+
+    /// The place in the run's mailbox that was kept with it.
+    pub(crate) fn place(&self) -> Option<MailboxPlace> {
+        let dir = self.lock().disk.as_ref().map(|disk| disk.dir.clone());
+        MailboxPlace::read(&dir?)
+    }
+
     /// Gives up everything that is not acknowledged: the server will never take it.
     pub(crate) fn discard(&self) {
         let mut state = self.lock();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use runcast_event::{ProducerId, RunId, Timestamp};
+use runcast_event::{RunId, Timestamp};
 use serde_json::Value;
 
 use super::*;
@@ -13,7 +13,7 @@ const ROOMY: SpoolLimits = SpoolLimits { disk_bytes_max: 1 << 30, memory_bytes_m
 
 fn header() -> Header {
     let run = RunId::new("run").unwrap();
-    Header::new(run, "http://127.0.0.1:1".to_owned(), ProducerId::random(), Timestamp::default())
+    Header::new(run, "http://127.0.0.1:1".to_owned(), Timestamp::default())
 }
 
 fn create(root: &Path, limits: SpoolLimits) -> Arc<Spool> {

@@ -343,13 +343,12 @@ impl Gate for SlowGate {
         &'a self,
         _: &'a Hub,
         _: &'a RunId,
-        _: bool,
     ) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         let mut is_known = self.is_known.subscribe();
         Box::pin(async move { drop(is_known.wait_for(|is_known| *is_known).await) })
     }
 
-    fn admit(&self, _: NewEvents<'_>) -> Result<Vec<Bytes>, Refusal> {
+    fn admit(&self, _: NewEvents<'_>) -> Result<Vec<Bytes>, NotAdmitted> {
         Ok(Vec::new())
     }
 

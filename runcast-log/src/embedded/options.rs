@@ -40,7 +40,7 @@ pub struct EmbeddedOptions {
     pub producers_max: usize,
     /// Full write-ahead logs that wait to be sealed. When there are more, appends wait, and are
     /// refused while sealing does not work.
-    pub wals_waiting_max: u32,
+    pub wals_waiting_max: usize,
     /// Bytes of events that a seal has in memory.
     pub seal_memory_bytes_max: usize,
     /// Segments are merged into one of at most this many bytes.
@@ -85,7 +85,7 @@ impl Default for EmbeddedOptions {
             merge_segments: 16,
             files_open_max: 256,
             erase_within: Duration::from_secs(60),
-            scrub_every: Duration::from_secs(7 * 24 * 60 * 60),
+            scrub_every: Duration::from_secs(24 * 60 * 60),
             upkeep: UpkeepBy::Background,
         }
     }

@@ -109,7 +109,7 @@ impl Pending {
             begins: placement.begins,
             records: &records,
         });
-        let entries = entries.map_err(|refusal| placement.refused(refusal))?;
+        let entries = entries.map_err(|reason| placement.not_admitted(reason))?;
         let appended = placement.appended(&append);
         self.store(&append, &placement, records, group);
         self.feed(entries, group);

@@ -2,7 +2,7 @@
 //!
 //! At the start: the manifest and its segments, and over them the write-ahead logs that are not
 //! sealed. Tells an unfinished write, which was never acknowledged, from damage to acknowledged
-//! events, as [`crate::embedded::wal`] describes. Changes nothing before it has decided.
+//! events, as `docs/log-format.md` describes. Changes nothing before it has decided.
 //!
 //! The same reading, of full write-ahead logs over the segments before them, tells a seal what to
 //! write: what is sealed is what would be recovered.

@@ -7,6 +7,7 @@
 //! synced is never used. Seals come first, because appends wait for them when too many are due; a
 //! merge goes on between them, some megabytes at a time.
 
+use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -20,7 +21,7 @@ use crate::embedded::lock::DirectoryLock;
 use crate::embedded::manifest::{ListedSegment, Manifest};
 use crate::embedded::number::u64_at;
 use crate::embedded::open_files::OpenFiles;
-use crate::embedded::options::EmbeddedOptions;
+use crate::embedded::options::{EmbeddedOptions, UpkeepBy};
 use crate::embedded::segment::header::{SegmentFault, SegmentHeader};
 use crate::embedded::segment::writer::SegmentWriter;
 use crate::embedded::segment::{self, Segment};
@@ -41,6 +42,12 @@ const RETRY_MIN: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Between two steps that need not be soon, so that appends and reads have the machine.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Work of less than this needs no rest behind it.
+const WORK_MIN: Duration = Duration::from_millis(5);
+/// The longest rest.
+const REST_MAX: Duration = Duration::from_millis(100);
+/// When so many write-ahead logs wait, there is no rest.
+const HURRY_WALS: u32 = 3;
 
 /// What a step has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +100,8 @@ pub(crate) struct Upkeep {
     scrub: Scrub,
     /// Segments that are no part of the log, or will be none when a manifest has been replaced.
     orphans: Vec<u32>,
+    /// When it last rested.
+    rested: Cell<Instant>,
 }
 
 impl Upkeep {
@@ -120,13 +129,13 @@ impl Upkeep {
             merge: None,
             scrub: Scrub::new(options.scrub_every),
             orphans: Vec::new(),
+            rested: Cell::new(Instant::now()),
         }
     }
 
     /// Works until the log is closed.
     pub(crate) fn run(mut self) {
         let _end = EndOfUpkeep(Arc::clone(&self.shared));
-        lower_priority();
         let mut retry = RETRY_MIN;
         while !self.shared.progress.is_closing() {
             let wait_until = match self.step() {
@@ -144,6 +153,7 @@ impl Upkeep {
                 }
             };
             self.shared.progress.wait_for_work(self.manifest.wal_first, wait_until);
+            self.rested.set(Instant::now());
         }
     }
 
@@ -179,8 +189,18 @@ impl Upkeep {
         u64_at(&self.manifest.log_id, 8)
     }
 
-    fn check_closing(&self) -> Result<(), UpkeepError> {
-        if self.shared.progress.is_closing() { Err(UpkeepError::Closing) } else { Ok(()) }
+    /// Says when the log is shutting down. Rests as long as it worked before, so that appends and
+    /// reads have the machine, unless appends are about to wait for it. A lower priority would not do:
+    /// a thread that is put off while it holds the index holds everybody up.
+    fn breathe(&self) -> Result<(), UpkeepError> {
+        let progress = &self.shared.progress;
+        let worked = self.rested.get().elapsed();
+        let is_background = self.options.upkeep == UpkeepBy::Background;
+        if is_background && worked >= WORK_MIN && progress.waiting() < HURRY_WALS {
+            progress.wait_until_closing(Instant::now() + worked.min(REST_MAX));
+            self.rested.set(Instant::now());
+        }
+        if progress.is_closing() { Err(UpkeepError::Closing) } else { Ok(()) }
     }
 
     /// Begins a segment in a file that has not its name yet.
@@ -222,6 +242,7 @@ impl Upkeep {
             UpkeepError::Damaged(format!("{} was not written right: {fault}", new.path.display()))
         })?;
         new.file.keep();
+        self.shared.counts.resized(0, length);
         Ok((segment, length))
     }
 
@@ -243,7 +264,8 @@ impl Upkeep {
         let removed = removed.filter(|number| manifest.listed(*number).is_none());
         self.orphans.extend(removed);
         self.manifest = manifest;
-        self.segments = segments.into();
+        // What is in none of the lists any more is freed when the index can be read again.
+        let _before = std::mem::replace(&mut self.segments, segments.into());
         let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
         index.replace_segments(Arc::clone(&self.segments), sealed_through);
         Ok(())
@@ -323,15 +345,6 @@ impl Drop for EndOfUpkeep {
             self.0.progress.failed(reason.to_owned());
         }
     }
-}
-
-/// Lets the threads that serve go first.
-fn lower_priority() {
-    /// As `nice` counts.
-    const PRIORITY: i32 = 10;
-    // On Linux that is this thread's alone; where it cannot be set, it is as it was.
-    #[cfg(target_os = "linux")]
-    let _as_it_was = rustix::process::setpriority_process(None, PRIORITY);
 }
 
 impl std::fmt::Display for SegmentFault {

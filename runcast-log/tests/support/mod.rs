@@ -11,8 +11,8 @@ use runcast_event::{Offset, ProducerId, RunId};
 use runcast_log::disk::{Disk, DiskFile, SystemDisk};
 use runcast_log::{
     Append, AppendError, Appended, CommitObserver, Committed, EmbeddedLog, EmbeddedOptions, Log,
-    NewEvents, OpenError, Page, ProducerStamp, ReadError, ReadLimit, Refusal, Surroundings,
-    UpkeepBy,
+    NewEvents, NotAdmitted, OpenError, Page, ProducerStamp, ReadError, ReadLimit, Refusal,
+    Surroundings, UpkeepBy,
 };
 use tokio::task::JoinHandle;
 
@@ -92,11 +92,12 @@ impl CommitObserver for Recorder {
 
     /// Events that begin with `life` go into the feed, and deletions of runs that do.
     /// Those that begin with `no` are refused.
-    fn admit(&self, events: NewEvents<'_>) -> Result<Vec<Bytes>, Refusal> {
+    fn admit(&self, events: NewEvents<'_>) -> Result<Vec<Bytes>, NotAdmitted> {
         let NewEvents { run, epoch, begins, records } = events;
         if let Some(event) = records.iter().position(|record| record.payload.starts_with(b"no")) {
             let (code, detail) = ("no", "it says no".to_owned());
-            return Err(Refusal { event, code, detail, state: None, allowed: Vec::new() });
+            let refusal = Refusal { event, code, detail, state: None, allowed: Vec::new() };
+            return Err(refusal.into());
         }
         let first = if begins { " begins" } else { "" };
         let wanted = records.iter().filter(|record| record.payload.starts_with(b"life"));
@@ -278,6 +279,15 @@ pub fn without_upkeep() -> EmbeddedOptions {
 /// Does all that is to be done now.
 pub fn keep_up(log: &EmbeddedLog) {
     while log.keep_up().unwrap() {}
+}
+
+/// How many files the log has in a directory, and their bytes.
+pub fn bytes_in(directory: &Path) -> (u64, u64) {
+    let files = std::fs::read_dir(directory).unwrap().map(Result::unwrap);
+    let is_of_log = |name: &str| name.starts_with("wal-") || name.starts_with("seg-");
+    let files = files.filter(|file| is_of_log(&file.file_name().to_string_lossy()));
+    let lengths: Vec<_> = files.map(|file| file.metadata().unwrap().len()).collect();
+    (lengths.len() as u64, lengths.iter().sum())
 }
 
 /// The segments of a directory, by their names.

@@ -101,6 +101,8 @@ struct State {
     operations: usize,
     /// The power goes with this operation.
     fails_at: Option<usize>,
+    /// This operation fails, and the power stays.
+    fails_once: Option<usize>,
 }
 
 impl State {
@@ -109,6 +111,9 @@ impl State {
         self.operations += 1;
         if self.fails_at.is_some_and(|at| self.operations >= at) {
             return Err(io::Error::other("the power is gone"));
+        }
+        if self.fails_once == Some(self.operations) {
+            return Err(io::Error::other("the disk has a fault"));
         }
         Ok(())
     }
@@ -155,6 +160,12 @@ impl PowerDisk {
         self.0.lock().unwrap().fails_at = Some(operation);
     }
 
+    /// Lets one operation fail, counted from 1. If it is a sync, what it was to sync is lost for good,
+    /// and seems to be there until the power goes.
+    pub fn fail_once(&self, operation: usize) {
+        self.0.lock().unwrap().fails_once = Some(operation);
+    }
+
     pub fn operations(&self) -> usize {
         self.0.lock().unwrap().operations
     }
@@ -170,7 +181,7 @@ impl PowerDisk {
         }
         state.files.iter_mut().for_each(|file| file.lose_power(&mut kept));
         state.now.clone_from(&state.durable);
-        (state.operations, state.fails_at) = (0, None);
+        (state.operations, state.fails_at, state.fails_once) = (0, None, None);
     }
 
     /// What every file that has a name has in it.
@@ -264,11 +275,17 @@ impl DiskFile for PowerFile {
     }
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.0.lock().unwrap();
-        state.operate()?;
+        let operated = state.operate();
+        let has_power = state.fails_at.is_none_or(|at| state.operations < at);
         let file = &mut state.files[self.number];
-        file.unsynced.clear();
-        file.durable.clone_from(&file.now);
-        Ok(())
+        if has_power {
+            for change in std::mem::take(&mut file.unsynced) {
+                if operated.is_ok() {
+                    apply(&mut file.durable, &change);
+                }
+            }
+        }
+        operated
     }
     fn truncate(&self, length: u64) -> io::Result<()> {
         let mut state = self.disk.0.lock().unwrap();

@@ -24,7 +24,7 @@ fn services() -> PlaneServices {
     let (clock, presence) = (Clock::System, Presence::new(Clock::System));
     let listening =
         Listening { clock, presence: presence.clone(), silent_after: Duration::from_secs(60) };
-    let projection = Projection::start(hub.clone(), Duration::from_secs(5), listening);
+    let projection = Projection::start(hub.clone(), Duration::from_secs(5), listening, None);
     PlaneServices { presence, publisher: Publisher::new(hub.clone(), projection), hub }
 }
 

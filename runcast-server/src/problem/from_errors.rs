@@ -104,7 +104,9 @@ impl From<AppendError> for Problem {
             }
             AppendError::Refused(refusal) => Self::not_possible(refusal),
             AppendError::NoRoom { .. } => Self::new(Code::NoRoom, detail),
-            AppendError::Unavailable { .. } => Self::new(Code::LogUnavailable, detail),
+            AppendError::Unready | AppendError::Unavailable { .. } => {
+                Self::new(Code::LogUnavailable, detail)
+            }
         }
     }
 }

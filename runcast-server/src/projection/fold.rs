@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::index::Index;
 use super::lock;
+use super::saved::SavedStates;
 
 /// How long changes gather when nobody waits for them: folding many at once costs far less.
 const GATHER: Duration = Duration::from_millis(100);
@@ -42,6 +43,7 @@ pub(super) struct Folder {
     changes: Changes,
     asked: mpsc::Receiver<oneshot::Sender<()>>,
     taken: Arc<AtomicUsize>,
+    saved: Option<SavedStates>,
 }
 
 impl Folder {
@@ -49,10 +51,11 @@ impl Folder {
         hub: Hub,
         index: Arc<Mutex<Index>>,
         asked: mpsc::Receiver<oneshot::Sender<()>>,
+        saved: Option<SavedStates>,
     ) -> Self {
         // Before the streams are listed, so that no change falls between.
         let changes = hub.changes();
-        Self { hub, index, changes, asked, taken: Arc::default() }
+        Self { hub, index, changes, asked, taken: Arc::default(), saved }
     }
 
     pub(super) fn backlog(&self) -> Backlog {
@@ -98,6 +101,11 @@ impl Folder {
     }
 
     async fn fold_all(&mut self) -> Result<(), ReadError> {
+        if let Some(saved) = self.saved.clone() {
+            let index = Arc::clone(&self.index);
+            // A panic was printed when it happened; what was not put in is folded.
+            let _printed = tokio::task::spawn_blocking(move || saved.load(&index)).await;
+        }
         let mut after: Option<RunId> = None;
         let streams = self.hub.measure_log().streams;
         let mut left = usize::try_from(streams).unwrap_or(usize::MAX);
@@ -108,10 +116,13 @@ impl Folder {
             let Some((last, _)) = streams.last() else { break };
             after = Some(last.clone());
             left = left.saturating_sub(streams.len());
-            for (run, _) in streams {
-                self.fold(&run).await;
+            for (run, stat) in streams {
+                if !lock(&self.index).confirm(&run, &stat) {
+                    self.fold(&run).await;
+                }
             }
         }
+        lock(&self.index).remove_doubtful();
         self.taken.store(0, Ordering::Relaxed);
         Ok(())
     }

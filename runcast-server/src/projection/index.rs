@@ -12,7 +12,7 @@ use runcast_run::{RunState, RunSummary, Status, WorkStatus};
 use tokio::sync::Notify;
 
 use super::due::Listening;
-use super::questions::QuestionPlace;
+use super::questions::{QuestionPlace, concerns_inputs};
 
 /// Ended runs whose states are kept whole: somebody may look at those that ended just now, or were
 /// looked at just now. What older ones did is read from the log again.
@@ -145,11 +145,14 @@ pub(super) struct Entry {
     pub(super) asks: Vec<QuestionPlace>,
     /// Where its steps stand, as bits; also when the steps themselves were let go.
     steps: u8,
+    /// It was saved, and nobody has looked yet whether the log has such a run.
+    is_doubtful: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Index {
-    pub(super) entries: HashMap<RunId, Entry>,
+    /// In boxes: a map has up to half of its places free.
+    pub(super) entries: HashMap<RunId, Box<Entry>>,
     order: BTreeSet<Place>,
     /// Runs by their status, in the order of [`Status::ALL`].
     statuses: Statuses,
@@ -159,6 +162,8 @@ pub(super) struct Index {
     pub(super) questions: BTreeSet<QuestionPlace>,
     pub(super) listening: Listening,
     pub(super) due_changed: Arc<Notify>,
+    /// How often runs have changed that are saved otherwise.
+    pub(super) changed_since_saved: usize,
 }
 
 impl Index {
@@ -172,6 +177,7 @@ impl Index {
             questions: BTreeSet::new(),
             listening,
             due_changed,
+            changed_since_saved: 0,
         }
     }
 
@@ -204,6 +210,7 @@ impl Index {
     /// Folds in events of one stream, at least one, that follow on what is folded in.
     pub(super) fn fold(&mut self, run: &RunId, records: &[Record], stat: &StreamStat) {
         let now = self.listening.clock.now();
+        self.changed_since_saved += 1;
         let entry = self.entry(run);
         entry.first = stat.first;
         entry.failure = None;
@@ -229,8 +236,66 @@ impl Index {
             self.keep_whole(run.clone());
             self.listening.presence.forget(run);
         }
-        self.note_questions(run, records);
+        if records.iter().any(|record| concerns_inputs(&record.payload)) {
+            self.note_questions(run);
+        }
         self.note_due(run);
+    }
+
+    /// Puts in a state as it was saved, in doubt until [`Self::confirm`].
+    pub(super) fn put_saved(&mut self, steps: u8, state: RunState) {
+        let run = state.run().clone();
+        let (place, status, is_whole) = (place_of(&state), state.status(), state.is_whole());
+        let entry = self.entry(&run);
+        entry.steps = steps;
+        entry.state = state;
+        entry.is_doubtful = true;
+        self.statuses[status as usize] += 1;
+        self.order.insert(place);
+        if status.is_terminal() && is_whole {
+            self.keep_whole(run.clone());
+        }
+        self.note_questions(&run);
+        self.note_due(&run);
+    }
+
+    /// Takes note of how the log has a run. False when its state has to be folded further, or anew.
+    pub(super) fn confirm(&mut self, run: &RunId, stat: &StreamStat) -> bool {
+        let Some(entry) = self.entries.get_mut(run) else { return false };
+        entry.is_doubtful = false;
+        entry.first = stat.first;
+        entry.failure.is_none()
+            && entry.state.epoch() == stat.epoch
+            && entry.state.offset() == stat.last
+    }
+
+    /// Removes the runs that were saved and that the log does not have.
+    pub(super) fn remove_doubtful(&mut self) {
+        let doubtful = self.entries.values().filter(|entry| entry.is_doubtful);
+        let runs: Vec<_> = doubtful.map(|entry| entry.state.run().clone()).collect();
+        runs.iter().for_each(|run| self.remove(run));
+    }
+
+    /// The records of so many runs behind `after`, to be saved, and where the last of them is.
+    pub(super) fn encode_some(
+        &self,
+        after: Option<&Place>,
+        count: usize,
+    ) -> (Vec<Vec<u8>>, Option<Place>) {
+        let behind = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let places = self.order.range::<Place, _>((behind, Bound::Unbounded)).take(count);
+        let mut last = None;
+        let mut records = Vec::new();
+        for place in places {
+            let entry = self.entries.get(&place.run).expect("a place in the order has an entry");
+            if entry.failure.is_none() {
+                let mut record = vec![entry.steps];
+                record.extend(entry.state.encode());
+                records.push(record);
+            }
+            last = Some(place.clone());
+        }
+        (records, last)
     }
 
     /// Keeps all of an ended run's state, until enough others have ended.
@@ -258,14 +323,17 @@ impl Index {
 
     fn entry(&mut self, run: &RunId) -> &mut Entry {
         let now = self.listening.clock.now();
-        let new = || Entry {
-            state: RunState::new(run.clone()),
-            first: Offset::START.next(),
-            failure: None,
-            heard_at: now,
-            due_at: None,
-            asks: Vec::new(),
-            steps: 0,
+        let new = || {
+            Box::new(Entry {
+                state: RunState::new(run.clone()),
+                first: Offset::START.next(),
+                failure: None,
+                heard_at: now,
+                due_at: None,
+                asks: Vec::new(),
+                steps: 0,
+                is_doubtful: false,
+            })
         };
         self.entries.entry(run.clone()).or_insert_with(new)
     }
@@ -276,6 +344,7 @@ impl Index {
 
     pub(super) fn remove(&mut self, run: &RunId) {
         let Some(entry) = self.entries.remove(run) else { return };
+        self.changed_since_saved += 1;
         if self.order.remove(&place_of(&entry.state)) {
             self.statuses[entry.state.status() as usize] -= 1;
         }

@@ -5,7 +5,6 @@ use std::ops::Bound;
 use std::str::FromStr;
 
 use runcast_event::{RunId, Timestamp};
-use runcast_log::Record;
 use runcast_run::Input;
 use serde::Serialize;
 
@@ -52,17 +51,14 @@ pub(crate) struct Question {
 }
 
 /// Whether an event can open or close inputs.
-fn concerns_inputs(payload: &[u8]) -> bool {
+pub(super) fn concerns_inputs(payload: &[u8]) -> bool {
     [&b"{\"type\":\"input."[..], b"{\"type\":\"run."].iter().any(|start| payload.starts_with(start))
 }
 
 impl Index {
-    /// Notes what a run asks behind these events.
-    pub(super) fn note_questions(&mut self, run: &RunId, records: &[Record]) {
+    /// Notes what a run asks.
+    pub(super) fn note_questions(&mut self, run: &RunId) {
         let Some(entry) = self.entries.get_mut(run) else { return };
-        if !records.iter().any(|record| concerns_inputs(&record.payload)) {
-            return;
-        }
         let place = |input: &Input| QuestionPlace {
             asked_at: input.requested_at,
             run: run.clone(),

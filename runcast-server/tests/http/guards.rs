@@ -144,9 +144,9 @@ async fn real_answers_have_the_described_fields() {
 }
 
 #[tokio::test]
-async fn the_web_ui_is_at_the_root_and_at_each_run() {
+async fn the_web_ui_is_at_the_root_at_the_inbox_and_at_each_run() {
     let server = TestServer::start().await;
-    for target in ["/", "/runs/some-run"] {
+    for target in ["/", "/inbox", "/runs/some-run"] {
         let reply = server.get(target).await;
         assert_eq!(reply.status, 200);
         assert_eq!(reply.header("content-type"), Some("text/html; charset=utf-8"));

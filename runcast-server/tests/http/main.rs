@@ -17,6 +17,7 @@ mod metrics;
 mod pages;
 mod plane;
 mod runs;
+mod saved;
 mod stops;
 mod streams;
 mod talking;

@@ -268,11 +268,19 @@ async fn what_cannot_be_true_of_a_run_is_refused_and_the_log_stays_as_it_was() {
         let problem = reply.problem(409, "not_possible");
         assert_eq!((&problem["reason"], &problem["event"]), (&json!(reason), &json!(event)));
     }
-    for data in [json!({"schema": {"type": "strin"}}), json!({"schema": {"$ref": "https://x"}})] {
-        let mut asked = json!({"type": "input.requested", "data": {"input": "q", "prompt": "?"}});
-        asked["data"].as_object_mut().unwrap().extend(data.as_object().unwrap().clone());
+    let enormous = json!({"enum": (0..30_000).collect::<Vec<_>>()});
+    for schema in [json!({"type": "strin"}), json!({"$ref": "https://x"}), enormous] {
+        let data = json!({"input": "q", "prompt": "?", "schema": schema});
+        let asked = json!({"type": "input.requested", "data": data});
         let reply = server.post("/v1/runs/r/events", &asked.to_string()).await;
         assert_eq!(reply.problem(400, "invalid_event")["field"], "data.schema");
+    }
+    for (event, field) in [
+        (json!({"type": "step.started", "step": "a\u{1b}[2J"}), "step"),
+        (json!({"type": "step.started", "step": "a", "data": {"name": "a\u{0}b"}}), "data.name"),
+    ] {
+        let reply = server.post("/v1/runs/r/events", &event.to_string()).await;
+        assert_eq!(reply.problem(400, "invalid_event")["field"], field);
     }
     assert_eq!(types(&server, "r").await, before);
     // What was refused left no trace: the step of the refused batch has not begun.

@@ -170,7 +170,10 @@ async fn a_connection_has_256_subscriptions_and_gives_their_places_back() {
     assert_eq!(socket.message().await["run"], "r256");
     assert_eq!(socket.message().await["type"], "end");
     assert_eq!(socket.subscribe("r257", "0").await["type"], "subscribed");
-    assert_eq!(server.hub.followers(), 256);
+    // The place of the ended run's follower is given back a moment after its end is told.
+    while server.hub.followers() > 256 {
+        tokio::task::yield_now().await;
+    }
     drop(socket);
     while server.hub.followers() > 0 {
         tokio::task::yield_now().await;

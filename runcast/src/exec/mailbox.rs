@@ -5,13 +5,13 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use runcast_client::spool::{MailboxPlace, mailbox_left};
+use runcast_client::spool::MailboxPlace;
 use runcast_client::{Backoff, Client, ClientError, FollowItem, FollowState, RunInfo};
 use runcast_event::{Cursor, Event, RunId};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -40,8 +40,12 @@ pub(super) enum Heard {
 pub(super) struct Address {
     pub(super) client: Client,
     pub(super) run: RunId,
-    /// Where ended processes of the same run have left their spools; none for a run that is new.
-    pub(super) spool_root: Option<PathBuf>,
+    /// Whether the run is made by this process, so that nothing can have been dealt with before.
+    pub(super) is_new: bool,
+    /// What an ended process of the same run has left.
+    pub(super) place_left: oneshot::Receiver<Option<MailboxPlace>>,
+    /// Told when another process has the run: it hears what the run is asked, and gives signs of life.
+    pub(super) replaced: Arc<Notify>,
     pub(super) lost_after: Duration,
     /// False only to give signs of life.
     pub(super) listens: bool,
@@ -79,6 +83,14 @@ impl Drop for Mailbox {
 
 impl Address {
     async fn listen(self, heard: mpsc::Sender<Heard>) {
+        let replaced = Arc::clone(&self.replaced);
+        tokio::select! {
+            () = self.hear(heard) => {}
+            () = replaced.notified() => {}
+        }
+    }
+
+    async fn hear(mut self, heard: mpsc::Sender<Heard>) {
         if self.listens {
             match self.follow(&heard).await {
                 Ok(()) => return,
@@ -90,15 +102,18 @@ impl Address {
     }
 
     /// Hears until the run's end.
-    async fn follow(&self, heard: &mpsc::Sender<Heard>) -> Result<(), ClientError> {
-        let alive = self.keep_alive();
+    async fn follow(&mut self, heard: &mpsc::Sender<Heard>) -> Result<(), ClientError> {
+        let (_, no_place) = oneshot::channel();
+        let place_left = std::mem::replace(&mut self.place_left, no_place);
+        let this = &*self;
+        let alive = this.keep_alive();
         tokio::pin!(alive);
         let since = tokio::select! {
-            since = self.since() => since,
+            since = this.since(place_left) => since,
             never = &mut alive => match never {},
         };
         // From the beginning, also where most of it was dealt with: there are few such events.
-        let mut follower = self.client.follow_commands(&self.run, Cursor::START);
+        let mut follower = this.client.follow_commands(&this.run, Cursor::START);
         let mut is_open = false;
         loop {
             let item = tokio::select! {
@@ -140,10 +155,11 @@ impl Address {
     }
 
     /// Finds out what was dealt with before, as soon as there is a server to ask.
-    async fn since(&self) -> Since {
-        let Some(root) = self.spool_root.clone() else { return Since::default() };
-        let (url, run) = (self.client.base_url().to_owned(), self.run.clone());
-        let place = tokio::task::spawn_blocking(move || mailbox_left(&root, &url, &run)).await;
+    async fn since(&self, place_left: oneshot::Receiver<Option<MailboxPlace>>) -> Since {
+        if self.is_new {
+            return Since::default();
+        }
+        let place = place_left.await;
         let mut backoff = Backoff::new();
         loop {
             match self.client.run(&self.run).await {

@@ -11,10 +11,11 @@ use std::sync::{Arc, mpsc as sync_mpsc};
 use std::thread;
 
 use runcast_client::Client;
-use runcast_client::publish::{PublishOptions, Publisher};
+use runcast_client::publish::{Notice, NoticeFn, PublishOptions, Publisher};
+use runcast_client::spool::MailboxPlace;
 use runcast_event::{RunId, Timestamp};
 use rustix::process::WaitIdStatus;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::RUN_VARIABLE;
 use super::args::Args;
@@ -53,10 +54,11 @@ pub(super) async fn supervise(plan: Plan) -> anyhow::Result<ExitCode> {
 
     let intake = Arc::new(Intake::default());
     let pid = started.as_ref().ok().map(|child| child.pid.as_raw_pid().unsigned_abs());
-    let (recording, recorded) = start_recording(&plan, &intake, pid)?;
+    let Recording { ending: recording, recorded, place_left, replaced } =
+        start_recording(&plan, &intake, pid)?;
     let ChildPipes { events, commands, _keeper } = pipes;
     let files = (events.map(|(_, file)| file), commands.map(|(_, file)| file));
-    let mut mailbox = open_mailbox(&plan)?;
+    let mut mailbox = open_mailbox(&plan, place_left, replaced)?;
     let ending = match started {
         Ok(child) => stay_with(child, files, &intake, &plan, &mut signals, &mut mailbox).await?,
         Err(error) => not_started(&plan.args.command, &error),
@@ -107,12 +109,18 @@ fn environment(plan: &Plan, pipes: &ChildPipes) -> [(&'static str, Option<OsStri
 
 /// Opens the run's mailbox, with connections of its own: those of the publisher live in another
 /// runtime.
-fn open_mailbox(plan: &Plan) -> anyhow::Result<Mailbox> {
+fn open_mailbox(
+    plan: &Plan,
+    place_left: oneshot::Receiver<Option<MailboxPlace>>,
+    replaced: Arc<Notify>,
+) -> anyhow::Result<Mailbox> {
     let args = &plan.args;
     Ok(Mailbox::open(Address {
         client: Client::new(plan.client.base_url())?,
         run: plan.run.clone(),
-        spool_root: args.run.as_ref().map(|_| args.spool.root()),
+        is_new: args.run.is_none(),
+        place_left,
+        replaced,
         lost_after: args.lost_after,
         listens: !args.no_commands,
         is_quiet: args.quiet,
@@ -131,16 +139,25 @@ fn not_started(command: &[OsString], error: &io::Error) -> Ending {
     Ending::NotStarted { not_found, reason }
 }
 
+/// The thread that publishes.
+struct Recording {
+    /// Wants the ending, last.
+    ending: sync_mpsc::Sender<Ending>,
+    /// Gives the publisher back.
+    recorded: oneshot::Receiver<Publisher>,
+    /// What an ended process of the same run has left.
+    place_left: oneshot::Receiver<Option<MailboxPlace>>,
+    /// Another process has the run.
+    replaced: Arc<Notify>,
+}
+
 /// Starts the thread that publishes; it wants the ending last, and gives the publisher back.
 ///
 /// Everything that touches the disk happens there: a disk that hangs holds nobody else.
-fn start_recording(
-    plan: &Plan,
-    intake: &Arc<Intake>,
-    pid: Option<u32>,
-) -> io::Result<(sync_mpsc::Sender<Ending>, oneshot::Receiver<Publisher>)> {
+fn start_recording(plan: &Plan, intake: &Arc<Intake>, pid: Option<u32>) -> io::Result<Recording> {
     let (ending_sender, ending) = sync_mpsc::channel::<Ending>();
-    let (publisher_sender, publisher) = oneshot::channel();
+    let (publisher_sender, recorded) = oneshot::channel();
+    let (place_sender, place_left) = oneshot::channel();
     let options = PublishOptions {
         run: plan.run.clone(),
         spool_root: plan.args.spool.root(),
@@ -149,10 +166,13 @@ fn start_recording(
     let first = plan.maker.started(&plan.definition, pid);
     let (client, maker) = (plan.client.clone(), plan.maker.clone());
     let (secrets, intake) = (Arc::clone(&plan.secrets), Arc::clone(intake));
-    let notice = notice_teller(plan.args.quiet);
+    let replaced = Arc::new(Notify::new());
+    let notice = notice_to(Arc::clone(&replaced), notice_teller(plan.args.quiet));
     thread::Builder::new().name("runcast-record".to_owned()).spawn(move || {
         let publisher = intake.while_writing(|| {
             let publisher = Publisher::start(client, &options, notice);
+            // An error says that nobody listens.
+            drop(place_sender.send(publisher.place_left()));
             publisher.publish(&[first.into()], Timestamp::now());
             publisher
         });
@@ -163,7 +183,17 @@ fn start_recording(
         // An error says that nobody waits any more.
         drop(publisher_sender.send(publisher));
     })?;
-    Ok((ending_sender, publisher))
+    Ok(Recording { ending: ending_sender, recorded, place_left, replaced })
+}
+
+/// Tells the mailbox that another process has the run, and a person everything.
+fn notice_to(replaced: Arc<Notify>, teller: NoticeFn) -> NoticeFn {
+    Box::new(move |notice| {
+        if notice == Notice::Replaced {
+            replaced.notify_one();
+        }
+        teller(notice);
+    })
 }
 
 /// Stays with the child until it has ended and its pipes are drained.

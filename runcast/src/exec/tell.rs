@@ -33,6 +33,11 @@ pub(crate) fn notice_teller(is_quiet: bool) -> NoticeFn {
                             number is told";
                 (format!("{text}: {reason}"), true)
             }
+            Notice::Replaced => {
+                let text = "another process publishes this run now: events of this one are dropped, and \
+                            what the run is asked is not heard here any more";
+                (text.to_owned(), true)
+            }
             Notice::Refused { reason } => (
                 format!("the server takes no more events of this run, they are dropped: {reason}"),
                 true,

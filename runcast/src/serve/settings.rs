@@ -70,6 +70,7 @@ settings! {
     scan_events_max: Count(http.limits.scan_events_max, COUNT_MAX);
     state_wait_s: Seconds(http.limits.state_wait);
     silent_after_s: Seconds(http.limits.silent_after);
+    save_states_every_s: Seconds(http.limits.save_states_every);
     tail_bytes_max: Bytes(hub.tail_bytes_max);
     tails_bytes_max: Bytes(hub.tails_bytes_max);
     page_events_max: Count(hub.page_events_max, COUNT_MAX);
@@ -80,6 +81,13 @@ settings! {
     queue_appends_max: Count(log.queue_appends_max, COUNT_MAX);
     queue_bytes_max: Bytes(log.queue_bytes_max);
     producers_max: Count(log.producers_max, COUNT_MAX);
+    wals_waiting_max: Count(log.wals_waiting_max, COUNT_MAX);
+    seal_memory_bytes_max: Bytes(log.seal_memory_bytes_max);
+    segment_bytes_max: DiskBytes(log.segment_bytes_max);
+    merge_segments: Count(log.merge_segments, COUNT_MAX);
+    files_open_max: Count(log.files_open_max, COUNT_MAX);
+    erase_within_s: Seconds(log.erase_within);
+    scrub_every_s: Seconds(log.scrub_every);
 }
 
 /// Sets what is named to a number.

@@ -42,6 +42,11 @@ impl Exec {
         }
     }
 
+    /// Another of the same run, on another machine, so to speak.
+    pub fn elsewhere(&self, directory: &Path) -> Self {
+        Self { run: self.run.clone(), ..Self::new(&self.url, directory) }
+    }
+
     pub fn flags(mut self, flags: &[&str]) -> Self {
         self.flags.extend(flags.iter().map(|flag| (*flag).to_owned()));
         self

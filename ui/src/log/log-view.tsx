@@ -2,9 +2,10 @@
 
 import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { RunSession } from "../run/session.ts";
-import { offsetOf } from "../view/route.ts";
+import { amend, offsetOf } from "../view/route.ts";
 import { count } from "../view/time.ts";
 import type { Entry } from "./entry.ts";
+import { EVERYTHING } from "./filter.ts";
 import { LOADING_LINES, Opened } from "./opened.tsx";
 import { Row } from "./row.tsx";
 import { LINE_PX, Scroll } from "./scroll.ts";
@@ -75,8 +76,8 @@ export function LogView({ session }: { session: RunSession }) {
   const load = useCallback(session.whole.bind(session), [session]);
   const onShow = useCallback(
     (offset: number) => {
-      session.filter("");
-      history.replaceState(null, "", `#${offset}`);
+      session.filter(EVERYTHING);
+      amend(`${location.pathname}#${offset}`);
       setTarget(offset);
       // The view shows the whole log again after this drawing.
       requestAnimationFrame(() => viewport.current?.reveal(offset));

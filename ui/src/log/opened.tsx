@@ -1,6 +1,7 @@
 /** An opened event: all of it, as JSON. */
 
 import { useEffect, useState } from "preact/hooks";
+import { CopyButton } from "../view/copy.tsx";
 import { count } from "../view/time.ts";
 import type { Entry } from "./entry.ts";
 
@@ -52,13 +53,19 @@ export function Opened({ entry, load, onLines, onClose, onShow }: OpenedProps) {
   return (
     <section class="opened" aria-label={title}>
       <div class="opened-head">
-        <a href={`#${offset}`}>{title}</a>
+        <a href={`${location.search}#${offset}`}>{title}</a>
         <span class="opened-tools">
           {onShow && (
             <button type="button" class="link" onClick={() => onShow(offset)}>
               Show in log
             </button>
           )}
+          <CopyButton
+            text={`${location.origin}${location.pathname}#${offset}`}
+            label="Copy the link to this event"
+          >
+            Copy link
+          </CopyButton>
           <button type="button" class="link" onClick={copy}>
             Copy JSON
           </button>

@@ -1,5 +1,5 @@
 /**
- * The events of a run that have a text in them: found by the server from the first event on, and
+ * The events of a run that a filter lets through: found by the server from the first event on, and
  * from there on in the live ones.
  *
  * Asks for as much as is looked at, and holds a bounded number; says how far it has looked.
@@ -13,9 +13,9 @@ import {
   parseCursor,
   type RunEvent,
 } from "@runcast/core";
-import { type Entry, matchingEntries } from "./entry.ts";
+import { type Entry, EntryBuilder, matchingEntries } from "./entry.ts";
+import { choiceOf, type LogFilter, lets } from "./filter.ts";
 import { LineIndex } from "./line-index.ts";
-import { matches } from "./match.ts";
 import { type Block, type Blocks, layOut } from "./pages.ts";
 
 /** So many matches are asked for ahead of what is looked at. */
@@ -42,14 +42,16 @@ export type SearchState =
   | "refused";
 
 class Found implements Block {
-  entries: Entry[] = [];
+  /** Without a text to find, events are read together as they are in the whole log. */
+  readonly builder = new EntryBuilder();
+  readonly entries: Entry[] = this.builder.entries;
   starts: number[] = [0];
   isDirty = true;
 }
 
 export class Search implements Blocks {
   readonly index = new LineIndex();
-  readonly needle: string;
+  readonly filter: LogFilter;
   state: SearchState = "scanning";
   /** How many events were found. */
   found = 0;
@@ -65,9 +67,14 @@ export class Search implements Blocks {
   readonly #stop = new AbortController();
   readonly #changed: () => void;
 
-  constructor(needle: string, changed: () => void) {
-    this.needle = needle;
+  constructor(filter: LogFilter, changed: () => void) {
+    this.filter = filter;
     this.#changed = changed;
+  }
+
+  /** The text that is looked for; empty if the filter has none. */
+  get needle(): string {
+    return this.filter.text;
   }
 
   get isLive(): boolean {
@@ -86,7 +93,9 @@ export class Search implements Blocks {
     let failures = 0;
     while (!signal.aborted) {
       try {
-        const query = { after, limit: REQUEST_EVENTS, contains: this.needle, signal };
+        const contains = this.needle === "" ? {} : { contains: this.needle };
+        const choice = choiceOf(this.filter);
+        const query = { after, limit: REQUEST_EVENTS, choice, signal, ...contains };
         const page = await client.page(run, query);
         failures = 0;
         for (const event of page.events) this.#add(event);
@@ -121,7 +130,7 @@ export class Search implements Blocks {
       return;
     }
     this.scanned = event.offset;
-    if (matches(event, this.needle)) this.#add(event);
+    if (lets(this.filter, event)) this.#add(event);
   }
 
   block(block: number): Block | undefined {
@@ -205,9 +214,15 @@ export class Search implements Blocks {
       block = new Found();
       this.#blocks.push(block);
     }
-    for (const entry of matchingEntries(event, this.needle)) {
-      block.entries.push(entry);
-      this.#chars += entry.text.length + 200;
+    if (this.needle === "") {
+      const before = block.builder.chars;
+      block.builder.add(event);
+      this.#chars += block.builder.chars - before;
+    } else {
+      for (const entry of matchingEntries(event, this.needle)) {
+        block.entries.push(entry);
+        this.#chars += entry.text.length + 200;
+      }
     }
     block.isDirty = true;
     this.found += 1;

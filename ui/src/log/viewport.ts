@@ -58,6 +58,8 @@ export class Viewport {
   #idle: ReturnType<typeof setTimeout> | undefined;
   #reveal: number | undefined;
   #heightPx = -1;
+  /** How high the view was when the browser's position was last set or looked at. */
+  #placedViewPx = 0;
 
   constructor(elements: Elements, blocks: Blocks, draw: (drawn: readonly Drawn[]) => void) {
     this.#elements = elements;
@@ -134,11 +136,20 @@ export class Viewport {
 
   readonly #onScroll = (): void => {
     if (this.#isNew) return;
-    if (this.#scroll.moved(this.#elements.scroller.scrollTop)) {
-      this.#scrolledAt = performance.now();
-    }
+    if (this.#isMoved()) this.#scrolledAt = performance.now();
     this.request();
   };
+
+  /** Whether a person has scrolled. A view that grows at the bottom is moved by the browser itself. */
+  #isMoved(): boolean {
+    const { scrollTop, scrollHeight, clientHeight } = this.#elements.scroller;
+    const hasGrown = clientHeight > this.#placedViewPx;
+    if (hasGrown && this.#scroll.isFollowing && scrollTop >= scrollHeight - clientHeight - 1) {
+      this.#scroll.placed(scrollTop);
+      return false;
+    }
+    return this.#scroll.moved(scrollTop);
+  }
 
   readonly #onWheel = (event: WheelEvent): void => {
     if (event.deltaY < 0) this.#leaveBottom();
@@ -169,9 +180,7 @@ export class Viewport {
   #work(): void {
     const scroll = this.#scroll;
     // The browser may have scrolled and not said so yet; what a person did comes first.
-    if (!this.#isNew && scroll.moved(this.#elements.scroller.scrollTop)) {
-      this.#scrolledAt = performance.now();
-    }
+    if (!this.#isNew && this.#isMoved()) this.#scrolledAt = performance.now();
     this.#isNew = false;
     const { isLive } = this.#blocks;
     if (!isLive) scroll.stay();
@@ -237,6 +246,7 @@ export class Viewport {
       this.#idle = setTimeout(() => this.request(), IDLE_MS);
     }
     scroll.placed(scroller.scrollTop);
+    this.#placedViewPx = scroller.clientHeight;
   }
 
   #want(): void {

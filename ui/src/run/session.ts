@@ -9,25 +9,29 @@
 import {
   backoffDelay,
   type Client,
+  type CommandDraft,
   type Follow,
   type FollowItem,
   type FollowState,
   formatCursor,
+  type Input,
   isTerminal,
   ProblemError,
-  type Run,
+  type RunState,
 } from "@runcast/core";
+import { EVERYTHING, type LogFilter, queryOf } from "../log/filter.ts";
 import { Loader } from "../log/loader.ts";
 import { PAGE_EVENTS, Pages } from "../log/pages.ts";
 import { Search } from "../log/search.ts";
 import { Frame } from "../view/frame.ts";
+import { signature } from "../view/person.ts";
 
 export type Subject =
   | { readonly kind: "opening" }
   /** Nothing has happened yet under this id: the page waits for the first event. */
   | { readonly kind: "awaited" }
-  | { readonly kind: "run"; readonly run: Run }
-  | { readonly kind: "deleted"; readonly run: Run | undefined }
+  | { readonly kind: "run"; readonly run: RunState }
+  | { readonly kind: "deleted"; readonly run: RunState | undefined }
   | { readonly kind: "refused"; readonly message: string };
 
 /** So many events may wait to be applied; then the connection is not read. */
@@ -40,8 +44,14 @@ const APPLY_STEP = 64;
 const SATURATED_MS = 1_000;
 /** Further behind than this it begins again at the end. */
 const BEHIND_EVENTS_MAX = 20_000;
-/** The state is asked for again so long after a life-cycle event. */
+/** The state is asked for again so long after an event that sets where the run stands. */
 const REFRESH_MS = 100;
+/** And so long after one that tells of its work, of which there may be many. */
+const WORK_REFRESH_MS = 500;
+/** And so long after a piece of a text, which the log shows anyhow. */
+const TEXT_REFRESH_MS = 2_000;
+/** Of the time, getting and drawing states may take one part in so many. */
+const REFRESH_SHARE = 5;
 const RETRY = { base_ms: 250, max_ms: 5_000 };
 
 export class RunSession {
@@ -61,6 +71,11 @@ export class RunSession {
   #drained: (() => void) | undefined;
   #saturatedSince: number | undefined;
   #refreshTimer: ReturnType<typeof setTimeout> | undefined;
+  #refreshAt = 0;
+  #refreshNotBefore = 0;
+  #isRefreshing = false;
+  /** What happened while the state was asked for wants it again, so long after. */
+  #dueMs: number | undefined;
   #wakeRetry: (() => void) | undefined;
 
   constructor(client: Client, id: string) {
@@ -97,17 +112,34 @@ export class RunSession {
     this.#wakeRetry?.();
   };
 
-  /** Shows only events with this text; an empty text shows all again. */
-  filter(needle: string): void {
-    if (needle === (this.search?.needle ?? "")) return;
+  /** Shows only the events that a filter lets through. */
+  filter(filter: LogFilter): void {
+    const query = queryOf(filter);
+    if (query === queryOf(this.search?.filter ?? EVERYTHING)) return;
     this.search?.close();
     this.search = undefined;
-    if (needle !== "") {
-      this.search = new Search(needle, () => this.#frame.request());
+    if (query !== "") {
+      this.search = new Search(filter, () => this.#frame.request());
       void this.search.run(this.#client, this.id, this.#epoch, () => this.pages.last);
     }
     this.#frame.request();
   }
+
+  /** Asks the run for something: the same once, however often it is sent with this key. */
+  readonly ask = async (command: CommandDraft): Promise<void> => {
+    await this.#client.command(this.id, { ...command, ...signature() }, this.#stop.signal);
+    this.#refreshSoon(0);
+  };
+
+  /** Answers what the run asks. */
+  readonly answer = async (input: string, answer: unknown): Promise<Input> => {
+    try {
+      const said = { answer, ...signature() };
+      return await this.#client.answer(this.id, input, said, this.#stop.signal);
+    } finally {
+      this.#refreshSoon(0);
+    }
+  };
 
   /** The events themselves, whole, as JSON to read. */
   async whole(first: number, last: number, signal: AbortSignal): Promise<unknown[]> {
@@ -147,7 +179,7 @@ export class RunSession {
 
   /** Takes the run's state, and says from where to follow. */
   async #begin(): Promise<string | undefined> {
-    let run: Run;
+    let run: RunState;
     try {
       run = await this.#client.get(this.id, this.#stop.signal);
     } catch (error) {
@@ -232,9 +264,7 @@ export class RunSession {
         this.#epoch = item.epoch;
         this.pages.add(item.event);
         this.search?.live(item.event);
-        if (/^(run|input|command)\./.test(item.event.type) || this.subject.kind === "awaited") {
-          this.#refreshSoon(isTerminal(item.event.type) ? 0 : REFRESH_MS);
-        }
+        this.#refreshAfter(item.event.type);
         return;
       case "gap":
         this.#epoch = item.gap.epoch;
@@ -262,16 +292,46 @@ export class RunSession {
     this.#frame.request();
   }
 
+  #refreshAfter(type: string): void {
+    if (isTerminal(type)) this.#refreshSoon(0);
+    else if (/^(run|input|command)\./.test(type) || this.subject.kind === "awaited") {
+      this.#refreshSoon(REFRESH_MS);
+    } else if (type === "message.delta" || type === "tool.args") {
+      this.#refreshSoon(TEXT_REFRESH_MS);
+    } else if (/^(stage|step|tool|message|agent|task|variation)\./.test(type)) {
+      this.#refreshSoon(WORK_REFRESH_MS);
+    }
+  }
+
+  /** With 0 at once; else no sooner than the work of the last time allows. */
   #refreshSoon(ms: number): void {
-    if (this.#refreshTimer !== undefined && ms > 0) return;
+    if (this.#isRefreshing && ms > 0) {
+      this.#dueMs = Math.min(ms, this.#dueMs ?? ms);
+      return;
+    }
+    const at = ms === 0 ? 0 : Math.max(performance.now() + ms, this.#refreshNotBefore);
+    if (this.#refreshTimer !== undefined && this.#refreshAt <= at) return;
     clearTimeout(this.#refreshTimer);
-    this.#refreshTimer = setTimeout(() => void this.#refresh(), ms);
+    this.#refreshAt = at;
+    const wait = Math.max(0, at - performance.now());
+    this.#refreshTimer = setTimeout(() => void this.#refresh(), wait);
   }
 
   async #refresh(): Promise<void> {
     this.#refreshTimer = undefined;
+    const began = performance.now();
+    this.#isRefreshing = true;
     const run = await this.#client.get(this.id, this.#stop.signal).catch(() => undefined);
-    if (!run || this.#stop.signal.aborted) return;
+    this.#isRefreshing = false;
+    if (this.#stop.signal.aborted) return;
+    this.#refreshNotBefore = performance.now() + (performance.now() - began) * (REFRESH_SHARE - 1);
+    const dueMs = this.#dueMs;
+    this.#dueMs = undefined;
+    if (dueMs !== undefined) this.#refreshSoon(dueMs);
+    if (!run) return;
+    const known = this.subject.kind === "run" ? this.subject.run : undefined;
+    // An answer that was overtaken by a newer one.
+    if (known && known.epoch === run.epoch && known.offset > run.offset) return;
     this.pages.startedAt = run.started_at;
     this.#become({ kind: "run", run });
   }

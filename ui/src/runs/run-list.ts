@@ -8,13 +8,19 @@
  * asked for.
  */
 
-import { type Client, type Follow, ProblemError, type Run, type RunStatus } from "@runcast/core";
+import { type Client, ProblemError, type Run, type RunStatus } from "@runcast/core";
+import type { RunFeed } from "../view/run-feed.ts";
+import { type ListFilter, NO_FILTER, queryOf } from "./filter.ts";
 
 export type ListState =
   | { readonly kind: "loading" }
   | { readonly kind: "ready" }
   /** The server does not answer; what was there before is still shown. */
-  | { readonly kind: "away"; readonly message: string };
+  | { readonly kind: "away"; readonly message: string }
+  /** The server does not take this filter, and will not the next time. */
+  | { readonly kind: "refused"; readonly message: string };
+
+export type Counts = Readonly<Partial<Record<RunStatus, number>>>;
 
 /** While the server does not answer. */
 const RETRY_MS = 1_000;
@@ -29,11 +35,13 @@ const LIVE_MAX = 1_000;
 export class RunList {
   state: ListState = { kind: "loading" };
   runs: readonly Run[] = [];
+  /** How many runs the filter finds by status, whichever statuses it wants. */
+  counts: Counts = {};
   hasMore = false;
   isLoadingMore = false;
   readonly #client: Client;
   readonly #listeners = new Set<() => void>();
-  #statuses: readonly RunStatus[] = [];
+  #filter: ListFilter = NO_FILTER;
   #limit = PAGE_RUNS;
   #newest: readonly Run[] = [];
   #older: Run[] = [];
@@ -44,10 +52,12 @@ export class RunList {
   #asking: AbortController | undefined;
   /** Something changed while the list was asked for. */
   #isDue = false;
-  #feed: Follow | undefined;
+  readonly #feed: RunFeed;
+  #unlisten: (() => void) | undefined;
 
-  constructor(client: Client) {
+  constructor(client: Client, feed: RunFeed) {
     this.#client = client;
+    this.#feed = feed;
   }
 
   start(): void {
@@ -65,9 +75,10 @@ export class RunList {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Shows only runs of these statuses; all with none. */
-  filter(statuses: readonly RunStatus[]): void {
-    this.#statuses = statuses;
+  /** Shows only the runs that a filter finds. */
+  filter(filter: ListFilter): void {
+    if (queryOf(filter) === queryOf(this.#filter)) return;
+    this.#filter = filter;
     this.#limit = PAGE_RUNS;
     this.#older = [];
     this.state = { kind: "loading" };
@@ -84,7 +95,7 @@ export class RunList {
     }
     this.isLoadingMore = true;
     this.#notify();
-    const query = { status: this.#statuses, limit: PAGE_RUNS, cursor: this.#next ?? "" };
+    const query = { ...this.#filter, limit: PAGE_RUNS, cursor: this.#next ?? "" };
     const list = await this.#client.list(query).catch(() => undefined);
     this.isLoadingMore = false;
     if (list?.changed) {
@@ -100,8 +111,19 @@ export class RunList {
   }
 
   readonly #onVisible = (): void => {
-    if (document.visibilityState === "visible") this.#askAgain();
-    else this.#stop();
+    this.#stop();
+    if (document.visibilityState !== "visible") return;
+    const release = this.#feed.keep();
+    const unlisten = this.#feed.listen((news) => {
+      if (news === "over") this.#etag = undefined;
+      if (news === "away") void this.#ask();
+      else if (this.#timer === undefined) this.#askIn(news === "over" ? RETRY_MS : GATHER_MS);
+    });
+    this.#unlisten = () => {
+      unlisten();
+      release();
+    };
+    this.#askAgain();
   };
 
   #stop(): void {
@@ -110,8 +132,8 @@ export class RunList {
     this.#timer = undefined;
     this.#asking?.abort();
     this.#asking = undefined;
-    this.#feed?.close();
-    this.#feed = undefined;
+    this.#unlisten?.();
+    this.#unlisten = undefined;
   }
 
   /** Asks for the whole list, whatever was known. */
@@ -140,55 +162,48 @@ export class RunList {
     this.#asking = asking;
     this.#isDue = false;
     try {
-      const query = { status: this.#statuses, limit: this.#limit, signal: asking.signal };
+      const filter = { ...this.#filter, counts: true };
+      const query = { ...filter, limit: this.#limit, signal: asking.signal };
       const list = await this.#client.list(this.#etag ? { ...query, etag: this.#etag } : query);
       if (asking.signal.aborted) return;
       if (list.changed) {
         this.#newest = list.runs;
+        this.counts = list.counts ?? {};
         this.#etag = list.etag ?? undefined;
         if (this.#older.length === 0) this.#next = list.next;
         this.#merge();
-        if (!this.#feed) void this.#follow(list.feed);
+        if (this.#unlisten && !this.#feed.begin(list.feed)) this.#isDue = true;
       }
-      this.#feed?.reconnectNow();
+      this.#feed.reconnectNow();
       this.state = { kind: "ready" };
       this.#countLater();
     } catch (error) {
       if (asking.signal.aborted) return;
-      const said = error instanceof ProblemError ? error.message : "The server does not answer.";
-      this.state = { kind: "away", message: said };
-      this.#askIn(RETRY_MS);
+      this.#fail(error);
     }
     this.#asking = undefined;
     if (this.#isDue && this.#timer === undefined) this.#askIn(GATHER_MS);
     this.#notify();
   }
 
-  #countLater(): void {
-    if (this.#newest.every((run) => run.is_terminal)) return;
-    this.#countsTimer = setTimeout(() => void this.#ask(), COUNTS_MS);
+  #fail(error: unknown): void {
+    if (error instanceof ProblemError && !error.isTransient) {
+      this.state = { kind: "refused", message: error.message };
+      [this.#newest, this.#older, this.#next, this.counts] = [[], [], null, {}];
+      this.#merge();
+      return;
+    }
+    const said = error instanceof ProblemError ? error.message : "The server does not answer.";
+    this.state = { kind: "away", message: said };
+    this.#askIn(RETRY_MS);
   }
 
-  /** Asks for the list whenever the feed says that it has changed. */
-  async #follow(after: string): Promise<void> {
-    const feed = this.#client.followFeed({
-      after,
-      onState: ({ phase }) => {
-        if (phase === "reconnecting" && this.#feed === feed) void this.#ask();
-      },
-    });
-    this.#feed = feed;
-    try {
-      for await (const items of feed.batches()) {
-        if (items.length > 0 && this.#timer === undefined) this.#askIn(GATHER_MS);
-      }
-    } catch {
-      // The server knows this cursor no more: the next list brings another.
-    }
-    if (this.#feed !== feed) return;
-    this.#feed = undefined;
-    this.#etag = undefined;
-    this.#askIn(RETRY_MS);
+  #countLater(): void {
+    // The feed does not tell of steps either, nor of a run's second question.
+    const { step_status, input } = this.#filter;
+    const isTold = step_status.length === 0 && input === undefined;
+    if (isTold && this.#newest.every((run) => run.is_terminal)) return;
+    this.#countsTimer = setTimeout(() => void this.#ask(), COUNTS_MS);
   }
 
   #merge(): void {
@@ -200,11 +215,4 @@ export class RunList {
   #notify(): void {
     for (const listener of this.#listeners) listener();
   }
-}
-
-/** Whether a run has all the words of a text in its name, workflow, id or tags. */
-export function hasText(run: Run, text: string): boolean {
-  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  const all = [run.name, run.workflow, run.id, ...run.tags].join("\n").toLowerCase();
-  return words.every((word) => all.includes(word));
 }

@@ -1,86 +1,66 @@
 /** The list of runs, live. */
 
-import type { Client, Run, RunStatus } from "@runcast/core";
-import { useEffect, useMemo, useState } from "preact/hooks";
-import { pathOfRun } from "../view/route.ts";
+import type { Client, Run } from "@runcast/core";
+import { useEffect, useMemo } from "preact/hooks";
+import { amend, pathOfRun, useQuery } from "../view/route.ts";
+import type { RunFeed } from "../view/run-feed.ts";
 import { outcome, StatusBadge, setTab, toneOf } from "../view/status.tsx";
 import { count, duration, moment, stopwatch } from "../view/time.ts";
 import { TopBar } from "../view/top-bar.tsx";
 import { useChanges, useNow } from "../view/use.ts";
-import { hasText, RunList } from "./run-list.ts";
-
-const FILTERS: readonly { name: string; statuses: readonly RunStatus[] }[] = [
-  { name: "All", statuses: [] },
-  { name: "Active", statuses: ["queued", "running", "paused", "input_required", "cancelling"] },
-  { name: "Completed", statuses: ["completed"] },
-  { name: "Failed", statuses: ["failed", "timed_out", "crashed"] },
-  { name: "Cancelled", statuses: ["cancelled"] },
-];
+import { filterOf, type ListFilter, NO_FILTER, queryOf } from "./filter.ts";
+import { MoreFilters, StatusFilter, TextFilter } from "./filters.tsx";
+import { RunList } from "./run-list.ts";
 
 /** The tags of a run that have room in the table. */
 const TAGS_SHOWN = 3;
 const COMMAND = "runcast exec -- python agent.py";
 
-export function RunsPage({ client }: { client: Client }) {
-  const list = useMemo(() => new RunList(client), [client]);
+export function RunsPage({ client, feed }: { client: Client; feed: RunFeed }) {
+  const query = useQuery();
+  const filter = useMemo(() => filterOf(query), [query]);
+  const list = useMemo(() => new RunList(client, feed), [client, feed]);
   useChanges(list);
-  const [filter, setFilter] = useState(0);
-  const [text, setText] = useState("");
+  useEffect(() => list.filter(filter), [list, filter]);
   useEffect(() => {
     list.start();
     return () => list.close();
   }, [list]);
   useEffect(() => setTab("Runs – Runcast", "idle"), []);
-  const runs = text === "" ? list.runs : list.runs.filter((run) => hasText(run, text));
+  const { runs, state } = list;
   const now = useNow(runs.some((run) => !run.is_terminal));
-  const choose = (at: number) => {
-    setFilter(at);
-    list.filter(FILTERS[at]?.statuses ?? []);
-  };
-  const isFiltered = filter !== 0 || text !== "";
+  const change = (next: ListFilter) => amend(location.pathname + queryOf(next));
   return (
     <>
       <TopBar>
-        <div class="top-tools">
-          <fieldset class="segments">
-            <legend class="unseen">Status</legend>
-            {FILTERS.map(({ name }, at) => (
-              <button
-                key={name}
-                type="button"
-                aria-pressed={filter === at}
-                onClick={() => choose(at)}
-              >
-                {name}
-              </button>
-            ))}
-          </fieldset>
-          <input
-            class="field"
-            type="search"
-            placeholder="Name, workflow, id or tag"
-            aria-label="Filter runs by name, workflow, id or tag"
-            value={text}
-            onInput={(event) => setText(event.currentTarget.value)}
-          />
-        </div>
+        <TextFilter filter={filter} change={change} />
       </TopBar>
       <main class="runs">
-        {list.state.kind === "away" && (
+        <div class="filters">
+          <StatusFilter filter={filter} change={change} counts={list.counts} />
+          <MoreFilters filter={filter} change={change} />
+        </div>
+        {state.kind === "away" && (
           <div class="banner tone-bad" role="alert">
             <span>
-              {list.state.message.replace(/\.?$/, ".")} Trying again each second
-              {list.runs.length > 0 && "; this is what was there before"}.
+              {state.message.replace(/\.?$/, ".")} Trying again each second
+              {runs.length > 0 && "; this is what was there before"}.
             </span>
             <button type="button" class="button" onClick={() => list.retry()}>
               Try now
             </button>
           </div>
         )}
-        {runs.length > 0 && <RunTable runs={runs} now={now} isStale={list.state.kind === "away"} />}
-        {runs.length === 0 && list.state.kind === "ready" && (
-          <Empty isFiltered={isFiltered} hasMore={list.hasMore && text !== ""} />
+        {state.kind === "refused" && (
+          <div class="banner tone-bad" role="alert">
+            <span>The server does not take this filter: {state.message}</span>
+            <button type="button" class="button" onClick={() => change(NO_FILTER)}>
+              All runs
+            </button>
+          </div>
         )}
+        {runs.length > 0 && <RunTable runs={runs} now={now} isStale={state.kind === "away"} />}
+        {runs.length === 0 && state.kind === "ready" && <Empty isFiltered={query !== ""} />}
         {list.hasMore && (
           <div class="more">
             <button
@@ -142,14 +122,15 @@ function RunRow({ run, now }: { run: Run; now: number }) {
           <bdi>{title}</bdi>
         </a>
         {run.name && run.workflow && <bdi class="run-workflow">{run.workflow}</bdi>}
+        {run.open_inputs > 0 && <span class="run-asks">asks</span>}
         {reason && <bdi class={`run-reason tone-${toneOf(run.status)}`}>{reason}</bdi>}
         {title !== run.id && <bdi class="run-id">{run.id}</bdi>}
       </td>
       <td class="cell-tags">
         {run.tags.slice(0, TAGS_SHOWN).map((tag) => (
-          <bdi key={tag} class="tag">
-            {tag}
-          </bdi>
+          <a key={tag} class="tag" href={queryOf({ ...NO_FILTER, tag: [tag] })}>
+            <bdi>{tag}</bdi>
+          </a>
         ))}
         {run.tags.length > TAGS_SHOWN && (
           <span class="tags-more" title={run.tags.slice(TAGS_SHOWN).join(", ")}>
@@ -174,12 +155,12 @@ export function durationOf(run: Run, now: number): string {
   return run.duration_ms === null ? "–" : duration(run.duration_ms);
 }
 
-function Empty({ isFiltered, hasMore }: { isFiltered: boolean; hasMore: boolean }) {
+function Empty({ isFiltered }: { isFiltered: boolean }) {
   if (isFiltered) {
     return (
       <div class="empty">
         <h1>No run matches</h1>
-        <p>{hasMore ? "Older runs were not looked at yet." : "Try another status or text."}</p>
+        <p>Try another filter.</p>
       </div>
     );
   }

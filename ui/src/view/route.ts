@@ -1,8 +1,14 @@
-/** Where the page is: the list of runs or one run. */
+/** Where the page is: the list of runs, one run, or all that waits for a person. */
 
-export type Route = { readonly page: "runs" } | { readonly page: "run"; readonly id: string };
+import { useEffect, useState } from "preact/hooks";
+
+export type Route =
+  | { readonly page: "runs" }
+  | { readonly page: "inbox" }
+  | { readonly page: "run"; readonly id: string };
 
 export function routeOf(path: string): Route {
+  if (/^\/inbox\/?$/.test(path)) return { page: "inbox" };
   const run = /^\/runs\/([^/]+)\/?$/.exec(path);
   if (!run?.[1]) return { page: "runs" };
   try {
@@ -23,8 +29,26 @@ export function offsetOf(hash: string): number | undefined {
   return Number.isSafeInteger(number) && number > 0 ? number : undefined;
 }
 
-/** Goes to another page without loading it anew. */
-export function navigate(path: string): void {
-  history.pushState(null, "", path);
+/** Goes to another address without loading the page anew. */
+export function navigate(address: string): void {
+  history.pushState(null, "", address);
   dispatchEvent(new PopStateEvent("popstate"));
+}
+
+/** Says in the address what the page shows now; the way back does not stop there. */
+export function amend(address: string): void {
+  history.replaceState(null, "", address);
+  dispatchEvent(new PopStateEvent("popstate"));
+}
+
+/** The address's query, kept up to date. */
+export function useQuery(): string {
+  const [query, setQuery] = useState(() => location.search);
+  useEffect(() => {
+    const moved = () => setQuery(location.search);
+    moved();
+    addEventListener("popstate", moved);
+    return () => removeEventListener("popstate", moved);
+  }, []);
+  return query;
 }

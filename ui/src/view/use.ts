@@ -19,3 +19,16 @@ export function useNow(isRunning: boolean): number {
   }, [isRunning]);
   return now;
 }
+
+/** Whether the screen is as a media query says. */
+export function useMedia(query: string): boolean {
+  const [isSo, setSo] = useState(() => matchMedia(query).matches);
+  useEffect(() => {
+    const media = matchMedia(query);
+    const changed = () => setSo(media.matches);
+    changed();
+    media.addEventListener("change", changed);
+    return () => media.removeEventListener("change", changed);
+  }, [query]);
+  return isSo;
+}

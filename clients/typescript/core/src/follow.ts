@@ -100,6 +100,8 @@ export interface FollowSource {
   readonly state: string;
   /** As the rest of a query; empty when it is all events. */
   readonly choice: string;
+  /** It is a part of a run's events even when nothing is chosen. */
+  readonly isPart?: boolean;
 }
 
 function runSource(url: string, options: FollowOptions): FollowSource {
@@ -325,7 +327,8 @@ export class Follow implements AsyncIterable<FollowItem> {
     }
     if (at.offset <= this.#cursor.offset) return undefined;
     // Only a reader of all events knows that one is missing.
-    if (this.#source.choice === "" && at.offset !== this.#cursor.offset + 1) {
+    const { choice, isPart } = this.#source;
+    if (choice === "" && !isPart && at.offset !== this.#cursor.offset + 1) {
       throw new ProtocolError(`${id} came after ${this.cursor}: events are missing`);
     }
     this.#cursor = at;
@@ -435,7 +438,8 @@ class Heartbeat {
   }
 }
 
-function choiceQuery(choice: Choice = {}): string {
+/** A choice as the rest of a query. */
+export function choiceQuery(choice: Choice = {}): string {
   const { coalesce, ...fields } = choice;
   return fieldsQuery(fields) + (coalesce ? "&coalesce=1" : "");
 }

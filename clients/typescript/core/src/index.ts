@@ -61,3 +61,4 @@ export {
 } from "./socket.ts";
 export { type SseFrame, SseParser } from "./sse.ts";
 export { Subscription, type SubscriptionOptions } from "./subscription.ts";
+export type { CommandDraft, InputList, InputQuery, Outcome, Question } from "./talk.ts";

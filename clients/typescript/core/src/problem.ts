@@ -18,6 +18,11 @@ export type ProblemCode =
   | "method_not_allowed"
   | "not_acceptable"
   | "request_timeout"
+  | "not_possible"
+  | "input_closed"
+  | "invalid_answer"
+  | "command_not_found"
+  | "input_not_found"
   | "run_exists"
   | "run_ended"
   | "offset_mismatch"
@@ -33,6 +38,7 @@ export type ProblemCode =
   | "internal"
   | "too_many_followers"
   | "log_unavailable"
+  | "state_behind"
   | "no_room"
   /** The answer was not a problem document: a proxy's, perhaps. */
   | "unknown";

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use proptest::prelude::*;
-use runcast_event::{ProducerId, RunId};
+use runcast_event::RunId;
 use serde_json::Value;
 
 use super::*;
@@ -137,9 +137,14 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::at(Timestamp::default())
+    }
+
+    /// A process that begins at this time.
+    fn at(now: Timestamp) -> Self {
         let root = tempfile::tempdir().unwrap();
         let run = RunId::new("run").unwrap();
-        let header = Header::new(run, String::new(), ProducerId::random(), Timestamp::default());
+        let header = Header::new(run, String::new(), now);
         let (spool, error) = Spool::create(root.path(), header, LIMITS);
         assert!(error.is_none(), "{error:?}");
         let server = Arc::new(Mutex::new(Server { lines_max: 1_000, ..Server::default() }));
@@ -201,7 +206,7 @@ fn sender(
 ) -> Sender<Arc<Mutex<Server>>> {
     let told = Arc::clone(notices);
     let notice: NoticeFn = Box::new(move |notice| told.lock().unwrap().push(notice));
-    Sender::new(Arc::clone(server), Arc::clone(spool), notice)
+    Sender::new(Arc::clone(server), Arc::clone(spool), true, notice)
 }
 
 fn text(number: u64) -> String {
@@ -334,6 +339,23 @@ fn what_nobody_has_any_more_becomes_a_gap_in_a_new_epoch() {
     assert_eq!(gap(&stored[5]).unwrap()["lost_events"], 5);
     assert_eq!(stored[6..], [text(10), text(11)]);
     assert_eq!(world.spool.header().epoch, 1);
+}
+
+#[test]
+fn who_begins_to_publish_a_run_fences_off_who_did_before_whatever_their_clocks_say() {
+    for (before, after) in [(5, 9), (9, 5)] {
+        let mut first = World::at(Timestamp::from_micros(before));
+        first.append(2);
+        first.settle();
+        let mut second = World::at(Timestamp::from_micros(after));
+        second.sender = sender(&first.server, &second.spool, &second.notices);
+        second.append(2);
+        second.settle();
+        first.append(1);
+        assert!(matches!(first.step(Fault::None), Step::Refused(_)));
+        assert_eq!(first.notices.lock().unwrap()[..], [Notice::Replaced]);
+        assert_eq!(first.stored(), [text(0), text(1), text(0), text(1)]);
+    }
 }
 
 #[test]

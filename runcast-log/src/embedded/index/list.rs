@@ -8,14 +8,25 @@ use runcast_event::RunId;
 
 use super::Index;
 use crate::contract::StreamStat;
+use crate::embedded::segment::Segment;
 use crate::stream::Phase;
 
 /// The next name of a source. Of two that are the same, that of the newer source comes first.
 type Next<'a> = Reverse<(&'a str, Reverse<usize>)>;
 
+/// So many names are looked at at a time, deleted ones too: the writer waits meanwhile.
+const NAMES_AT_ONCE: usize = 4_096;
+
+/// Streams in the order of their names.
+pub(crate) struct Listed {
+    pub(crate) streams: Vec<(RunId, StreamStat)>,
+    /// The name behind which there may be more.
+    pub(crate) more_after: Option<RunId>,
+}
+
 impl Index {
     /// Up to `limit` streams that are not deleted, behind a name.
-    pub(crate) fn list(&self, after: Option<&RunId>, limit: usize) -> Vec<(RunId, StreamStat)> {
+    pub(crate) fn list(&self, after: Option<&RunId>, limit: usize) -> Listed {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut changed = self.names.range::<RunId, _>((start, Bound::Unbounded));
         let mut places: Vec<usize> = self.segments.iter().map(|s| first_behind(s, after)).collect();
@@ -27,8 +38,8 @@ impl Index {
         };
         next.extend(changed.next().map(|run| Reverse((run.as_str(), Reverse(map)))));
         next.extend(places.iter().enumerate().filter_map(|(s, at)| of_segment(s, *at)));
-        let mut listed = Vec::new();
-        let mut seen = None;
+        let mut listed = Listed { streams: Vec::new(), more_after: None };
+        let (mut seen, mut names) = (None, 0);
         while let Some(Reverse((name, Reverse(source)))) = next.pop() {
             if source == map {
                 next.extend(changed.next().map(|run| Reverse((run.as_str(), Reverse(map)))));
@@ -39,10 +50,16 @@ impl Index {
             if seen.replace(name) == Some(name) {
                 continue;
             }
-            if listed.len() == limit {
+            if listed.streams.len() == limit {
                 break;
             }
-            listed.extend(self.listed(name, source, places.get(source).map(|next| next - 1)));
+            let place = places.get(source).map(|next| next - 1);
+            listed.streams.extend(self.listed(name, source, place));
+            names += 1;
+            if names == NAMES_AT_ONCE {
+                listed.more_after = RunId::from_stored(name).ok();
+                break;
+            }
         }
         listed
     }
@@ -63,7 +80,7 @@ impl Index {
 }
 
 /// The first entry of a segment behind a name.
-fn first_behind(segment: &crate::embedded::segment::Segment, after: Option<&RunId>) -> usize {
+fn first_behind(segment: &Segment, after: Option<&RunId>) -> usize {
     let index = &segment.index;
     let Some(after) = after else { return 0 };
     let at = index.first_from(after.as_str());

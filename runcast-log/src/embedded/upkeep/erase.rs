@@ -27,6 +27,17 @@ pub(super) struct Hole {
     end: u64,
 }
 
+impl Hole {
+    /// Adds the next hole: names come in order, and so do their blocks. Neighbours are one hole, so
+    /// that a block of the file system that has small runs only is given back.
+    pub(super) fn join_or_push(self, holes: &mut Vec<Self>) {
+        match holes.last_mut() {
+            Some(before) if before.end == self.position => before.end = self.end,
+            _ => holes.push(self),
+        }
+    }
+}
+
 /// The blocks of a stream in a segment that it kept as it stood before, and does not keep now. They
 /// lie behind each other.
 pub(super) fn hole(segment: &Segment, name: &str, before: &Stream, now: &Stream) -> Option<Hole> {
@@ -53,17 +64,16 @@ impl Upkeep {
             let Some(now) = recovery.index.stream(run) else { continue };
             let Some(before) = recovery.index.sealed(run.as_str()) else { continue };
             for segment in self.segments.iter() {
-                let hole = hole(segment, run.as_str(), &before, &now);
-                holes.entry(segment.number()).or_default().extend(hole);
+                if let Some(hole) = hole(segment, run.as_str(), &before, &now) {
+                    hole.join_or_push(holes.entry(segment.number()).or_default());
+                }
             }
             if let Some(merge) = &mut self.merge {
                 merge.gave_up(run);
             }
         }
         for segment in self.segments.iter() {
-            let Some(holes) = holes.get(&segment.number()).filter(|holes| !holes.is_empty()) else {
-                continue;
-            };
+            let Some(holes) = holes.get(&segment.number()) else { continue };
             let erased = self.erase(segment, holes)?;
             if let Some(listed) = manifest.listed_mut(segment.number()) {
                 listed.erased += erased;
@@ -78,6 +88,7 @@ impl Upkeep {
         let file = segment.file().map_err(UpkeepError::io("open", &path))?;
         let mut erased = 0;
         for Hole { position, end } in holes {
+            self.breathe()?;
             let length = end - position;
             file.erase(*position, length).map_err(UpkeepError::io("erase in", &path))?;
             erased += length;

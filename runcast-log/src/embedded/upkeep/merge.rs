@@ -134,7 +134,7 @@ impl Merge {
                     return Err(UpkeepError::Damaged(reason));
                 }
                 next = Some(block.last() + 1);
-                self.take_block(run, born, *input, &block, tag)?;
+                self.take_block(run, (born, keeper.first), *input, &block, tag)?;
                 taken += u64::from(block.length);
             }
         }
@@ -146,10 +146,11 @@ impl Merge {
         Ok(taken)
     }
 
+    /// Takes the events of a block that are kept, of a stream that began in an epoch.
     fn take_block(
         &mut self,
         run: &RunId,
-        born: Epoch,
+        (born, first): (Epoch, Offset),
         input: usize,
         block: &Extent,
         tag: u64,
@@ -165,7 +166,9 @@ impl Merge {
             .map_err(|error| damaged(&input.segment, block.position, &error.to_string()))?;
         let mut events: Vec<(Offset, Bytes)> = Vec::with_capacity(block.count as usize);
         let walked = walk(&bytes, block, run.as_str(), tag, |offset, place| {
-            events.push((offset, bytes.slice(place)));
+            if offset >= first {
+                events.push((offset, bytes.slice(place)));
+            }
             true
         });
         walked.map_err(|fault| {
@@ -173,7 +176,8 @@ impl Merge {
         })?;
         let path = self.new.file.path.clone();
         let writer = self.new.writer();
-        let written = if block.length >= WHOLE_BLOCK_BYTES {
+        let is_whole = events.len() == block.count as usize;
+        let written = if is_whole && block.length >= WHOLE_BLOCK_BYTES {
             writer.block(run, born, Offset::new(block.first), block.count, &bytes)
         } else {
             events.into_iter().try_for_each(|(at, event)| writer.event(run, born, at, event))
@@ -206,7 +210,7 @@ impl Upkeep {
         let tag = self.tag();
         let mut merged = 0;
         while merged < STEP_BYTES {
-            self.check_closing()?;
+            self.breathe()?;
             let Some((run, holders)) = merge.next_stream() else {
                 self.finish_merge(merge)?;
                 return Ok(true);
@@ -321,7 +325,6 @@ impl Upkeep {
             segments.splice(place.clone(), [Arc::clone(&segment)]);
             manifest.segments.splice(place, [listed]);
             self.install(manifest, segments, Some(number))?;
-            self.shared.counts.resized(0, length);
         }
         self.shared.counts.written_by_merges.fetch_add(length, Ordering::Relaxed);
         self.remove_orphans();
@@ -342,7 +345,9 @@ impl Upkeep {
             };
             let (before, _) = SegmentIndex::read(segment.index.entry(at));
             let Some(now) = sealed_in(newer, run.as_str()) else { continue };
-            holes.extend(erase::hole(segment, run.as_str(), &before, &now));
+            if let Some(hole) = erase::hole(segment, run.as_str(), &before, &now) {
+                hole.join_or_push(&mut holes);
+            }
         }
         if holes.is_empty() { Ok(0) } else { self.erase(segment, &holes) }
     }

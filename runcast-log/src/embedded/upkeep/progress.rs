@@ -76,11 +76,11 @@ impl Progress {
     }
 
     /// Waits until there may be another write-ahead log, or says why there may not be one.
-    pub(crate) fn wait_for_place(&self, waiting_max: u32) -> Result<(), String> {
+    pub(crate) fn wait_for_place(&self, waiting_max: usize) -> Result<(), String> {
         let mut state = self.state();
         loop {
             let waiting = state.newest_wal - state.wal_first;
-            if waiting < waiting_max.saturating_add(state.at_start) {
+            if (waiting as usize) < waiting_max.saturating_add(state.at_start as usize) {
                 return Ok(());
             }
             if state.failure.is_some() || state.is_stepped || state.closing {

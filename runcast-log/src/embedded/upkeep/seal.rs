@@ -29,7 +29,7 @@ impl Upkeep {
         let log_id = Some(self.manifest.log_id);
         let mut recovery = Recovery::over(&self.manifest, Arc::clone(&self.segments), log_id);
         for number in first..end {
-            self.check_closing()?;
+            self.breathe()?;
             recovery.read_wal(self.disk.as_ref(), &self.directory, number, false)?;
         }
         recovery.index.count();
@@ -56,7 +56,6 @@ impl Upkeep {
         self.install(manifest, segments, number)?;
         if let Some((segment, length)) = made {
             self.shared.counts.written_by_seals.fetch_add(length, Ordering::Relaxed);
-            self.shared.counts.resized(0, length);
             self.forget_sealed(&segment);
         }
         self.remove_wals(first..end);
@@ -89,7 +88,7 @@ impl Upkeep {
         let failed = || UpkeepError::io("write", &path);
         let mut ended = 0;
         for piece in gather::pieces(streams, self.options.seal_memory_bytes_max) {
-            self.check_closing()?;
+            self.breathe()?;
             let read = gather::read(&recovery.index, &piece)?;
             for (wanted, bytes) in piece.iter().zip(read) {
                 for (run, entry) in &streams[ended..wanted.stream] {

@@ -1,0 +1,204 @@
+//! The run states on disk, so that a start does not fold every run again.
+//!
+//! Nothing is lost with the file: a state that is missing, damaged, or of another history than the
+//! stream is folded from the log. Version 1, all numbers little-endian:
+//!
+//! | bytes | |
+//! |---|---|
+//! | 8 | `RUNCASTS` |
+//! | 4 | version |
+//! | 8 | the log whose runs these are |
+//! | | for each run, in order of creation: 4 bytes length, 4 bytes CRC-32C of the rest, and the rest: 1 byte for where its steps stand, and the state as [`RunState::encode`] has it |
+//!
+//! The file is written under another name, synced and renamed.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use runcast_run::RunState;
+
+use super::index::{Index, Place};
+use super::lock;
+
+const MAGIC: &[u8; 8] = b"RUNCASTS";
+const VERSION: u32 = 1;
+/// States that are encoded or put in at a time, while nobody else can look at them.
+const STEP: usize = 250;
+/// Bytes that are read and decoded at a time, by all processors together.
+const READ_BYTES: usize = 8 * 1024 * 1024;
+/// What a state is at most: many times what one may keep.
+const STATE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The file is written anew when so many runs have changed, and one of so many.
+const CHANGED_MIN: usize = 1_000;
+const CHANGED_SHARE: usize = 10;
+
+/// Where the states are saved, and of which log.
+#[derive(Debug, Clone)]
+pub(crate) struct SavedStates {
+    pub(crate) file: PathBuf,
+    pub(crate) log: u64,
+    /// How often it is looked whether enough has changed.
+    pub(crate) every: Duration,
+}
+
+impl SavedStates {
+    /// Puts the saved states into an index that is empty. Blocks.
+    pub(super) fn load(&self, index: &Mutex<Index>) {
+        match self.read(index) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let file = self.file.display();
+                tracing::warn!(%file, %error, "saved run states cannot be used; they are read from the log");
+            }
+        }
+    }
+
+    fn read(&self, index: &Mutex<Index>) -> io::Result<()> {
+        let mut file = BufReader::with_capacity(READ_BYTES, File::open(&self.file)?);
+        let mut header = [0; 20];
+        file.read_exact(&mut header)?;
+        if header != self.header() {
+            return Err(invalid("another version, or another log"));
+        }
+        loop {
+            let batch = read_batch(&mut file)?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let mut states = decode(&batch)?.into_iter();
+            loop {
+                let step: Vec<_> = states.by_ref().take(STEP).collect();
+                if step.is_empty() {
+                    break;
+                }
+                let mut index = lock(index);
+                step.into_iter().for_each(|(steps, state)| index.put_saved(steps, state));
+            }
+        }
+    }
+
+    fn header(&self) -> [u8; 20] {
+        let mut header = [0; 20];
+        header[..8].copy_from_slice(MAGIC);
+        header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        header[12..].copy_from_slice(&self.log.to_le_bytes());
+        header
+    }
+
+    /// Writes the states as they are, if enough has changed since they were written. Blocks.
+    pub(super) fn save_if_due(&self, index: &Mutex<Index>) {
+        let changed = {
+            let mut index = lock(index);
+            let due = CHANGED_MIN + index.len() / CHANGED_SHARE;
+            if index.changed_since_saved < due {
+                return;
+            }
+            std::mem::take(&mut index.changed_since_saved)
+        };
+        if let Err(error) = self.write(index) {
+            let file = self.file.display();
+            tracing::warn!(%file, %error, "run states cannot be saved; the next start takes longer");
+            lock(index).changed_since_saved += changed;
+        }
+    }
+
+    fn write(&self, index: &Mutex<Index>) -> io::Result<()> {
+        let unfinished = self.file.with_extension("new");
+        let written = self.write_to(&unfinished, index);
+        if written.is_err() {
+            // The room it takes may be what is missing.
+            let _gone = std::fs::remove_file(&unfinished);
+        }
+        written?;
+        std::fs::rename(&unfinished, &self.file)?;
+        File::open(self.file.parent().unwrap_or(Path::new(".")))?.sync_all()
+    }
+
+    fn write_to(&self, path: &Path, index: &Mutex<Index>) -> io::Result<()> {
+        let mut file = BufWriter::new(File::create(path)?);
+        file.write_all(&self.header())?;
+        let mut after: Option<Place> = None;
+        loop {
+            let (states, last) = lock(index).encode_some(after.as_ref(), STEP);
+            let Some(last) = last else { break };
+            after = Some(last);
+            for state in states {
+                let length =
+                    u32::try_from(state.len()).map_err(|_| invalid("a state is too large"))?;
+                file.write_all(&length.to_le_bytes())?;
+                file.write_all(&crc32c::crc32c(&state).to_le_bytes())?;
+                file.write_all(&state)?;
+            }
+        }
+        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    }
+
+    /// Saves the states again and again.
+    pub(super) async fn keep(self, index: Arc<Mutex<Index>>) {
+        loop {
+            tokio::time::sleep(self.every).await;
+            let (this, index) = (self.clone(), Arc::clone(&index));
+            // A panic was printed when it happened; the next time may go better.
+            let _printed = tokio::task::spawn_blocking(move || this.save_if_due(&index)).await;
+        }
+    }
+}
+
+fn invalid(reason: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
+}
+
+/// The bytes of some states, each with its checksum; none at the file's end.
+fn read_batch(file: &mut BufReader<File>) -> io::Result<Vec<(u32, Vec<u8>)>> {
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    while bytes < READ_BYTES {
+        let mut head = [0; 8];
+        match file.read_exact(&mut head) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+            read => read?,
+        }
+        let [l0, l1, l2, l3, c0, c1, c2, c3] = head;
+        let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        if length > STATE_BYTES_MAX {
+            return Err(invalid("a state is longer than any can be"));
+        }
+        let mut state = vec![0; length];
+        file.read_exact(&mut state)?;
+        bytes += length;
+        batch.push((u32::from_le_bytes([c0, c1, c2, c3]), state));
+    }
+    Ok(batch)
+}
+
+fn decode(batch: &[(u32, Vec<u8>)]) -> io::Result<Vec<(u8, RunState)>> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let shares = batch.chunks(batch.len().div_ceil(threads).max(1));
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = shares
+            .map(|share| scope.spawn(move || share.iter().map(decode_one).collect()))
+            .collect();
+        let mut states = Vec::with_capacity(batch.len());
+        for worker in workers {
+            let share: io::Result<Vec<_>> =
+                worker.join().map_err(|_| invalid("a state cannot be read"))?;
+            states.extend(share?);
+        }
+        Ok(states)
+    })
+}
+
+fn decode_one((checksum, record): &(u32, Vec<u8>)) -> io::Result<(u8, RunState)> {
+    if crc32c::crc32c(record) != *checksum {
+        return Err(invalid("a state is damaged"));
+    }
+    let (steps, state) = record.split_first().ok_or_else(|| invalid("a state is empty"))?;
+    let state = RunState::decode(state).map_err(|error| invalid(&error.to_string()))?;
+    Ok((*steps, state))
+}
+
+#[cfg(test)]
+mod tests;
