@@ -295,16 +295,21 @@ impl Stream {
         if by == 0 || self.phase == Phase::Closed {
             return;
         }
-        self.epoch = self.epoch.plus(by);
+        let before = self.epoch;
+        self.epoch = before.plus(by);
         if self.phase == Phase::Deleted {
             return;
         }
+        // Of more epochs than are remembered, the last stands for all.
+        let first = if by as usize <= EPOCH_BASES_MAX { 1 } else { by };
         let mut bases = self.epoch_bases.to_vec();
-        bases.push((self.epoch, self.last));
-        if bases.len() > EPOCH_BASES_MAX {
-            let (_, oldest) = bases.remove(0);
-            let (_, base) = &mut bases[0];
-            *base = oldest.min(*base);
+        for step in first..=by {
+            bases.push((before.plus(step), self.last));
+            if bases.len() > EPOCH_BASES_MAX {
+                let (_, oldest) = bases.remove(0);
+                let (_, base) = &mut bases[0];
+                *base = oldest.min(*base);
+            }
         }
         self.epoch_bases = Arc::from(bases);
     }

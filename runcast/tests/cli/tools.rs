@@ -181,7 +181,7 @@ fn a_viewer_that_saw_more_than_the_backup_has_is_told_so() {
         assert_eq!(added.code, Some(0), "{}", added.err);
     }
     // It has seen the event at offset 4, which is another one now.
-    let mut tail = Running::start(&["tail", "a", "--after", "4", "--url", &url]);
+    let mut tail = Running::start(&["tail", "a", "--since", "4", "--url", &url]);
     let mut said = Vec::new();
     while said.iter().filter(|line: &&String| line.contains("my.other")).count() < 5 {
         said.push(tail.out.next().unwrap());
