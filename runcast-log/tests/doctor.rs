@@ -378,3 +378,47 @@ fn a_directory_without_a_log_and_one_of_a_newer_version_are_refused() {
     let found = check(&directory.path().join("none"), &mut |_, _| {});
     assert!(matches!(found, Err(OpenError::Io { .. })), "{found:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_at_work_is_never_called_damaged() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = EmbeddedOptions {
+        wal_bytes_max: 20_000,
+        merge_segments: 2,
+        segment_bytes_max: 100_000,
+        erase_within: std::time::Duration::from_millis(2),
+        ..EmbeddedOptions::default()
+    };
+    let log = open_with(directory.path(), options, "boot").unwrap();
+    let ended = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let load = {
+        let (log, ended) = (Arc::clone(&log), Arc::clone(&ended));
+        tokio::spawn(async move {
+            let mut at = 0_u32;
+            while !ended.load(std::sync::atomic::Ordering::Relaxed) {
+                let name = format!("r{}", at % 50);
+                log.append(batch(&name, &[&"x".repeat(300), "y"])).await.unwrap();
+                if at % 20 == 0 {
+                    log.delete(&run(&format!("r{}", at % 7))).await.unwrap();
+                }
+                at += 1;
+            }
+        })
+    };
+    let mut looked_over = 0;
+    while looked_over < 40 {
+        let path = directory.path().to_path_buf();
+        let found =
+            tokio::task::spawn_blocking(move || check(&path, &mut |_, _| {})).await.unwrap();
+        // Where files go all the time, it may have to give up; it never says what is not so.
+        match found {
+            Ok(checkup) => {
+                assert!(checkup.is_sound(), "{checkup:?}");
+                looked_over += u32::from(checkup.segments > 1);
+            }
+            Err(error) => assert!(matches!(error, OpenError::Io { .. }), "{error}"),
+        }
+    }
+    ended.store(true, std::sync::atomic::Ordering::Relaxed);
+    load.await.unwrap();
+}
