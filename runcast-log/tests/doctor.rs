@@ -398,7 +398,7 @@ async fn a_log_at_work_is_never_called_damaged() {
             while !ended.load(std::sync::atomic::Ordering::Relaxed) {
                 let name = format!("r{}", at % 50);
                 log.append(batch(&name, &[&"x".repeat(300), "y"])).await.unwrap();
-                if at % 20 == 0 {
+                if at.is_multiple_of(20) {
                     log.delete(&run(&format!("r{}", at % 7))).await.unwrap();
                 }
                 at += 1;
