@@ -7,7 +7,7 @@ mod support;
 use std::sync::Arc;
 
 use runcast_log::{EmbeddedLog, EmbeddedOptions, Log, MemoryLog};
-use support::{batch, bytes_in, keep_up, open, run, without_upkeep};
+use support::{batch, bytes_in, keep_up, open, open_with, run, without_upkeep};
 
 #[tokio::test]
 async fn sizes_are_those_of_the_directory_before_and_after_a_restart() {
@@ -32,7 +32,7 @@ async fn sizes_are_those_of_the_directory_before_and_after_a_restart() {
     assert!(before.index_bytes > 0);
     log.shut_down().await;
     drop(log);
-    let log = open(directory.path());
+    let log = open_with(directory.path(), without_upkeep(), "boot").unwrap();
     let after = log.measure();
     assert_eq!((after.streams, after.events), (3, 60));
     assert_eq!((after.files, after.disk_bytes), bytes_in(directory.path()));

@@ -173,6 +173,14 @@ async fn cut_everywhere(files: Vec<(PathBuf, Vec<u8>)>, before: &[Action], direc
             disk.fail_at(operation);
             let done = act(directory, &disk, &actions).await;
             disk.restart(kept);
+            if matches!(kept, Kept::Some(_)) {
+                // And again, while the log is opened or its work is taken up.
+                disk.fail_at(1 + operation % 16);
+                if let Ok(log) = open(directory, &disk) {
+                    while log.keep_up().is_ok_and(|has_more| has_more) {}
+                }
+                disk.restart(kept);
+            }
             check(directory, &disk, &expected, done, &context).await;
         }
     }

@@ -118,8 +118,10 @@ pub(crate) struct Index {
     totals: Totals,
     /// Extents that there is memory for.
     extents: u64,
-    /// The epoch of a name that was never used.
+    /// The epoch of a name that was never used, or is not remembered.
     pub(crate) first_epoch: Epoch,
+    /// How many new epochs have begun for all streams.
+    pub(crate) epochs_begun: u32,
 }
 
 impl Index {
@@ -130,6 +132,7 @@ impl Index {
             sealed_through: manifest.wal_first - 1,
             totals: Totals { streams: manifest.streams, events: manifest.events },
             first_epoch: manifest.first_epoch,
+            epochs_begun: manifest.epochs_begun,
             ..Self::default()
         }
     }
@@ -176,8 +179,7 @@ impl Index {
     fn stream_of(&self, segment: &Segment, at: usize) -> Stream {
         let (mut stream, _) = SegmentIndex::read(segment.index.entry(at));
         // Epochs that have begun since then.
-        let since = self.first_epoch.get().saturating_sub(segment.trailer.first_epoch.get());
-        stream.begin_epoch(since);
+        stream.begin_epoch(self.epochs_begun.saturating_sub(segment.trailer.epochs_begun));
         stream
     }
 
@@ -304,6 +306,7 @@ impl Index {
             entry.stream.begin_epoch(by);
         }
         self.first_epoch = self.first_epoch.plus(by);
+        self.epochs_begun = self.epochs_begun.saturating_add(by);
     }
 
     pub(crate) fn stat(&self, run: &RunId) -> Result<Option<StreamStat>, ReadError> {
@@ -379,12 +382,17 @@ impl Index {
         &entry.extents[start..]
     }
 
-    /// Another set of segments: readers see the same in it. What is in write-ahead logs up to
-    /// `sealed_through` is in them.
-    pub(crate) fn replace_segments(&mut self, segments: Arc<[Arc<Segment>]>, sealed_through: u32) {
+    /// Another set of segments, which a manifest tells of: readers see the same in it.
+    pub(crate) fn replace_segments(&mut self, segments: Arc<[Arc<Segment>]>, manifest: &Manifest) {
         self.segments = segments;
-        self.sealed_through = sealed_through;
+        self.sealed_through = manifest.wal_first - 1;
         self.generation += 1;
+        // Names may have been forgotten: what is made under them has a later epoch than they had.
+        let mut first_epoch = manifest.first_epoch;
+        for _ in manifest.epochs_begun..self.epochs_begun {
+            first_epoch = first_epoch.next();
+        }
+        self.first_epoch = self.first_epoch.max(first_epoch);
     }
 
     /// Forgets what is sealed of a few streams, and of those that are quiet everything.

@@ -47,6 +47,9 @@ pub struct EmbeddedOptions {
     pub segment_bytes_max: u64,
     /// So many neighbouring segments in which runs have little are merged into one.
     pub merge_segments: usize,
+    /// When more deleted runs are remembered than this, merges forget those of which nothing is left:
+    /// a reader of such a run is answered that it never was.
+    pub tombstones_max: usize,
     /// Segments' files that are open at a time.
     pub files_open_max: usize,
     /// Events of deleted runs are gone from the disk after this long at most, as long as the log is
@@ -83,6 +86,7 @@ impl Default for EmbeddedOptions {
             seal_memory_bytes_max: 16 * 1024 * 1024,
             segment_bytes_max: 1024 * 1024 * 1024,
             merge_segments: 16,
+            tombstones_max: 1_000_000,
             files_open_max: 256,
             erase_within: Duration::from_secs(60),
             scrub_every: Duration::from_secs(24 * 60 * 60),

@@ -368,12 +368,13 @@ impl Recovery {
 
     fn begin_stream(&mut self, append: &StoredAppend<'_>) -> Result<&mut Entry, String> {
         let run = RunId::from_stored(append.run).map_err(not_an_id)?;
-        let expected = match self.index.stream(&run) {
-            None => Some(self.index.first_epoch),
-            Some(stream) if stream.phase == Phase::Deleted => Some(stream.epoch.next()),
-            Some(_) => None,
+        let follows = match self.index.stream(&run) {
+            // A name may have been forgotten, and the first epoch have grown by that, since then.
+            None => append.epoch <= self.index.first_epoch,
+            Some(stream) if stream.phase == Phase::Deleted => append.epoch == stream.epoch.next(),
+            Some(_) => false,
         };
-        if expected != Some(append.epoch) || append.first.get() != 1 {
+        if !follows || append.first.get() != 1 {
             return Err(does_not_follow(append));
         }
         Ok(self.index.begin(&run, Stream::new(append.epoch)))

@@ -39,7 +39,7 @@ use scrub::Scrub;
 
 /// How long a step that failed waits before it is tried again: at first, and at most.
 const RETRY_MIN: Duration = Duration::from_millis(500);
-const RETRY_MAX: Duration = Duration::from_secs(30);
+const RETRY_MAX: Duration = Duration::from_secs(5);
 /// Between two steps that need not be soon, so that appends and reads have the machine.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Work of less than this needs no rest behind it.
@@ -226,10 +226,10 @@ impl Upkeep {
     fn finish_segment(
         &mut self,
         mut new: NewSegment,
-        first_epoch: runcast_event::Epoch,
+        epochs_begun: u32,
     ) -> Result<(Arc<Segment>, u64), UpkeepError> {
         let writer = new.writer.take().expect("a segment is finished once");
-        let written = writer.finish(first_epoch);
+        let written = writer.finish(epochs_begun);
         let length = written.map_err(UpkeepError::io("write", &new.file.path))?;
         let renamed = self.disk.rename(&new.file.path, &new.path);
         renamed.map_err(UpkeepError::io("rename", &new.file.path))?;
@@ -259,7 +259,6 @@ impl Upkeep {
             self.orphans.extend(made);
             return Err(UpkeepError::io("replace the manifest in", &self.directory)(error));
         }
-        let sealed_through = manifest.wal_first - 1;
         let removed = self.segments.iter().map(|segment| segment.number());
         let removed = removed.filter(|number| manifest.listed(*number).is_none());
         self.orphans.extend(removed);
@@ -267,7 +266,7 @@ impl Upkeep {
         // What is in none of the lists any more is freed when the index can be read again.
         let _before = std::mem::replace(&mut self.segments, segments.into());
         let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
-        index.replace_segments(Arc::clone(&self.segments), sealed_through);
+        index.replace_segments(Arc::clone(&self.segments), &self.manifest);
         Ok(())
     }
 

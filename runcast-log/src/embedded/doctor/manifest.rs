@@ -32,13 +32,15 @@ pub(super) fn guess(
         length: segment.length,
         erased: 0,
     });
-    let first_epoch = segments.iter().map(|segment| segment.trailer.first_epoch).max();
+    let epochs_begun = segments.iter().map(|segment| segment.trailer.epochs_begun).max();
+    let epochs_begun = epochs_begun.unwrap_or(0);
     let manifest = Manifest {
         log_id,
         wal_first,
         next_group,
         next_segment: newest + 1,
-        first_epoch: first_epoch.unwrap_or(Epoch::FIRST),
+        first_epoch: Epoch::FIRST.plus(epochs_begun),
+        epochs_begun,
         streams: 0,
         events: 0,
         session: LastSession::default(),

@@ -47,10 +47,10 @@ pub(super) fn rebuild(
     let file = files.get(header.number)?;
     let length = file.length()?;
     let (found, blocks_end) = blocks(&file, &header)?;
-    let (stored, first_epoch) = what_is_left(&file, blocks_end, length, &found, older)?;
-    let first_epoch = first_epoch
-        .or_else(|| older.iter().map(|segment| segment.trailer.first_epoch).max())
-        .unwrap_or(Epoch::FIRST);
+    let (stored, epochs_begun) = what_is_left(&file, blocks_end, length, &found, older)?;
+    let epochs_begun = epochs_begun
+        .or_else(|| older.iter().map(|segment| segment.trailer.epochs_begun).max())
+        .unwrap_or(0);
     let mut streams = stored;
     for (name, found) in &found {
         if !streams.contains_key(name)
@@ -62,7 +62,7 @@ pub(super) fn rebuild(
     if streams.is_empty() {
         return Ok(None);
     }
-    let (index, trailer) = encode(&streams, &found, first_epoch);
+    let (index, trailer) = encode(&streams, &found, epochs_begun);
     let checked = SegmentIndex::check(index.clone(), &trailer, blocks_end);
     let checked = checked.map_err(io::Error::other)?;
     let segment = Segment::rebuilt(header, trailer, checked, length, files);
@@ -150,14 +150,14 @@ fn sealed_before(name: &str, older: &[Arc<Segment>]) -> Option<Stream> {
     })
 }
 
-/// Entries of the old index that can be read and agree with the blocks, and the trailer's epoch.
+/// Entries of the old index that can be read and agree with the blocks, and how many epochs the trailer says had begun.
 fn what_is_left(
     file: &Arc<dyn DiskFile>,
     blocks_end: u64,
     length: u64,
     found: &BTreeMap<String, Found>,
     older: &[Arc<Segment>],
-) -> io::Result<(BTreeMap<String, Stream>, Option<Epoch>)> {
+) -> io::Result<(BTreeMap<String, Stream>, Option<u32>)> {
     let mut streams = BTreeMap::new();
     let mut tail = [0; TRAILER_LENGTH];
     let trailer_at = length.saturating_sub(TRAILER_LENGTH as u64);
@@ -186,7 +186,7 @@ fn what_is_left(
         }
         at = end;
     }
-    Ok((streams, trailer.map(|trailer| trailer.first_epoch)))
+    Ok((streams, trailer.map(|trailer| trailer.epochs_begun)))
 }
 
 fn entry_at(bytes: &[u8], at: usize) -> Option<(&str, Stream, entry::Blocks<'_>, usize)> {
@@ -209,7 +209,7 @@ fn derived(name: &str, found: &Found, older: &[Arc<Segment>]) -> Option<Stream> 
 fn encode(
     streams: &BTreeMap<String, Stream>,
     found: &BTreeMap<String, Found>,
-    first_epoch: Epoch,
+    epochs_begun: u32,
 ) -> (Vec<u8>, Trailer) {
     let (mut entries, mut places, mut events) = (Vec::new(), Vec::new(), 0);
     for (name, stream) in streams {
@@ -227,7 +227,7 @@ fn encode(
         entries_bytes,
         entries: streams.len() as u32,
         checksum: crc32c::crc32c(&entries),
-        first_epoch,
+        epochs_begun,
         events,
     };
     (entries, trailer)

@@ -69,7 +69,8 @@ fn rewrite(survey: &Survey, epoch_min: u32, done: &mut Vec<String>) -> Result<()
     let log_id = survey.manifest.log_id;
     let unused = segments_there(directory)?.max(survey.manifest.next_segment);
     let tag = u64_at(&log_id, 8);
-    let mut new = NewSegments { directory, log_id, tag, first_epoch, next: unused };
+    let epochs_begun = recovery.index.epochs_begun;
+    let mut new = NewSegments { directory, log_id, tag, epochs_begun, next: unused };
     let mut segments = Vec::new();
     for kept in &survey.segments {
         segments.push(keep(survey, kept.number(), kept.length, &mut new, done)?);
@@ -96,6 +97,7 @@ fn rewrite(survey: &Survey, epoch_min: u32, done: &mut Vec<String>) -> Result<()
         next_group: header.first_group,
         next_segment: new.next,
         first_epoch: first_epoch.plus(by),
+        epochs_begun: epochs_begun.saturating_add(by),
         streams: survey.verified.streams,
         events: survey.verified.events,
         session: LastSession::default(),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use runcast_event::{Epoch, Offset, RunId};
+use runcast_event::{Offset, RunId};
 
 use super::rebuild::Rebuilt;
 use crate::embedded::directory::{NEW_SUFFIX, segment_path};
@@ -27,7 +27,7 @@ pub(super) struct NewSegments<'a> {
     pub(super) directory: &'a Path,
     pub(super) log_id: [u8; 16],
     pub(super) tag: u64,
-    pub(super) first_epoch: Epoch,
+    pub(super) epochs_begun: u32,
     /// The number of the next one.
     pub(super) next: u32,
 }
@@ -80,7 +80,7 @@ impl NewSegments<'_> {
                 }
                 Ok(())
             };
-            let written = write().and_then(|()| writer.finish(self.first_epoch));
+            let written = write().and_then(|()| writer.finish(self.epochs_begun));
             let length = written.map_err(OpenError::io("write in", self.directory))?;
             made.push(self.finish(0, length)?);
             streams = with_more;

@@ -33,7 +33,7 @@ impl Telling<'_, '_> {
                         ("log", hex(&header.log_id)),
                         ("runs", number(trailer.entries)),
                         ("events", number(trailer.events)),
-                        ("first_epoch", number(trailer.first_epoch.get())),
+                        ("epochs_begun", number(trailer.epochs_begun)),
                         ("length", number(length)),
                     ],
                 )?;

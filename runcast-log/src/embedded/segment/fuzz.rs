@@ -67,7 +67,7 @@ fn checked(entries: &[u8], places: &[usize]) -> Result<SegmentIndex, &'static st
         entries_bytes: entries.len() as u32,
         entries: places.len() as u32,
         checksum: crc32c::crc32c(&bytes),
-        first_epoch: Epoch::FIRST,
+        epochs_begun: 0,
         events: 10,
     };
     SegmentIndex::check(bytes, &trailer, 1_000)

@@ -37,6 +37,7 @@ impl Upkeep {
             wal_first: end,
             next_group: recovery.next_group,
             first_epoch: recovery.index.first_epoch,
+            epochs_begun: recovery.index.epochs_begun,
             streams: recovery.index.totals().streams,
             events: recovery.index.totals().events,
             session: recovery.session.clone(),
@@ -75,7 +76,7 @@ impl Upkeep {
         streams.sort_unstable_by_key(|(run, _)| *run);
         let mut new = self.begin_segment(0)?;
         self.write_streams(recovery, &streams, &mut new)?;
-        self.finish_segment(new, recovery.index.first_epoch).map(Some)
+        self.finish_segment(new, recovery.index.epochs_begun).map(Some)
     }
 
     fn write_streams(
