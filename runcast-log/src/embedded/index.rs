@@ -388,11 +388,8 @@ impl Index {
         self.sealed_through = manifest.wal_first - 1;
         self.generation += 1;
         // Names may have been forgotten: what is made under them has a later epoch than they had.
-        let mut first_epoch = manifest.first_epoch;
-        for _ in manifest.epochs_begun..self.epochs_begun {
-            first_epoch = first_epoch.next();
-        }
-        self.first_epoch = self.first_epoch.max(first_epoch);
+        let begun_since = self.epochs_begun.saturating_sub(manifest.epochs_begun);
+        self.first_epoch = self.first_epoch.max(manifest.first_epoch.plus(begun_since));
     }
 
     /// Forgets what is sealed of a few streams, and of those that are quiet everything.
