@@ -20,11 +20,14 @@ use crate::contract::{
 };
 use crate::stats::{BytesWritten, LogStats};
 
+pub mod backup;
 mod directory;
 pub mod disk;
+pub mod doctor;
 mod error;
 mod extent;
 mod index;
+pub mod inspect;
 mod lock;
 mod manifest;
 mod number;
@@ -34,11 +37,13 @@ mod pending;
 mod plan;
 mod queue;
 mod read;
+mod read_only;
 mod recovery;
 mod scan;
 mod segment;
 mod tail;
 mod upkeep;
+mod verify;
 mod wal;
 mod walk;
 mod writer;
@@ -106,6 +111,7 @@ impl EmbeddedLog {
         let made = surroundings.disk.create_directory(directory);
         made.map_err(OpenError::io("make the directory", directory))?;
         let lock = Arc::new(DirectoryLock::take(directory)?);
+        directory::check_restored(surroundings.disk.as_ref(), directory)?;
         let disk = Arc::clone(&surroundings.disk);
         let files =
             OpenFiles::new(Arc::clone(&disk), directory.to_path_buf(), options.files_open_max);
@@ -118,7 +124,7 @@ impl EmbeddedLog {
         }
         recovered.index.count();
         if recovered.lost {
-            recovered.index.begin_epoch();
+            recovered.index.begin_epoch(1);
         }
         let disk_bytes = recovered.disk_bytes();
         let disk_bytes = disk_bytes.map_err(OpenError::io("measure the files of", directory))?;
@@ -205,7 +211,7 @@ impl EmbeddedLog {
         plan: ReadPlan,
     ) -> Taken {
         if plan.spans.is_empty() {
-            return Taken::nothing(plan.stat);
+            return Taken::nothing(plan.stat, after);
         }
         let stat = plan.stat.clone();
         let read = PageRead { run: run.clone(), after, limit, plan, tag: self.tag };

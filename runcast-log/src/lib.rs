@@ -15,9 +15,9 @@ pub use contract::{
     NewEvents, NotAdmitted, Page, ProducerStamp, ReadError, ReadLimit, Record, Refusal, StreamStat,
 };
 pub use distribution::{COUNT_BOUNDS, Distribution, Spread, TIME_BOUNDS_NS};
-pub use embedded::disk;
 pub use embedded::{
     Durability, EmbeddedLog, EmbeddedOptions, FORMAT_VERSION, OpenError, Surroundings, UpkeepBy,
 };
+pub use embedded::{backup, disk, doctor, inspect};
 pub use memory::MemoryLog;
 pub use stats::{BytesWritten, LogStats};

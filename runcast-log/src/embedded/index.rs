@@ -179,15 +179,18 @@ impl Index {
     fn stream_of(&self, segment: &Segment, at: usize) -> Stream {
         let (mut stream, _) = SegmentIndex::read(segment.index.entry(at));
         // Epochs that have begun since then.
-        for _ in segment.trailer.epochs_begun..self.epochs_begun {
-            stream.begin_epoch();
-        }
+        stream.begin_epoch(self.epochs_begun.saturating_sub(segment.trailer.epochs_begun));
         stream
     }
 
     /// The streams that changed since the last seal, in no order.
     pub(crate) fn changed(&self) -> impl Iterator<Item = (&RunId, &Entry)> {
         self.entries.iter()
+    }
+
+    /// The entry of a stream that changed since the last seal.
+    pub(crate) fn entry(&self, run: &RunId) -> Option<&Entry> {
+        self.entries.get(run)
     }
 
     /// The entry of a stream or a tombstone, to be changed by the write-ahead log with a number.
@@ -298,12 +301,12 @@ impl Index {
 
     /// Acknowledged events may have been lost: see [`Stream::begin_epoch`]. For streams that are not
     /// in the map it counts when they are looked at.
-    pub(crate) fn begin_epoch(&mut self) {
+    pub(crate) fn begin_epoch(&mut self, by: u32) {
         for entry in self.entries.values_mut() {
-            entry.stream.begin_epoch();
+            entry.stream.begin_epoch(by);
         }
-        self.first_epoch = self.first_epoch.next();
-        self.epochs_begun += 1;
+        self.first_epoch = self.first_epoch.plus(by);
+        self.epochs_begun = self.epochs_begun.saturating_add(by);
     }
 
     pub(crate) fn stat(&self, run: &RunId) -> Result<Option<StreamStat>, ReadError> {
@@ -385,11 +388,8 @@ impl Index {
         self.sealed_through = manifest.wal_first - 1;
         self.generation += 1;
         // Names may have been forgotten: what is made under them has a later epoch than they had.
-        let mut first_epoch = manifest.first_epoch;
-        for _ in manifest.epochs_begun..self.epochs_begun {
-            first_epoch = first_epoch.next();
-        }
-        self.first_epoch = self.first_epoch.max(first_epoch);
+        let begun_since = self.epochs_begun.saturating_sub(manifest.epochs_begun);
+        self.first_epoch = self.first_epoch.max(manifest.first_epoch.plus(begun_since));
     }
 
     /// Forgets what is sealed of a few streams, and of those that are quiet everything.

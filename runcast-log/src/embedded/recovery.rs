@@ -109,7 +109,7 @@ pub(crate) fn recover(
     })
 }
 
-fn read_manifest(disk: &dyn Disk, directory: &Path) -> Result<Manifest, OpenError> {
+pub(crate) fn read_manifest(disk: &dyn Disk, directory: &Path) -> Result<Manifest, OpenError> {
     let path = directory.join(crate::embedded::manifest::NAME);
     let bytes = Manifest::read(disk, directory).map_err(OpenError::io("read", &path))?;
     Manifest::decode(&bytes).map_err(|fault| match fault {
@@ -295,7 +295,7 @@ impl Recovery {
         file.truncate(position).map_err(OpenError::io("cut off", path))
     }
 
-    fn apply(
+    pub(crate) fn apply(
         &mut self,
         file: u32,
         position: u64,
@@ -317,7 +317,7 @@ impl Recovery {
                 }
                 self.gave_up.insert(RunId::from_stored(run).map_err(not_an_id)?);
             }
-            Record::Note(Note::NewEpoch) => self.index.begin_epoch(),
+            Record::Note(Note::NewEpoch { by }) => self.index.begin_epoch(*by),
             Record::Note(Note::Opened { boot_id, relaxed }) => {
                 let boot_id = (*boot_id).to_owned();
                 self.session = LastSession { boot_id, relaxed: *relaxed, clean: false };

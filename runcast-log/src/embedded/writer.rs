@@ -360,7 +360,7 @@ impl Writer {
         let Some(NewEpoch(new_epoch)) = self.opening else { return Ok(()) };
         self.buffer.clear();
         if new_epoch {
-            self.buffer.push_note(&Note::NewEpoch);
+            self.buffer.push_note(&Note::NewEpoch { by: 1 });
         }
         let relaxed = self.options.durability != Durability::Sync;
         self.buffer.push_note(&Note::Opened { boot_id: &self.boot_id, relaxed });

@@ -27,7 +27,7 @@ fn streams() -> Vec<(&'static str, Stream)> {
     let mut closed = Stream::new(Epoch::FIRST);
     closed.advance(&placement.advance(&append));
     let mut open = Stream::new(Epoch::FIRST.next());
-    open.begin_epoch();
+    open.begin_epoch(1);
     let mut deleted = Stream::new(Epoch::FIRST);
     deleted.delete();
     vec![("$feed", open), ("run_1", closed), ("run_2", deleted)]

@@ -66,7 +66,8 @@ fn notes_read_back_as_they_were_written() {
     for note in [
         Note::Delete { run: "r" },
         Note::Trim { run: "r", before: Offset::new(300) },
-        Note::NewEpoch,
+        Note::NewEpoch { by: 1 },
+        Note::NewEpoch { by: 30_000_000 },
         Note::Opened { boot_id: "b", relaxed: true },
         Note::Opened { boot_id: "", relaxed: false },
         Note::ClosedCleanly,
