@@ -17,7 +17,8 @@ pub use contract::{
 pub use distribution::{COUNT_BOUNDS, Distribution, Spread, TIME_BOUNDS_NS};
 pub use embedded::disk;
 pub use embedded::{
-    Durability, EmbeddedLog, EmbeddedOptions, FORMAT_VERSION, OpenError, Surroundings, UpkeepBy,
+    Clock, Durability, EmbeddedLog, EmbeddedOptions, FORMAT_VERSION, OpenError, Surroundings,
+    SystemClock, UpkeepBy, WritingBy,
 };
 pub use memory::MemoryLog;
 pub use stats::{BytesWritten, LogStats};

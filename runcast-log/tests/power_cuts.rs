@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runcast_event::{Offset, RunId};
-use runcast_log::{Append, EmbeddedLog, EmbeddedOptions, Log, MemoryLog, OpenError, Surroundings};
+use runcast_log::{
+    Append, EmbeddedLog, EmbeddedOptions, Log, MemoryLog, OpenError, Surroundings, SystemClock,
+};
 use support::power::{Kept, PowerDisk};
 use support::{ALL, Recorder, batch, run, stamped, texts, without_room};
 
@@ -51,6 +53,7 @@ fn open_with(
         disk: Arc::new(disk.clone()),
         boot_id: Some("boot".to_owned()),
         new_log_id: *b"the tests' logid",
+        clock: Arc::new(SystemClock),
     };
     EmbeddedLog::open_in(directory, options, surroundings, Arc::new(Recorder::default()))
 }

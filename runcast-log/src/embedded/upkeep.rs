@@ -21,7 +21,7 @@ use crate::embedded::lock::DirectoryLock;
 use crate::embedded::manifest::{ListedSegment, Manifest};
 use crate::embedded::number::u64_at;
 use crate::embedded::open_files::OpenFiles;
-use crate::embedded::options::{EmbeddedOptions, UpkeepBy};
+use crate::embedded::options::{Clock, EmbeddedOptions, Surroundings, UpkeepBy};
 use crate::embedded::segment::header::{SegmentFault, SegmentHeader};
 use crate::embedded::segment::writer::SegmentWriter;
 use crate::embedded::segment::{self, Segment};
@@ -89,6 +89,7 @@ impl From<OpenError> for UpkeepError {
 pub(crate) struct Upkeep {
     pub(crate) shared: Arc<Shared>,
     disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
     directory: PathBuf,
     options: EmbeddedOptions,
     files: Arc<OpenFiles>,
@@ -107,7 +108,7 @@ pub(crate) struct Upkeep {
 impl Upkeep {
     pub(crate) fn new(
         shared: &Arc<Shared>,
-        disk: &Arc<dyn Disk>,
+        surroundings: &Surroundings,
         directory: &Path,
         options: &EmbeddedOptions,
         files: Arc<OpenFiles>,
@@ -119,7 +120,8 @@ impl Upkeep {
         drop(index);
         Self {
             shared: Arc::clone(shared),
-            disk: Arc::clone(disk),
+            disk: Arc::clone(&surroundings.disk),
+            clock: Arc::clone(&surroundings.clock),
             directory: directory.to_path_buf(),
             options: options.clone(),
             files,
@@ -127,7 +129,7 @@ impl Upkeep {
             manifest,
             segments,
             merge: None,
-            scrub: Scrub::new(options.scrub_every),
+            scrub: Scrub::new(options.scrub_every, surroundings.clock.now()),
             orphans: Vec::new(),
             rested: Cell::new(Instant::now()),
         }
