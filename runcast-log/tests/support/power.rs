@@ -99,6 +99,8 @@ struct State {
     /// Changes of names that are not synced: what each name is of then.
     unsynced: Vec<Vec<(PathBuf, Option<usize>)>>,
     operations: usize,
+    /// Syncs fail, and what they were to make durable is shown and never will be.
+    syncs_fail: bool,
     /// The power goes with this operation.
     fails_at: Option<usize>,
 }
@@ -153,6 +155,15 @@ impl PowerDisk {
     /// Lets the power go with an operation, counted from 1.
     pub fn fail_at(&self, operation: usize) {
         self.0.lock().unwrap().fails_at = Some(operation);
+    }
+
+    /// The process has ended; the machine goes on.
+    pub fn revive(&self) {
+        self.0.lock().unwrap().fails_at = None;
+    }
+
+    pub fn let_syncs_fail(&self, fail: bool) {
+        self.0.lock().unwrap().syncs_fail = fail;
     }
 
     pub fn operations(&self) -> usize {
@@ -265,8 +276,12 @@ impl DiskFile for PowerFile {
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.0.lock().unwrap();
         state.operate()?;
+        let fails = state.syncs_fail;
         let file = &mut state.files[self.number];
         file.unsynced.clear();
+        if fails {
+            return Err(io::Error::other("the disk did not take it"));
+        }
         file.durable.clone_from(&file.now);
         Ok(())
     }
