@@ -204,6 +204,8 @@ async fn check(
     }
     while log.keep_up().unwrap() {}
     assert_eq!(seen(&*log).await, left, "{context}");
+    // What was removed does not come back.
+    disk.restart(Kept::Nothing);
     if !is_there {
         let has_secret = |bytes: &[u8]| bytes.windows(SECRET.len()).any(|w| w == SECRET.as_bytes());
         for (path, bytes) in disk.contents() {

@@ -106,7 +106,9 @@ impl Names {
         let paths = paths
             .chain(segments.map(|number| segment_path(directory, *number)))
             .chain(wals.map(|number| path_of(directory, *number)));
+        let mut is_tidy = true;
         for path in paths {
+            is_tidy = false;
             match disk.remove(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(OpenError::io("remove the unneeded", &path)(error));
@@ -115,7 +117,8 @@ impl Names {
                 _ => {}
             }
         }
-        Ok(())
+        let synced = if is_tidy { Ok(()) } else { disk.sync_directory(directory) };
+        synced.map_err(OpenError::io("sync", directory))
     }
 }
 

@@ -292,6 +292,15 @@ impl Upkeep {
         }
     }
 
+    /// Makes durable that files are gone: when the power goes, what they had comes not back.
+    fn sync_removals(&self) {
+        if let Err(error) = self.disk.sync_directory(&self.directory) {
+            // The next one does it, or the next start.
+            let path = self.directory.display();
+            tracing::warn!(%path, %error, "files that are not needed may come back");
+        }
+    }
+
     /// A new segment's line in the manifest.
     fn listed(segment: &Segment, length: u64) -> ListedSegment {
         let header = &segment.header;

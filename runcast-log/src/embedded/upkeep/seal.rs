@@ -61,6 +61,7 @@ impl Upkeep {
         }
         self.remove_wals(first..end);
         self.remove_orphans();
+        self.sync_removals();
         Ok(())
     }
 
