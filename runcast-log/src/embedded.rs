@@ -167,6 +167,7 @@ impl EmbeddedLog {
             buffer: GroupBuffer::default(),
             opening: Some(NewEpoch(lost)),
             turn_due,
+            must_turn: false,
             refused: Refused::No,
         };
         if let Err(error) = writer.note_opening() {

@@ -91,6 +91,9 @@ impl Tail {
         }
         if let Err(error) = self.file.write_all_at(group, self.length) {
             let _before_the_next = self.cut();
+            // The cut has to be on the disk before another file follows: then there are no unfinished
+            // writes at this one's end.
+            self.unsynced_since.get_or_insert(now);
             return Err(error);
         }
         self.file_length = self.file_length.max(end);

@@ -112,6 +112,9 @@ pub(crate) struct Writer {
     pub(crate) opening: Option<NewEpoch>,
     /// When the newest file has to be followed by another, so that it is sealed: it gives events up.
     pub(crate) turn_due: Option<Instant>,
+    /// The next file may be there already, and says with which group it begins: before it is gone
+    /// on in, no group is written.
+    pub(crate) must_turn: bool,
     pub(crate) refused: Refused,
 }
 
@@ -279,7 +282,7 @@ impl Writer {
         let is_full = length >= self.options.wal_bytes_max && length > header::LENGTH as u64;
         // Its version promises what is in it to those that read no newer one.
         let is_older = self.tail.header.version < FORMAT_VERSION;
-        if is_full || is_older { self.turn() } else { Ok(()) }
+        if is_full || is_older || self.must_turn { self.turn() } else { Ok(()) }
     }
 
     /// Goes on in a new file; those before are sealed.
@@ -295,6 +298,7 @@ impl Writer {
             version: FORMAT_VERSION,
             ..self.tail.header
         };
+        self.must_turn = true;
         match directory::create_file(self.disk.as_ref(), &self.directory, &header) {
             Ok(file) => {
                 let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
@@ -303,7 +307,7 @@ impl Writer {
                 // The file before may keep its room: where it ends, the next one says.
                 let _kept = self.cut();
                 self.tail.turn_to(file, header);
-                self.turn_due = None;
+                (self.turn_due, self.must_turn) = (None, false);
                 self.shared.counts.resized(0, self.tail.file_length());
                 self.shared.progress.turned(header.number);
                 Ok(())
