@@ -91,7 +91,8 @@ impl Names {
         Ok(())
     }
 
-    /// Removes what is no part of the log any more, or has not become one.
+    /// Removes what is no part of the log any more, or has not become one, and makes all names
+    /// durable.
     pub(crate) fn tidy(
         &self,
         disk: &dyn Disk,
@@ -106,9 +107,7 @@ impl Names {
         let paths = paths
             .chain(segments.map(|number| segment_path(directory, *number)))
             .chain(wals.map(|number| path_of(directory, *number)));
-        let mut is_tidy = true;
         for path in paths {
-            is_tidy = false;
             match disk.remove(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(OpenError::io("remove the unneeded", &path)(error));
@@ -117,8 +116,8 @@ impl Names {
                 _ => {}
             }
         }
-        let synced = if is_tidy { Ok(()) } else { disk.sync_directory(directory) };
-        synced.map_err(OpenError::io("sync", directory))
+        // A process that was killed may have left names that are not durable, and others are gone.
+        disk.sync_directory(directory).map_err(OpenError::io("sync", directory))
     }
 }
 

@@ -101,6 +101,8 @@ pub(crate) struct Upkeep {
     scrub: Scrub,
     /// Segments that are no part of the log, or will be none when a manifest has been replaced.
     orphans: Vec<u32>,
+    /// Files that are not needed and could not be removed, and their lengths.
+    leftovers: Vec<(PathBuf, u64)>,
     /// When it last rested.
     rested: Cell<Instant>,
 }
@@ -131,6 +133,7 @@ impl Upkeep {
             merge: None,
             scrub: Scrub::new(options.scrub_every, surroundings.clock.now()),
             orphans: Vec::new(),
+            leftovers: Vec::new(),
             rested: Cell::new(Instant::now()),
         }
     }
@@ -183,6 +186,7 @@ impl Upkeep {
         if self.merge_a_piece()? {
             return Ok(Step::Worked);
         }
+        self.remove_leftovers()?;
         Ok(self.scrub_a_piece())
     }
 
@@ -271,8 +275,7 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Removes segments that a manifest replaced. What cannot be removed is removed when the log is
-    /// opened again.
+    /// Removes segments that a manifest replaced.
     fn remove_orphans(&mut self) {
         for number in std::mem::take(&mut self.orphans) {
             self.remove_segment(number);
@@ -280,14 +283,37 @@ impl Upkeep {
     }
 
     /// Removes a segment that no manifest tells of.
-    fn remove_segment(&self, number: u32) {
-        let path = directory::segment_path(&self.directory, number);
+    fn remove_segment(&mut self, number: u32) {
         let length = self.files.get(number).and_then(|file| file.length()).unwrap_or(0);
         self.files.close(number);
+        self.remove(directory::segment_path(&self.directory, number), length);
+    }
+
+    /// Removes a file that is not needed. What does not work is tried again.
+    fn remove(&mut self, path: PathBuf, length: u64) {
         match self.disk.remove(&path) {
-            Ok(()) => self.shared.counts.resized(length, 0),
-            Err(error) => {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(path = %path.display(), %error, "a file that is not needed stays");
+                self.leftovers.push((path, length));
+            }
+            _ => self.shared.counts.resized(length, 0),
+        }
+    }
+
+    /// Removes what could not be removed before.
+    fn remove_leftovers(&mut self) -> Result<(), UpkeepError> {
+        if self.leftovers.is_empty() {
+            return Ok(());
+        }
+        for (path, length) in std::mem::take(&mut self.leftovers) {
+            self.remove(path, length);
+        }
+        self.sync_removals();
+        match self.leftovers.first() {
+            None => Ok(()),
+            Some((path, _)) => {
+                let error = io::Error::other("it could not be removed for some time");
+                Err(UpkeepError::io("remove", path)(error))
             }
         }
     }
