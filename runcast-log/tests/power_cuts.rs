@@ -114,6 +114,16 @@ async fn expected(before: &[Action], actions: &[Action]) -> Vec<String> {
     expected
 }
 
+/// What is seen when these things are done.
+async fn seen_after(actions: &[Action]) -> String {
+    let model = MemoryLog::new(Arc::new(Recorder::default()));
+    for action in actions {
+        // Where some did not work, others are refused.
+        let _refused = act_on(&*model, action).await;
+    }
+    seen(&*model).await
+}
+
 async fn act_on(log: &dyn Log, action: &Action) -> Result<(), String> {
     match action {
         Action::Append(append) => {
@@ -219,6 +229,61 @@ async fn check(
 async fn nothing_is_lost_and_nothing_comes_back_whenever_the_power_goes() {
     let directory = tempfile::tempdir().unwrap();
     cut_everywhere(Vec::new(), &[], directory.path()).await;
+}
+
+/// Does all that works while an operation fails, each thing twice if it did not work. Says which
+/// things worked.
+async fn act_on_a_bad_disk(directory: &Path, disk: &PowerDisk, actions: &[Action]) -> Vec<bool> {
+    let again = |_| open(directory, disk);
+    let mut log = open(directory, disk).or_else(again).unwrap();
+    let mut worked = Vec::new();
+    for action in actions {
+        worked.push(match action {
+            Action::KeepUp => log.keep_up().or_else(|_| log.keep_up()).is_ok(),
+            Action::Reopen => {
+                log.shut_down().await;
+                log = open(directory, disk).or_else(again).unwrap();
+                true
+            }
+            action => act_on(&*log, action).await.is_ok() || act_on(&*log, action).await.is_ok(),
+        });
+    }
+    worked
+}
+
+#[tokio::test]
+async fn no_operation_that_fails_costs_what_is_acknowledged_when_the_power_goes_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let actions = actions();
+    let whole = PowerDisk::default();
+    assert_eq!(act(directory.path(), &whole, &actions).await, actions.len());
+    for operation in 1..=whole.operations() {
+        for kept in [Kept::Nothing, Kept::All, Kept::Some(operation as u64 * 5 + 3)] {
+            let context = format!("operation {operation} failed, {kept:?}");
+            let disk = PowerDisk::default();
+            disk.fail_once_at(operation);
+            let worked = act_on_a_bad_disk(directory.path(), &disk, &actions).await;
+            let stored: Vec<Action> = actions
+                .iter()
+                .zip(&worked)
+                .filter(|(_, worked)| **worked)
+                .map(|(action, _)| action.clone())
+                .collect();
+            let mut expected = vec![seen_after(&stored).await];
+            // What could not be synced is refused, and may be there.
+            if let Some(refused) = worked.iter().position(|worked| !worked) {
+                let done = worked[..refused].len();
+                let in_doubt = [&stored[..done], &actions[refused..=refused]].concat();
+                expected.push(seen_after(&in_doubt).await);
+            }
+            disk.restart(kept);
+            let log = open(directory.path(), &disk).unwrap_or_else(|e| panic!("{context}: {e}"));
+            let left = seen(&*log).await;
+            assert!(expected.contains(&left), "{context}: {left}\nand not\n{expected:#?}");
+            while log.keep_up().unwrap() {}
+            assert_eq!(seen(&*log).await, left, "{context}");
+        }
+    }
 }
 
 /// Files of format 2, with runs in them.

@@ -26,7 +26,7 @@ fn text(name: &str, offset: u64) -> String {
 }
 
 async fn write(log: Arc<EmbeddedLog>, of: usize) {
-    let mut last = vec![0; RUNS];
+    let mut last = [0; RUNS];
     for round in 0..ROUNDS {
         for at in (of..RUNS).step_by(3) {
             let name = name(at);

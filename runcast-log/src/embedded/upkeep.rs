@@ -11,7 +11,7 @@ use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::embedded::directory;
@@ -85,6 +85,9 @@ impl From<OpenError> for UpkeepError {
     }
 }
 
+/// Files that are not needed and could not be removed, and what they count.
+type Leftovers = Arc<Mutex<Vec<(PathBuf, u64)>>>;
+
 /// Owns the manifest and everything that is sealed.
 pub(crate) struct Upkeep {
     pub(crate) shared: Arc<Shared>,
@@ -101,8 +104,7 @@ pub(crate) struct Upkeep {
     scrub: Scrub,
     /// Segments that are no part of the log, or will be none when a manifest has been replaced.
     orphans: Vec<u32>,
-    /// Files that are not needed and could not be removed, and their lengths.
-    leftovers: Vec<(PathBuf, u64)>,
+    leftovers: Leftovers,
     /// When it last rested.
     rested: Cell<Instant>,
 }
@@ -133,7 +135,7 @@ impl Upkeep {
             merge: None,
             scrub: Scrub::new(options.scrub_every, surroundings.clock.now()),
             orphans: Vec::new(),
-            leftovers: Vec::new(),
+            leftovers: Leftovers::default(),
             rested: Cell::new(Instant::now()),
         }
     }
@@ -219,12 +221,12 @@ impl Upkeep {
         let file = self.disk.create(&unfinished).map_err(UpkeepError::io("make", &unfinished))?;
         let header = SegmentHeader { level, log_id: self.manifest.log_id, number };
         let writer = SegmentWriter::new(file, &header);
-        let disk = Arc::clone(&self.disk);
+        let (disk, leftovers) = (Arc::clone(&self.disk), Arc::clone(&self.leftovers));
         Ok(NewSegment {
             writer: Some(writer),
             number,
             path,
-            file: UnfinishedFile { disk, path: unfinished },
+            file: UnfinishedFile { disk, path: unfinished, leftovers },
         })
     }
 
@@ -294,22 +296,27 @@ impl Upkeep {
         match self.disk.remove(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(path = %path.display(), %error, "a file that is not needed stays");
-                self.leftovers.push((path, length));
+                self.leftovers().push((path, length));
             }
             _ => self.shared.counts.resized(length, 0),
         }
     }
 
+    fn leftovers(&self) -> MutexGuard<'_, Vec<(PathBuf, u64)>> {
+        self.leftovers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Removes what could not be removed before.
     fn remove_leftovers(&mut self) -> Result<(), UpkeepError> {
-        if self.leftovers.is_empty() {
+        let leftovers = std::mem::take(&mut *self.leftovers());
+        if leftovers.is_empty() {
             return Ok(());
         }
-        for (path, length) in std::mem::take(&mut self.leftovers) {
+        for (path, length) in leftovers {
             self.remove(path, length);
         }
         self.sync_removals();
-        match self.leftovers.first() {
+        match self.leftovers().first() {
             None => Ok(()),
             Some((path, _)) => {
                 let error = io::Error::other("it could not be removed for some time");
@@ -352,6 +359,7 @@ impl NewSegment {
 struct UnfinishedFile {
     disk: Arc<dyn Disk>,
     path: PathBuf,
+    leftovers: Leftovers,
 }
 
 impl UnfinishedFile {
@@ -363,9 +371,9 @@ impl UnfinishedFile {
 
 impl Drop for UnfinishedFile {
     fn drop(&mut self) {
-        if !self.path.as_os_str().is_empty() {
-            // What stays is removed when the log is opened again.
-            let _stays = self.disk.remove(&self.path);
+        if !self.path.as_os_str().is_empty() && self.disk.remove(&self.path).is_err() {
+            let mut leftovers = self.leftovers.lock().unwrap_or_else(PoisonError::into_inner);
+            leftovers.push((std::mem::take(&mut self.path), 0));
         }
     }
 }

@@ -418,6 +418,10 @@ impl Writer {
         self.buffer.push_note(&Note::ClosedCleanly);
         if let Err(error) = self.write_group(true) {
             tracing::warn!(%error, "the log could not be closed cleanly; nothing is lost by that");
+            if !matches!(self.refused, Refused::ForGood(_)) {
+                // There may be no place for the note, and yet something that is not durable.
+                let _noted = self.sync();
+            }
         }
         let _kept = self.cut();
     }

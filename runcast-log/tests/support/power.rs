@@ -99,6 +99,8 @@ struct State {
     /// Changes of names that are not synced: what each name is of then.
     unsynced: Vec<Vec<(PathBuf, Option<usize>)>>,
     operations: usize,
+    /// This operation fails, and nothing else.
+    fails_once_at: Option<usize>,
     /// Syncs fail, and what they were to make durable is shown and never will be.
     syncs_fail: bool,
     /// The power goes with this operation.
@@ -111,6 +113,9 @@ impl State {
         self.operations += 1;
         if self.fails_at.is_some_and(|at| self.operations >= at) {
             return Err(io::Error::other("the power is gone"));
+        }
+        if self.fails_once_at == Some(self.operations) {
+            return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(())
     }
@@ -157,6 +162,11 @@ impl PowerDisk {
         self.0.lock().unwrap().fails_at = Some(operation);
     }
 
+    /// Lets one operation fail, counted from 1.
+    pub fn fail_once_at(&self, operation: usize) {
+        self.0.lock().unwrap().fails_once_at = Some(operation);
+    }
+
     /// The process has ended; the machine goes on.
     pub fn revive(&self) {
         self.0.lock().unwrap().fails_at = None;
@@ -181,7 +191,7 @@ impl PowerDisk {
         }
         state.files.iter_mut().for_each(|file| file.lose_power(&mut kept));
         state.now.clone_from(&state.durable);
-        (state.operations, state.fails_at) = (0, None);
+        (state.operations, state.fails_at, state.fails_once_at) = (0, None, None);
     }
 
     /// What every file that has a name has in it.
@@ -270,6 +280,9 @@ impl DiskFile for PowerFile {
         if operated.is_ok() || state.fails_at == Some(state.operations) {
             let write = Change::Write(position as usize, bytes.to_vec());
             state.files[self.number].change(write);
+        } else if state.fails_once_at == Some(state.operations) {
+            let part = Change::Write(position as usize, bytes[..bytes.len() / 2].to_vec());
+            state.files[self.number].change(part);
         }
         operated
     }
