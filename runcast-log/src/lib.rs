@@ -16,7 +16,8 @@ pub use contract::{
 };
 pub use distribution::{COUNT_BOUNDS, Distribution, Spread, TIME_BOUNDS_NS};
 pub use embedded::{
-    Durability, EmbeddedLog, EmbeddedOptions, FORMAT_VERSION, OpenError, Surroundings, UpkeepBy,
+    Clock, Durability, EmbeddedLog, EmbeddedOptions, FORMAT_VERSION, OpenError, STATES_NAME,
+    Surroundings, SystemClock, UpkeepBy, WritingBy,
 };
 pub use embedded::{backup, disk, doctor, inspect};
 pub use memory::MemoryLog;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use runcast_event::{Offset, RunId};
 use runcast_log::{
     Append, EmbeddedLog, EmbeddedOptions, Log, LogHealth, MemoryLog, OpenError, Surroundings,
+    SystemClock,
 };
 use support::power::{Kept, PowerDisk};
 use support::{ALL, Recorder, batch, run, stamped, texts, without_room};
@@ -53,6 +54,7 @@ fn open_with(
         disk: Arc::new(disk.clone()),
         boot_id: Some("boot".to_owned()),
         new_log_id: *b"the tests' logid",
+        clock: Arc::new(SystemClock),
     };
     EmbeddedLog::open_in(directory, options, surroundings, Arc::new(Recorder::default()))
 }
@@ -211,6 +213,8 @@ async fn check(
     }
     while log.keep_up().unwrap() {}
     assert_eq!(seen(&*log).await, left, "{context}");
+    // What was removed does not come back.
+    disk.restart(Kept::Nothing);
     if !is_there {
         let has_secret = |bytes: &[u8]| bytes.windows(SECRET.len()).any(|w| w == SECRET.as_bytes());
         for (path, bytes) in disk.contents() {

@@ -12,6 +12,8 @@ use crate::embedded::{segment, wal};
 
 /// A file that is not finished has this behind its name.
 pub(crate) const NEW_SUFFIX: &str = ".new";
+/// What a server saves of run states beside the log: no part of it, and made again where it is missing.
+pub const STATES_NAME: &str = "states.saved";
 /// A file that could not be used has this behind its name: it was set aside by a repair.
 pub(crate) const DAMAGED_SUFFIX: &str = ".damaged";
 /// As long as this is there, a restore has not put everything back.
@@ -111,7 +113,8 @@ impl Names {
         Ok(())
     }
 
-    /// Removes what is no part of the log any more, or has not become one.
+    /// Removes what is no part of the log any more, or has not become one, and makes all names
+    /// durable.
     pub(crate) fn tidy(
         &self,
         disk: &dyn Disk,
@@ -135,7 +138,8 @@ impl Names {
                 _ => {}
             }
         }
-        Ok(())
+        // A process that was killed may have left names that are not durable, and others are gone.
+        disk.sync_directory(directory).map_err(OpenError::io("sync", directory))
     }
 }
 

@@ -7,7 +7,8 @@
 //! The same reading, of full write-ahead logs over the segments before them, tells a seal what to
 //! write: what is sealed is what would be recovered.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -47,7 +48,7 @@ pub(crate) struct Recovered {
 
 impl Recovered {
     /// Bytes of all files.
-    pub(crate) fn disk_bytes(&self) -> std::io::Result<u64> {
+    pub(crate) fn disk_bytes(&self) -> io::Result<u64> {
         let segments: u64 = self.manifest.segments.iter().map(|listed| listed.length).sum();
         Ok(segments + self.index.wal_bytes()?)
     }
@@ -240,10 +241,15 @@ impl Recovery {
         let read = || OpenError::io("read", path);
         let mut scan = Scan::new(Arc::clone(file), header.tag()).map_err(read())?;
         let mut position = header::LENGTH as u64;
+        let mut unsure = VecDeque::new();
         loop {
             match scan.group_at(position, self.next_group).map_err(read())? {
                 Found::End => break,
-                Found::Group { length, records } => {
+                Found::Group { length, synced, records } => {
+                    unsure.push_back((self.next_group, position));
+                    while unsure.front().is_some_and(|(number, _)| *number <= synced) {
+                        unsure.pop_front();
+                    }
                     for (at, record) in &records {
                         let place = position + (HEADER_LENGTH + at) as u64;
                         self.apply(header.number, place, record)
@@ -260,7 +266,16 @@ impl Recovery {
             }
         }
         if newest {
-            // What is read now is shown to readers, so it must not be lost later.
+            // What is read now is shown to readers, so it must not be lost later. If a sync failed
+            // before, the system may show what is not on the disk, and would not write it any more.
+            let from = unsure.front().map_or(position, |(_, position)| *position);
+            match write_again(file.as_ref(), from, position) {
+                // A full disk keeps no log from being read.
+                Err(error) if error.kind() != io::ErrorKind::StorageFull => {
+                    return Err(OpenError::io("write", path)(error));
+                }
+                _ => {}
+            }
             file.sync().map_err(OpenError::io("sync", path))?;
         }
         Ok(position)
@@ -379,6 +394,18 @@ impl Recovery {
         }
         Ok(self.index.begin(&run, Stream::new(append.epoch)))
     }
+}
+
+/// Writes what is in a part of a file to the same place.
+fn write_again(file: &dyn DiskFile, mut from: u64, to: u64) -> io::Result<()> {
+    const PIECE_BYTES: u64 = 1024 * 1024;
+    while from < to {
+        let mut piece = vec![0; PIECE_BYTES.min(to - from) as usize];
+        file.read_exact_at(&mut piece, from)?;
+        file.write_all_at(&piece, from)?;
+        from += piece.len() as u64;
+    }
+    Ok(())
 }
 
 fn follows(stream: &Stream, append: &StoredAppend<'_>) -> bool {

@@ -24,8 +24,8 @@ pub(crate) struct Scan {
 pub(crate) enum Found<'a> {
     /// The file's end, or room up to it.
     End,
-    /// A whole group and its length.
-    Group { length: usize, records: Records<'a> },
+    /// A whole group, its length, and the newest group that it knew to be synced.
+    Group { length: usize, synced: u64, records: Records<'a> },
     /// Something else.
     Fault(&'static str),
 }
@@ -85,7 +85,7 @@ impl Scan {
         }
         let body = &self.bytes(position, length)?[HEADER_LENGTH..];
         Ok(match records(body, header.records) {
-            Ok(records) => Found::Group { length, records },
+            Ok(records) => Found::Group { length, synced: header.synced, records },
             Err(fault) => Found::Fault(fault),
         })
     }

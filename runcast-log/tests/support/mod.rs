@@ -12,7 +12,7 @@ use runcast_log::disk::{Disk, DiskFile, SystemDisk};
 use runcast_log::{
     Append, AppendError, Appended, CommitObserver, Committed, EmbeddedLog, EmbeddedOptions, Log,
     NewEvents, NotAdmitted, OpenError, Page, ProducerStamp, ReadError, ReadLimit, Refusal,
-    Surroundings, UpkeepBy,
+    Surroundings, SystemClock, UpkeepBy,
 };
 use tokio::task::JoinHandle;
 
@@ -248,6 +248,7 @@ pub fn machine(boot_id: &str, faults: &Arc<Faults>) -> Surroundings {
         disk: Arc::new(FaultyDisk(Arc::clone(faults))),
         boot_id: Some(boot_id.to_owned()),
         new_log_id: *b"the tests' logid",
+        clock: Arc::new(SystemClock),
     }
 }
 

@@ -99,6 +99,8 @@ struct State {
     /// Changes of names that are not synced: what each name is of then.
     unsynced: Vec<Vec<(PathBuf, Option<usize>)>>,
     operations: usize,
+    /// Syncs fail, and what they were to make durable is shown and never will be.
+    syncs_fail: bool,
     /// The power goes with this operation.
     fails_at: Option<usize>,
     /// This operation fails, and the power stays.
@@ -164,6 +166,15 @@ impl PowerDisk {
     /// and seems to be there until the power goes.
     pub fn fail_once(&self, operation: usize) {
         self.0.lock().unwrap().fails_once = Some(operation);
+    }
+
+    /// The process has ended; the machine goes on.
+    pub fn revive(&self) {
+        self.0.lock().unwrap().fails_at = None;
+    }
+
+    pub fn let_syncs_fail(&self, fail: bool) {
+        self.0.lock().unwrap().syncs_fail = fail;
     }
 
     pub fn operations(&self) -> usize {
@@ -270,6 +281,9 @@ impl DiskFile for PowerFile {
         if operated.is_ok() || state.fails_at == Some(state.operations) {
             let write = Change::Write(position as usize, bytes.to_vec());
             state.files[self.number].change(write);
+        } else if state.fails_once == Some(state.operations) {
+            let part = Change::Write(position as usize, bytes[..bytes.len() / 2].to_vec());
+            state.files[self.number].change(part);
         }
         operated
     }
@@ -277,15 +291,17 @@ impl DiskFile for PowerFile {
         let mut state = self.disk.0.lock().unwrap();
         let operated = state.operate();
         let has_power = state.fails_at.is_none_or(|at| state.operations < at);
+        let works = operated.is_ok() && !state.syncs_fail;
         let file = &mut state.files[self.number];
         if has_power {
             for change in std::mem::take(&mut file.unsynced) {
-                if operated.is_ok() {
+                if works {
                     apply(&mut file.durable, &change);
                 }
             }
         }
-        operated
+        operated?;
+        if works { Ok(()) } else { Err(io::Error::other("the disk did not take it")) }
     }
     fn truncate(&self, length: u64) -> io::Result<()> {
         let mut state = self.disk.0.lock().unwrap();

@@ -107,7 +107,7 @@ impl SavedStates {
     }
 
     fn write(&self, index: &Mutex<Index>) -> io::Result<()> {
-        let unfinished = self.file.with_extension("new");
+        let unfinished = self.file.with_added_extension("new");
         let written = self.write_to(&unfinished, index);
         if written.is_err() {
             // The room it takes may be what is missing.

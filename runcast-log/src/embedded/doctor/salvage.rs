@@ -94,7 +94,7 @@ impl Salvage {
             }
             let is_repeated = header.number < self.recovery.next_group;
             match scan.group_at(at, header.number)? {
-                Found::Group { length, records } => {
+                Found::Group { length, records, .. } => {
                     for (place, record) in records.iter().filter(|_| !is_repeated) {
                         let position = at + (HEADER_LENGTH + place) as u64;
                         self.apply(number, position, record);

@@ -76,7 +76,7 @@ impl Telling<'_, '_> {
         let header = scan.header_at(at).map_err(read())?;
         let (synced, relaxed) = header.map_or((0, false), |header| (header.synced, header.relaxed));
         let (length, told) = match scan.group_at(at, group).map_err(read())? {
-            Found::Group { length, records } => {
+            Found::Group { length, records, .. } => {
                 let wanted = |record: &Record<'_>| name_of(record).is_none_or(|n| self.wants(n));
                 let wanted = records.iter().filter(|(_, (record, _))| wanted(record));
                 let told: Vec<Told> = wanted

@@ -345,6 +345,7 @@ impl Upkeep {
         }
         self.shared.counts.written_by_merges.fetch_add(length, Ordering::Relaxed);
         self.remove_orphans();
+        self.sync_removals();
         Ok(())
     }
 

@@ -61,6 +61,7 @@ impl Upkeep {
         }
         self.remove_wals(first..end);
         self.remove_orphans();
+        self.sync_removals();
         Ok(())
     }
 
@@ -127,20 +128,14 @@ impl Upkeep {
     }
 
     /// Removes write-ahead logs that are sealed. Readers that have them open go on.
-    fn remove_wals(&self, numbers: std::ops::Range<u32>) {
+    fn remove_wals(&mut self, numbers: std::ops::Range<u32>) {
         let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
-        let files: Vec<_> = numbers.clone().filter_map(|n| index.wal(n).cloned()).collect();
+        let files: Vec<_> = numbers.map(|number| (number, index.wal(number).cloned())).collect();
         index.forget_wals();
         drop(index);
-        let lengths = files.iter().filter_map(|file| file.length().ok());
-        let bytes: u64 = lengths.sum();
-        for number in numbers {
-            let path = directory::path_of(&self.directory, number);
-            if let Err(error) = self.disk.remove(&path) {
-                // When the log is opened again it is removed.
-                tracing::warn!(path = %path.display(), %error, "a file that is not needed stays");
-            }
+        for (number, file) in files {
+            let length = file.and_then(|file| file.length().ok()).unwrap_or(0);
+            self.remove(directory::path_of(&self.directory, number), length);
         }
-        self.shared.counts.resized(bytes, 0);
     }
 }
