@@ -115,7 +115,7 @@ impl State {
             return Err(io::Error::other("the power is gone"));
         }
         if self.fails_once == Some(self.operations) {
-            return Err(io::Error::other("the disk has a fault"));
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "the disk has a fault"));
         }
         Ok(())
     }
