@@ -8,8 +8,10 @@ CARGO ?= cargo
 BENCH ?=
 STRESS ?= --seconds 600
 FUZZ ?= 60
+SEED ?=
+SIM ?= --seeds 10000
 
-.PHONY: help run test check bench stress fuzz build install ui tools browser
+.PHONY: help run test check bench stress sim fuzz build install ui tools browser
 
 help: ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -38,6 +40,9 @@ bench: ui ## Measure the server beside a floor; BENCH="--quick fan-out" passes a
 stress: ui ## Check the promises for ten minutes under kills and rude readers; STRESS="--seed 7" repeats one
 	$(CARGO) build --release --locked -p runcast -p runcast-bench
 	$(CARGO) run --release --locked -p runcast-bench --bin runcast-bench -- stress $(STRESS)
+
+sim: ## Live through thousands of seeds of a log whose disk, power and processes fail; SEED=7 repeats one
+	$(CARGO) run --quiet --profile sim --locked -p runcast-sim -- $(if $(SEED),--seed $(SEED),$(SIM))
 
 fuzz: ## Try everything that reads bytes with hostile ones, FUZZ=60 seconds each
 	FUZZ_SECONDS=$(FUZZ) $(CARGO) nextest run --workspace --no-fail-fast -E 'test(/fuzz::/)'

@@ -176,6 +176,7 @@ fn places(arguments: &Arguments) -> Result<Vec<Place>> {
         floor: floor.clone(),
         data: data.clone(),
         kind,
+        set: Vec::new(),
         floor_websocket: false,
     };
     Ok(match arguments.only {

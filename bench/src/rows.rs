@@ -8,6 +8,7 @@ mod flow;
 mod idle;
 mod latency;
 mod lists;
+mod log;
 mod replay;
 mod room;
 mod start;
@@ -84,6 +85,10 @@ pub(crate) const ROWS: &[Row] = &[
     idle::WEBSOCKET,
     latency::LATENCY,
     lists::LISTS,
+    log::APPEND,
+    log::COLD,
+    log::COLD_OF_MANY,
+    log::DELETE,
     room::ROOM,
     storm::STORM,
     start::START,

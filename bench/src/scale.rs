@@ -29,6 +29,8 @@ pub(crate) struct Scale {
     pub(crate) disk_events: u64,
     /// Runs that are stored before a start.
     pub(crate) stored_runs: usize,
+    /// Runs in the log that is read from the disk; in the row with many, a hundred times as many.
+    pub(crate) log_runs: usize,
     /// Runs at work in a list.
     pub(crate) active_runs: usize,
 }
@@ -48,6 +50,7 @@ impl Scale {
         latency_events: 1_000,
         disk_events: 1_000_000,
         stored_runs: 1_000_000,
+        log_runs: 1_000,
         active_runs: 10_000,
     };
 
@@ -78,6 +81,7 @@ impl Scale {
         latency_events: 10,
         disk_events: 2_560,
         stored_runs: 20,
+        log_runs: 10,
         active_runs: 20,
     };
 }

@@ -30,12 +30,30 @@ use crate::subject::{Kind, Place};
 /// How long events flow in one round, at most.
 const ROUND_MAX: Duration = Duration::from_secs(6);
 
+/// Settings with which a server works on its files all the time: small ones, and few of them.
+const BUSY: [&str; 7] = [
+    "wal_bytes_max=32768",
+    "room_bytes_max=8192",
+    "seal_memory_bytes_max=16384",
+    "merge_segments=2",
+    "files_open_max=2",
+    "erase_within_s=1",
+    "scrub_every_s=1",
+];
+
 /// What is tried and for how long.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Settings {
     /// How long new rounds begin.
     #[arg(long, default_value_t = 60)]
     pub seconds: u64,
+    /// New rounds begin after that too, until there were so many `kill -9`.
+    #[arg(long, default_value_t = 0)]
+    pub kills: u64,
+    /// A setting of the server, instead of those that make it seal, merge, erase and scrub all the
+    /// time; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub set: Vec<String>,
     /// The first round's seed; a failure names the seed to repeat its round with.
     #[arg(long)]
     pub seed: Option<u64>,
@@ -61,8 +79,12 @@ pub struct Tried {
     pub merged: u64,
     /// Connections of readers.
     pub passages: u64,
-    /// Times that the server was killed or stopped.
+    /// Times that the server was killed.
     pub kills: u64,
+    /// Times that it was asked to stop.
+    pub stops: u64,
+    /// Bytes that were written again, into segments.
+    pub sealed_bytes: u64,
 }
 
 impl Tried {
@@ -73,17 +95,19 @@ impl Tried {
             merged: self.merged + other.merged,
             passages: self.passages + other.passages,
             kills: self.kills + other.kills,
+            stops: self.stops + other.stops,
+            sealed_bytes: self.sealed_bytes + other.sealed_bytes,
         }
     }
 }
 
 impl std::fmt::Display for Tried {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { events, deliveries, merged, passages, kills } = self;
+        let Self { events, deliveries, merged, passages, kills, stops, sealed_bytes } = self;
         write!(
             f,
             "{events} events stored, {deliveries} deliveries ({merged} events in merged ones) over \
-             {passages} connections, {kills} kills"
+             {passages} connections, {kills} kills, {stops} stops, {sealed_bytes} bytes in segments"
         )
     }
 }
@@ -98,7 +122,12 @@ pub fn run(settings: &Settings) -> Result<Tried> {
     let server = settings.server.clone().unwrap_or_else(|| this.with_file_name("runcast"));
     ensure!(server.is_file(), "there is no server at {}", server.display());
     let data = settings.data.clone().unwrap_or_else(std::env::temp_dir);
-    let place = Place { server, floor: this, data, kind: Kind::Server, floor_websocket: false };
+    let set = match &settings.set[..] {
+        [] => BUSY.map(str::to_owned).to_vec(),
+        set => set.to_vec(),
+    };
+    let (floor, kind) = (this, Kind::Server);
+    let place = Place { server, floor, data, kind, set, floor_websocket: false };
     let transports = transport::chosen(&settings.over)?;
     let begin = Instant::now();
     let time = Duration::from_secs(settings.seconds);
@@ -106,10 +135,11 @@ pub fn run(settings: &Settings) -> Result<Tried> {
     let mut tried = Tried::default();
     for round in 1.. {
         let left = time.saturating_sub(begin.elapsed());
-        if round > 1 && left.is_zero() {
+        if round > 1 && left.is_zero() && tried.kills >= settings.kills {
             break;
         }
-        let flow = left.clamp(Duration::from_secs(1), ROUND_MAX);
+        let least = if settings.kills > 0 { ROUND_MAX } else { Duration::from_secs(1) };
+        let flow = left.clamp(least, ROUND_MAX);
         eprintln!("round {round}, seed {seed}, {} s", flow.as_secs());
         let of_round = round::hold(&place, &transports, seed, flow)
             .with_context(|| format!("round {round}; again with --seed {seed}"))?;

@@ -55,6 +55,8 @@ pub(crate) struct Place {
     pub(crate) data: PathBuf,
     /// Which child to start.
     pub(crate) kind: Kind,
+    /// Settings of the server, as `--set` takes them.
+    pub(crate) set: Vec<String>,
     /// Whether the floor's followers come over WebSocket. The server's may come over both.
     pub(crate) floor_websocket: bool,
 }
@@ -96,6 +98,9 @@ impl Place {
             Kind::Server => {
                 let data = directory.path().join("data");
                 command.args(["serve", "--listen", &address.to_string(), "--data"]).arg(data);
+                for set in &self.set {
+                    command.args(["--set", set]);
+                }
             }
             Kind::Floor => {
                 command.args(["floor", "--listen", &address.to_string()]);

@@ -79,6 +79,12 @@ impl Epoch {
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
     }
+
+    /// The epoch `by` after this one, or the last that there can be.
+    #[must_use]
+    pub const fn plus(self, by: u32) -> Self {
+        Self(self.0.saturating_add(by))
+    }
 }
 
 impl Default for Epoch {

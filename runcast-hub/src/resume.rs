@@ -70,14 +70,11 @@ pub fn resume(cursor: Cursor, stat: &StreamStat) -> Result<Resume, FollowError> 
 
 /// The last offset that the current history has in common with that of an older epoch.
 ///
-/// An epoch without a base began as an empty stream: it has nothing in common with those before.
+/// Epochs may be passed over: a stream was never in one that has no base. Without any base behind
+/// the cursor's epoch there is nothing in common.
 fn shared_with(older: Epoch, stat: &StreamStat) -> Offset {
-    let base_of = |number: u32| {
-        let base = stat.epoch_bases.iter().find(|(epoch, _)| epoch.get() == number);
-        base.map_or(Offset::START, |(_, base)| *base)
-    };
-    let newer = older.get() + 1..=stat.epoch.get();
-    newer.map(base_of).min().unwrap_or(Offset::START)
+    let newer = stat.epoch_bases.iter().filter(|(epoch, _)| *epoch > older);
+    newer.map(|(_, base)| *base).min().unwrap_or(Offset::START)
 }
 
 #[cfg(test)]
@@ -137,6 +134,15 @@ mod tests {
         assert_eq!(at("2.75", &stat), Ok((70, Some((71, 75, GapReason::EpochChanged)))));
         assert_eq!(at("3.75", &stat), Ok((75, None)));
         assert_eq!(at("0", &stat), Ok((0, None)));
+    }
+
+    #[test]
+    fn epochs_that_a_restored_log_passed_over_are_held_against_the_next_base() {
+        let stat = stat(1, 80, 30_000_000, &[(30_000_000, 50)]);
+        assert_eq!(at("50", &stat), Ok((50, None)));
+        assert_eq!(at("60", &stat), Ok((50, Some((51, 60, GapReason::EpochChanged)))));
+        assert_eq!(at("7.60", &stat), Ok((50, Some((51, 60, GapReason::EpochChanged)))));
+        assert_eq!(at("30000000.60", &stat), Ok((60, None)));
     }
 
     #[test]

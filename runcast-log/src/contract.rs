@@ -35,7 +35,8 @@ pub trait Log: Send + Sync + 'static {
 
     /// How a stream stands, or none if it never existed.
     ///
-    /// A deleted stream that has not been made again is [`ReadError::Deleted`].
+    /// A deleted stream that has not been made again is [`ReadError::Deleted`], as long as the log
+    /// remembers it: later it is one that never existed.
     ///
     /// After an append has been answered, its events count in every later call.
     async fn stat(&self, run: &RunId) -> Result<Option<StreamStat>, ReadError>;

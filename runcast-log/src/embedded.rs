@@ -21,12 +21,15 @@ use crate::contract::{
 };
 use crate::stats::{BytesWritten, LogStats};
 
+pub mod backup;
 mod base;
 mod directory;
 pub mod disk;
+pub mod doctor;
 mod error;
 mod extent;
 mod index;
+pub mod inspect;
 mod lock;
 mod manifest;
 mod number;
@@ -36,17 +39,22 @@ mod pending;
 mod plan;
 mod queue;
 mod read;
+mod read_only;
 mod recovery;
 mod scan;
 mod segment;
 mod tail;
 mod upkeep;
+mod verify;
 mod wal;
 mod walk;
 mod writer;
 
+pub use directory::STATES_NAME;
 pub use error::OpenError;
-pub use options::{Durability, EmbeddedOptions, Surroundings, UpkeepBy};
+pub use options::{
+    Clock, Durability, EmbeddedOptions, Surroundings, SystemClock, UpkeepBy, WritingBy,
+};
 
 pub use wal::FORMAT_VERSION;
 
@@ -54,7 +62,7 @@ use index::Index;
 use lock::DirectoryLock;
 use open_files::OpenFiles;
 use plan::ReadPlan;
-use queue::{Queue, Request};
+use queue::{Queue, Request, Woken};
 use read::{PageRead, Taken};
 use recovery::{Recovered, recover};
 use tail::Tail;
@@ -74,6 +82,8 @@ const READ_TRIES_MAX: usize = 16;
 pub struct EmbeddedLog {
     shared: Arc<Shared>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// What [`Self::write`] does, unless a thread does it.
+    stepped_writer: Mutex<Option<(Writer, Option<JoinHandle<()>>)>>,
     /// What [`Self::keep_up`] does, unless a thread does it.
     stepped: Mutex<Option<Upkeep>>,
     /// What marks the log's groups.
@@ -108,6 +118,7 @@ impl EmbeddedLog {
         let made = surroundings.disk.create_directory(directory);
         made.map_err(OpenError::io("make the directory", directory))?;
         let lock = Arc::new(DirectoryLock::take(directory)?);
+        directory::check_restored(surroundings.disk.as_ref(), directory)?;
         let disk = Arc::clone(&surroundings.disk);
         let files =
             OpenFiles::new(Arc::clone(&disk), directory.to_path_buf(), options.files_open_max);
@@ -120,7 +131,7 @@ impl EmbeddedLog {
         }
         recovered.index.count();
         if recovered.lost {
-            recovered.index.begin_epoch();
+            recovered.index.begin_epoch(1);
         }
         let disk_bytes = recovered.disk_bytes();
         let disk_bytes = disk_bytes.map_err(OpenError::io("measure the files of", directory))?;
@@ -137,18 +148,27 @@ impl EmbeddedLog {
             counts: Counts::new(disk_bytes),
             progress: Progress::new(header.number, manifest.wal_first, is_stepped),
         });
-        let upkeep =
-            Upkeep::new(&shared, &disk, directory, &options, files, Arc::clone(&lock), manifest);
+        let upkeep = Upkeep::new(
+            &shared,
+            &surroundings,
+            directory,
+            &options,
+            files,
+            Arc::clone(&lock),
+            manifest,
+        );
         let (stepped, background) =
             if is_stepped { (Some(upkeep), None) } else { (None, Some(upkeep)) };
         let mut boot_id = surroundings.boot_id.unwrap_or_default();
         boot_id.truncate(boot_id.floor_char_boundary(BOOT_ID_BYTES_MAX));
-        let turn_due = gives_up.then(|| Instant::now() + options.erase_within / 2);
+        let turn_due = gives_up.then(|| surroundings.clock.now() + options.erase_within / 2);
+        let writing = options.writing;
         let mut writer = Writer {
             shared: Arc::clone(&shared),
             observer,
             options,
             disk,
+            clock: surroundings.clock,
             directory: directory.to_path_buf(),
             boot_id,
             _lock: lock,
@@ -156,6 +176,7 @@ impl EmbeddedLog {
             buffer: GroupBuffer::default(),
             opening: Some(NewEpoch(lost)),
             turn_due,
+            must_turn: false,
             refused: Refused::No,
         };
         if let Err(error) = writer.note_opening() {
@@ -169,10 +190,25 @@ impl EmbeddedLog {
         let background =
             background.map(|upkeep| start("runcast-log-seal", Box::new(|| upkeep.run())));
         let background = background.transpose()?;
-        let work = Box::new(|| writer::run_to_end(writer, background));
-        let thread = start("runcast-log", work)?;
-        let (writer, stepped) = (Mutex::new(Some(thread)), Mutex::new(stepped));
-        Ok(Arc::new(Self { shared, writer, stepped, tag: header.tag() }))
+        let (thread, stepped_writer) = match writing {
+            WritingBy::Background => {
+                let work = Box::new(|| writer::run_to_end(writer, background));
+                (Some(start("runcast-log", work)?), None)
+            }
+            WritingBy::Stepped => (None, Some((writer, background))),
+        };
+        let (stepped, stepped_writer) = (Mutex::new(stepped), Mutex::new(stepped_writer));
+        let (writer, tag) = (Mutex::new(thread), header.tag());
+        Ok(Arc::new(Self { shared, writer, stepped_writer, stepped, tag }))
+    }
+
+    /// Writes a group of what waits to be written, and does what is due, if the log was opened with
+    /// [`WritingBy::Stepped`]. False when nothing waited.
+    pub fn write(&self) -> bool {
+        let mut writer = self.stepped_writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((writer, _)) = writer.as_mut() else { return false };
+        // There is nobody to wait for.
+        writer.step(&mut Vec::new(), Some(Instant::now())) == Woken::Requests
     }
 
     /// Seals, merges, erases or scrubs a piece, if that is to be done and the log was opened with
@@ -207,7 +243,7 @@ impl EmbeddedLog {
         plan: ReadPlan,
     ) -> Taken {
         if plan.spans.is_empty() {
-            return Taken::nothing(plan.stat);
+            return Taken::nothing(plan.stat, after);
         }
         let stat = plan.stat.clone();
         let read = PageRead { run: run.clone(), after, limit, plan, tag: self.tag };
@@ -226,6 +262,14 @@ impl EmbeddedLog {
         {
             // A panic in it was printed when it happened.
             let _printed = thread.join();
+        }
+    }
+
+    /// Lets a writer that has no thread do what is left.
+    fn end_stepped_writer(&self) {
+        let writer = self.stepped_writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((writer, upkeep)) = writer {
+            writer::run_to_end(writer, upkeep);
         }
     }
 }
@@ -356,6 +400,7 @@ impl Log for EmbeddedLog {
 
     async fn shut_down(&self) {
         self.shared.queue.close();
+        self.end_stepped_writer();
         let mut ended = self.shared.ended.subscribe();
         // The sender lives as long as this log does, so that waiting cannot fail.
         let _ended = ended.wait_for(|ended| *ended).await;
@@ -367,6 +412,7 @@ impl Log for EmbeddedLog {
 impl Drop for EmbeddedLog {
     fn drop(&mut self) {
         self.shared.queue.close();
+        self.end_stepped_writer();
         self.join();
     }
 }

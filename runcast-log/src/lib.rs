@@ -16,9 +16,10 @@ pub use contract::{
     StreamStat, Trim,
 };
 pub use distribution::{COUNT_BOUNDS, Distribution, Spread, TIME_BOUNDS_NS};
-pub use embedded::disk;
 pub use embedded::{
-    Durability, EmbeddedLog, EmbeddedOptions, FORMAT_VERSION, OpenError, Surroundings, UpkeepBy,
+    Clock, Durability, EmbeddedLog, EmbeddedOptions, FORMAT_VERSION, OpenError, STATES_NAME,
+    Surroundings, SystemClock, UpkeepBy, WritingBy,
 };
+pub use embedded::{backup, disk, doctor, inspect};
 pub use memory::MemoryLog;
 pub use stats::{BytesWritten, LogStats};

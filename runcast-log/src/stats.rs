@@ -5,7 +5,7 @@ use crate::distribution::Spread;
 /// A log at one moment. What an engine does not know is 0 or empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogStats {
-    /// Bytes of all its files.
+    /// Bytes of all its files, with the holes that deleted streams leave, which take no place on a disk.
     pub disk_bytes: u64,
     /// Its files.
     pub files: u64,

@@ -294,23 +294,27 @@ impl Stream {
         (self.last.get() + 1).saturating_sub(self.first.get())
     }
 
-    /// Goes into the next epoch because acknowledged events may have been lost behind `last`. A
-    /// closed stream has lost nothing: its end is there.
-    pub(crate) fn begin_epoch(&mut self) {
-        match self.phase {
-            Phase::Closed => return,
-            Phase::Deleted => {
-                self.epoch = self.epoch.next();
-                return;
-            }
-            Phase::Open => self.epoch = self.epoch.next(),
+    /// Goes `by` epochs on because acknowledged events may have been lost behind `last`. A closed
+    /// stream has lost nothing: its end is there.
+    pub(crate) fn begin_epoch(&mut self, by: u32) {
+        if by == 0 || self.phase == Phase::Closed {
+            return;
         }
+        let before = self.epoch;
+        self.epoch = before.plus(by);
+        if self.phase == Phase::Deleted {
+            return;
+        }
+        // Of more epochs than are remembered, the last stands for all.
+        let first = if by as usize <= EPOCH_BASES_MAX { 1 } else { by };
         let mut bases = self.epoch_bases.to_vec();
-        bases.push((self.epoch, self.last));
-        if bases.len() > EPOCH_BASES_MAX {
-            let (_, oldest) = bases.remove(0);
-            let (_, base) = &mut bases[0];
-            *base = oldest.min(*base);
+        for step in first..=by {
+            bases.push((before.plus(step), self.last));
+            if bases.len() > EPOCH_BASES_MAX {
+                let (_, oldest) = bases.remove(0);
+                let (_, base) = &mut bases[0];
+                *base = oldest.min(*base);
+            }
         }
         self.epoch_bases = Arc::from(bases);
     }

@@ -4,24 +4,15 @@
 
 mod support;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use runcast_log::{EmbeddedLog, EmbeddedOptions, Log, MemoryLog};
-use support::{batch, keep_up, open, run, without_upkeep};
-
-fn bytes_in(directory: &Path) -> (u64, u64) {
-    let files = std::fs::read_dir(directory).unwrap().map(Result::unwrap);
-    let is_of_log = |name: &str| name.starts_with("wal-") || name.starts_with("seg-");
-    let files = files.filter(|file| is_of_log(&file.file_name().to_string_lossy()));
-    let lengths: Vec<_> = files.map(|file| file.metadata().unwrap().len()).collect();
-    (lengths.len() as u64, lengths.iter().sum())
-}
+use support::{batch, bytes_in, keep_up, open, open_with, run, without_upkeep};
 
 #[tokio::test]
 async fn sizes_are_those_of_the_directory_before_and_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
-    let options = EmbeddedOptions { wal_bytes_max: 2_000, ..without_upkeep() };
+    let options = EmbeddedOptions { wal_bytes_max: 300, merge_segments: 2, ..without_upkeep() };
     let log = EmbeddedLog::open(directory.path(), options, Arc::new(())).unwrap();
     for number in 0..40 {
         let name = format!("run-{}", number % 4);
@@ -36,12 +27,12 @@ async fn sizes_are_those_of_the_directory_before_and_after_a_restart() {
     let sealed = log.measure();
     assert_eq!((sealed.streams, sealed.events), (3, 60));
     assert_eq!((sealed.files, sealed.disk_bytes), bytes_in(directory.path()));
-    assert!(sealed.segments > 0 && sealed.wals_waiting == 0);
+    assert!(sealed.segments > 0 && sealed.wals_waiting == 0 && sealed.written.merge > 0);
     assert!(sealed.written.seal > 0 && sealed.written.wal > sealed.written.events);
     assert!(before.index_bytes > 0);
     log.shut_down().await;
     drop(log);
-    let log = open(directory.path());
+    let log = open_with(directory.path(), without_upkeep(), "boot").unwrap();
     let after = log.measure();
     assert_eq!((after.streams, after.events), (3, 60));
     assert_eq!((after.files, after.disk_bytes), bytes_in(directory.path()));

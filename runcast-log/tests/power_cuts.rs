@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use runcast_event::{Offset, RunId};
 use runcast_log::{
-    Append, EmbeddedLog, EmbeddedOptions, Log, MemoryLog, OpenError, Surroundings, Trim,
+    Append, EmbeddedLog, EmbeddedOptions, Log, LogHealth, MemoryLog, OpenError, Surroundings,
+    SystemClock, Trim,
 };
 use support::power::{Kept, PowerDisk};
 use support::{ALL, Recorder, batch, run, stamped, texts, without_room};
@@ -53,6 +54,7 @@ fn open_with(
         disk: Arc::new(disk.clone()),
         boot_id: Some("boot".to_owned()),
         new_log_id: *b"the tests' logid",
+        clock: Arc::new(SystemClock),
     };
     EmbeddedLog::open_in(directory, options, surroundings, Arc::new(Recorder::default()))
 }
@@ -179,6 +181,14 @@ async fn cut_everywhere(files: Vec<(PathBuf, Vec<u8>)>, before: &[Action], direc
             disk.fail_at(operation);
             let done = act(directory, &disk, &actions).await;
             disk.restart(kept);
+            if matches!(kept, Kept::Some(_)) {
+                // And again, while the log is opened or its work is taken up.
+                disk.fail_at(1 + operation % 16);
+                if let Ok(log) = open(directory, &disk) {
+                    while log.keep_up().is_ok_and(|has_more| has_more) {}
+                }
+                disk.restart(kept);
+            }
             check(directory, &disk, &expected, done, &context).await;
         }
     }
@@ -209,6 +219,8 @@ async fn check(
     }
     while log.keep_up().unwrap() {}
     assert_eq!(seen(&*log).await, left, "{context}");
+    // What was removed does not come back.
+    disk.restart(Kept::Nothing);
     if !is_there {
         let has_secret = |bytes: &[u8]| bytes.windows(SECRET.len()).any(|w| w == SECRET.as_bytes());
         for (path, bytes) in disk.contents() {
@@ -222,6 +234,54 @@ async fn check(
 async fn nothing_is_lost_and_nothing_comes_back_whenever_the_power_goes() {
     let directory = tempfile::tempdir().unwrap();
     cut_everywhere(Vec::new(), &[], directory.path()).await;
+}
+
+/// Does everything on a disk of which one operation fails.
+async fn act_through_a_fault(directory: &Path, disk: &PowerDisk, expected: &[String]) {
+    let open_again = || open(directory, disk).or_else(|_| open(directory, disk)).unwrap();
+    let mut log = open_again();
+    for (done, action) in actions().iter().enumerate() {
+        match action {
+            // What fails is tried again by the next step.
+            Action::KeepUp => drop(log.keep_up()),
+            Action::Reopen => {
+                log.shut_down().await;
+                log = open_again();
+            }
+            action if act_on(&*log, action).await.is_ok() => {}
+            action => {
+                assert_eq!(seen(&*log).await, expected[done], "what is refused did not happen");
+                if matches!(log.health(), LogHealth::Failed { .. }) {
+                    log.shut_down().await;
+                    log = open_again();
+                }
+                act_on(&*log, action).await.unwrap();
+            }
+        }
+        assert_eq!(seen(&*log).await, expected[done + 1]);
+    }
+    while log.keep_up().unwrap() {}
+    assert_eq!(log.measure().wals_waiting, 0);
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_once_anywhere_costs_nothing_that_was_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    let actions = actions();
+    let expected = expected(&[], &actions).await;
+    let whole = PowerDisk::default();
+    assert_eq!(act(directory.path(), &whole, &actions).await, actions.len());
+    for operation in 1..=whole.operations() {
+        for kept in [Kept::Nothing, Kept::Some(operation as u64 * 7 + 1)] {
+            let disk = PowerDisk::default();
+            disk.fail_once(operation);
+            act_through_a_fault(directory.path(), &disk, &expected).await;
+            disk.restart(kept);
+            let log = open(directory.path(), &disk).unwrap();
+            let left = seen(&*log).await;
+            assert_eq!(&left, expected.last().unwrap(), "fault at {operation}, {kept:?}");
+        }
+    }
 }
 
 /// Files of format 2, with runs in them.

@@ -4,12 +4,17 @@
 
 mod support;
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use runcast_event::{Epoch, Offset};
-use runcast_log::{Append, Durability, EmbeddedOptions, Log};
-use support::{batch, events, killed, open_with, run, wal, without_room};
+use runcast_log::{
+    Append, Durability, EmbeddedLog, EmbeddedOptions, Log, OpenError, Surroundings, SystemClock,
+};
+use support::power::{Kept, PowerDisk};
+use support::{Recorder, batch, events, killed, open_with, run, wal, without_room};
 
 /// What a disk writes at once.
 const SECTOR_BYTES: usize = 512;
@@ -95,6 +100,39 @@ async fn walk(steps: Vec<Step>, kept: Vec<bool>, cut: usize, room: usize) {
     let log = open_with(crashed.path(), EmbeddedOptions::default(), "third").unwrap();
     assert_eq!(events(&*log, "a").await.unwrap().len(), left.len() + 1);
     assert_eq!(log.stat(&run("a")).await.unwrap().unwrap().epoch, second);
+}
+
+fn open_on(directory: &Path, disk: &PowerDisk) -> Result<Arc<EmbeddedLog>, OpenError> {
+    let surroundings = Surroundings {
+        disk: Arc::new(disk.clone()),
+        boot_id: Some("boot".to_owned()),
+        new_log_id: *b"the tests' logid",
+        clock: Arc::new(SystemClock),
+    };
+    EmbeddedLog::open_in(directory, relaxed(), surroundings, Arc::new(Recorder::default()))
+}
+
+#[tokio::test]
+async fn what_a_start_shows_is_on_the_disk_even_if_a_sync_of_it_failed_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = PowerDisk::default();
+    let log = open_on(directory.path(), &disk).unwrap();
+    for text in ["1", "2", "3"] {
+        log.append(batch("a", &[text])).await.unwrap();
+    }
+    disk.fail_at(disk.operations() + 1);
+    drop(log);
+    disk.revive();
+    disk.let_syncs_fail(true);
+    assert!(matches!(open_on(directory.path(), &disk), Err(OpenError::Io { .. })));
+    disk.let_syncs_fail(false);
+    let log = open_on(directory.path(), &disk).unwrap();
+    assert_eq!(events(&*log, "a").await.unwrap(), ["1", "2", "3"]);
+    log.append(batch("a", &["4"])).await.unwrap();
+    log.shut_down().await;
+    disk.restart(Kept::Nothing);
+    let log = open_on(directory.path(), &disk).unwrap();
+    assert_eq!(events(&*log, "a").await.unwrap(), ["1", "2", "3", "4"]);
 }
 
 proptest! {

@@ -5,19 +5,20 @@
 
 mod support;
 
+use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use runcast_event::Offset;
+use runcast_event::{Epoch, Offset};
 use runcast_log::{
     AppendError, EmbeddedLog, EmbeddedOptions, Log, LogHealth, OpenError, ReadError, Trim, UpkeepBy,
 };
 use support::{
-    ALL, Faults, batch, events, keep_up, killed, machine, open_with, run, segments, texts, wal,
-    without_room,
+    ALL, Faults, batch, bytes_in, events, keep_up, killed, machine, open_with, run, segments,
+    texts, wal, without_room,
 };
 
 fn options() -> EmbeddedOptions {
@@ -346,6 +347,7 @@ async fn a_disk_that_fills_up_while_a_segment_is_made_gets_its_place_back() {
     faults.set_room(None);
     keep_up(&log);
     assert_eq!(log.measure().wals_waiting, 0);
+    assert_eq!((log.measure().files, log.measure().disk_bytes), bytes_in(directory.path()));
     assert_eq!(events(&*log, "a").await.unwrap().len(), count);
     let copy = killed(directory.path());
     assert_eq!(events(&*reopen(copy.path()).unwrap(), "a").await.unwrap().len(), count);
@@ -428,4 +430,51 @@ async fn a_list_passes_over_any_number_of_deleted_runs() {
         }
         seal(&log).await;
     }
+}
+
+#[tokio::test]
+async fn deleted_runs_are_forgotten_when_there_are_too_many_and_their_epochs_never_come_back() {
+    let mut directory = tempfile::tempdir().unwrap();
+    let options = || EmbeddedOptions {
+        wal_bytes_max: 400,
+        merge_segments: 2,
+        tombstones_max: 5,
+        ..options()
+    };
+    let mut log = open_with(directory.path(), options(), "boot").unwrap();
+    log.append(batch("stays", &["x"])).await.unwrap();
+    let mut epochs: HashMap<String, Epoch> = HashMap::new();
+    for round in 0..6 {
+        for at in 0..30 {
+            let name = format!("run-{at}");
+            let made = log.append(batch(&name, &["an event of some length"])).await.unwrap();
+            let before = epochs.insert(name.clone(), made.epoch);
+            assert!(before.is_none_or(|before| before < made.epoch), "{name}: {before:?} {made:?}");
+            log.delete(&run(&name)).await.unwrap();
+            if at % 7 == 0 {
+                log.keep_up().unwrap();
+            }
+            if at % 11 == 0 {
+                let copy = killed(directory.path());
+                log = open_with(copy.path(), options(), "boot").unwrap();
+                directory = copy;
+            }
+        }
+        keep_up(&log);
+        let mut forgotten = 0;
+        for at in 0..30 {
+            match log.stat(&run(&format!("run-{at}"))).await {
+                Ok(None) => forgotten += 1,
+                Err(ReadError::Deleted) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(forgotten > 10, "{forgotten} of 30");
+        let new = log.append(batch(&format!("new-{round}"), &["x"])).await.unwrap();
+        assert!(new.epoch > Epoch::FIRST, "it may have been there");
+        assert_eq!(events(&*log, &format!("new-{round}")).await.unwrap(), ["x"]);
+    }
+    assert_eq!(events(&*log, "stays").await.unwrap(), ["x"]);
+    assert_eq!(log.stat(&run("stays")).await.unwrap().unwrap().epoch, Epoch::FIRST);
+    assert_eq!(log.measure().streams, 7);
 }

@@ -105,11 +105,13 @@ async fn nobody_sees_anything_of_seals_merges_and_erasing() {
     for writer in writers {
         writer.await.unwrap();
     }
+    while log.measure().written.merge == 0 || log.measure().wals_waiting > 0 {
+        tokio::task::yield_now().await;
+    }
     is_over.store(true, Ordering::SeqCst);
     for reader in readers {
         assert!(reader.await.unwrap() > 50);
     }
     let stats = log.measure();
-    assert!(stats.written.merge > 0 && stats.written.seal > 0, "{stats:?}");
     assert_eq!((stats.upkeep_failures, stats.damaged_places), (0, 0));
 }

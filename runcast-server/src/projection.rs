@@ -48,6 +48,7 @@ pub(crate) struct Projection {
     asks: mpsc::Sender<oneshot::Sender<()>>,
     wait: Duration,
     backlog: Backlog,
+    saved: Option<SavedStates>,
 }
 
 impl Projection {
@@ -70,23 +71,27 @@ impl Projection {
             Arc::clone(&index),
             asked,
             Arc::clone(&retention_changed),
-            saved,
+            saved.clone(),
         );
         let backlog = folder.backlog();
         tokio::spawn(folder.run());
-        Self { hub, index, due_changed, retention_changed, asks, wait, backlog }
+        Self { hub, index, due_changed, retention_changed, asks, wait, backlog, saved }
     }
 
-    /// Saves the states again and again, until it is dropped.
-    pub(crate) fn keep_saved(&self, saved: SavedStates) -> impl Future<Output = ()> + use<> {
-        saved.keep(Arc::clone(&self.index))
+    /// Saves the states again and again, until it is dropped; ends at once if they are not to be saved.
+    pub(crate) fn keep_saved(&self) -> impl Future<Output = ()> + use<> {
+        let (saved, index) = (self.saved.clone(), Arc::clone(&self.index));
+        async move {
+            if let Some(saved) = saved {
+                saved.keep(index).await;
+            }
+        }
     }
 
-    /// Saves the states if much has changed since they were saved.
-    pub(crate) async fn save(&self, saved: SavedStates) {
-        let index = Arc::clone(&self.index);
-        // A panic was printed when it happened.
-        let _printed = tokio::task::spawn_blocking(move || saved.save_if_due(&index)).await;
+    /// Saves the states if they are to be saved and much has changed since.
+    pub(crate) async fn save(&self) {
+        let Some(saved) = self.saved.clone() else { return };
+        saved.save_beside(Arc::clone(&self.index)).await;
     }
 
     /// Runs by their status, in the order of [`Status::ALL`].

@@ -119,7 +119,7 @@ impl Server {
     ///
     /// # Errors
     /// When the system has no threads or files left for the stream plane.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let (sender, receiver) = watch::channel(Phase::Serving);
         let phase = PhaseWatch(receiver);
         let HttpConfig { heartbeat, drain, limits, clock, retention, plane_shards: shards, .. } =
@@ -131,9 +131,9 @@ impl Server {
             presence: presence.clone(),
             silent_after: limits.silent_after,
         };
-        let (hub, saved) = (self.hub.clone(), self.saved.clone());
+        let (hub, saved) = (self.hub.clone(), self.saved.take());
         let projection = Projection::start(hub, limits.state_wait, listening, retention, saved);
-        let saving = self.saved.clone().map(|saved| tokio::spawn(projection.keep_saved(saved)));
+        let saving = tokio::spawn(projection.keep_saved());
         let gate = Arc::new(RunGate::new(projection.states()));
         if let Err(error) = self.hub.set_gate(gate).await {
             tracing::error!(%error, "the feed cannot be read");
@@ -198,10 +198,8 @@ impl Server {
         let _ = tokio::task::spawn_blocking(move || plane.stop()).await;
         keeper.abort();
         retention.abort();
-        if let (Some(saving), Some(saved)) = (saving, self.saved) {
-            saving.abort();
-            projection.save(saved).await;
-        }
+        saving.abort();
+        projection.save().await;
         self.hub.shut_down().await;
         Ok(())
     }

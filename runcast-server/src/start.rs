@@ -3,15 +3,12 @@
 use std::path::PathBuf;
 
 use runcast_hub::{HubBuilder, HubConfig};
-use runcast_log::{EmbeddedLog, EmbeddedOptions, OpenError};
+use runcast_log::{EmbeddedLog, EmbeddedOptions, OpenError, STATES_NAME};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::HttpConfig;
 use crate::projection::SavedStates;
 use crate::server::{BindError, Server, listen};
-
-/// Where in the data directory run states are saved.
-const STATES_FILE: &str = "states.saved";
 
 /// Everything that a server on one machine is made of.
 #[derive(Debug, Clone)]
@@ -48,7 +45,7 @@ pub async fn start(config: ServerConfig) -> Result<Server, StartError> {
     raise_file_limit();
     let listener = listen(config.http.listen)?;
     let builder = HubBuilder::new(config.hub);
-    let file = config.data_dir.join(STATES_FILE);
+    let file = config.data_dir.join(STATES_NAME);
     let (data_dir, log, observer) = (config.data_dir, config.log, builder.observer());
     let opened =
         tokio::task::spawn_blocking(move || EmbeddedLog::open(&data_dir, log, observer)).await;

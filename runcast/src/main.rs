@@ -1,16 +1,21 @@
 //! The `runcast` command. Only dispatches: each command is a module of its own.
 //!
-//! Exit codes: 0 success, 1 failure, 2 wrong usage; `exec` and `tail` give those of the run.
+//! Exit codes: 0 success, 1 failure, 2 wrong usage; `exec` and `tail` give those of the run;
+//! `doctor` 1 when there are problems, 2 when it cannot say.
 
 #![allow(rustdoc::bare_urls, reason = "what clap prints as help is no web page")]
 
 mod ask;
+mod backup;
 mod command;
 mod demo;
+mod doctor;
 mod exec;
 mod global;
 mod inputs;
+mod inspect;
 mod palette;
+mod progress;
 mod publish;
 mod report;
 mod runs;
@@ -60,6 +65,10 @@ enum Command {
     Answer(inputs::Answer),
     Demo(demo::Args),
     Spool(spool::Args),
+    Doctor(doctor::Args),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
+    Inspect(inspect::Args),
 }
 
 fn main() -> ExitCode {
@@ -79,6 +88,10 @@ fn main() -> ExitCode {
         Command::Answer(args) => inputs::answer(args, &global),
         Command::Demo(args) => demo::run(args, &global),
         Command::Spool(args) => spool::run(args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Backup(args) => backup::backup(&args),
+        Command::Restore(args) => backup::restored(&args),
+        Command::Inspect(args) => inspect::run(&args),
     };
     outcome.unwrap_or_else(|error| report::failure(&error))
 }

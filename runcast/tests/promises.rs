@@ -141,8 +141,18 @@ fn feed(server: &Server) -> HashMap<RunId, Vec<u64>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_kills_under_load_lose_double_and_reorder_nothing() {
+    keep_through_kills(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_do_kills_in_the_middle_of_seals_and_merges() {
+    let seals_all_the_time = ["wal_bytes_max=10000", "merge_segments=2", "files_open_max=2"];
+    keep_through_kills(&seals_all_the_time).await;
+}
+
+async fn keep_through_kills(settings: &[&'static str]) {
     let directory = tempfile::tempdir().unwrap();
-    let mut server = Server::started(directory.path());
+    let mut server = Server::started_with(directory.path(), settings);
     let client = Client::new(&server.url()).unwrap();
     let promised = Arc::new(Acknowledged::default());
 

@@ -9,6 +9,8 @@ fn readers_of_all_kinds_see_everything_once_and_in_order_through_kills() {
     let directory = tempfile::tempdir().unwrap();
     let settings = Settings {
         seconds: 10,
+        kills: 0,
+        set: Vec::new(),
         seed: None,
         over: Vec::new(),
         server: Some(env!("CARGO_BIN_EXE_runcast").into()),
@@ -16,4 +18,5 @@ fn readers_of_all_kinds_see_everything_once_and_in_order_through_kills() {
     };
     let tried = run(&settings).unwrap_or_else(|error| panic!("{error:?}"));
     assert!(tried.kills > 0 && tried.merged > 0 && tried.deliveries > tried.events, "{tried}");
+    assert!(tried.sealed_bytes > 0, "{tried}");
 }

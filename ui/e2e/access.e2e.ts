@@ -146,9 +146,9 @@ it("nothing moves for who does not want it", async () => {
   const page = await open(browser, server.url + RUN, errors);
   await page.waitForSelector(".stage .mark.is-running");
   const moving = () => page.evaluate(() => document.getAnimations().length);
-  expect(await moving()).toBeGreaterThan(0);
+  await expect.poll(() => moving()).toBeGreaterThan(0);
   await page.emulateMedia({ reducedMotion: "reduce" });
-  expect(await moving()).toBe(0);
+  await expect.poll(() => moving()).toBe(0);
   await page.close();
 });
 
@@ -182,7 +182,7 @@ it("the keyboard reaches stages, tabs, steps and questions, and shows where it i
   await page.focus("#tab-steps");
   await page.keyboard.press("ArrowRight");
   await page.waitForSelector(".call");
-  expect(await page.evaluate(() => document.activeElement?.id)).toBe("tab-tools");
+  await expect.poll(() => page.evaluate(() => document.activeElement?.id)).toBe("tab-tools");
   await page.keyboard.press("ArrowLeft");
   await page.waitForSelector(".step");
   await page.focus(".control-stop");

@@ -33,13 +33,13 @@ it("a run is paused, resumed and stopped from its page", async () => {
   });
   const page = await open(browser, `${server.url}/runs/obeys`, errors);
   await badge(page, "running");
-  expect(await pressable(page)).toEqual(["Pause", "Stop"]);
+  await expect.poll(() => pressable(page)).toEqual(["Pause", "Stop"]);
   await page.click(".control-pause");
   await badge(page, "paused");
   await point(page, "pause", "delivered");
   await point(page, "pause", "done");
   await page.waitForSelector('.control-resume[aria-disabled="false"]');
-  expect(await pressable(page)).toEqual(["Resume", "Stop"]);
+  await expect.poll(() => pressable(page)).toEqual(["Resume", "Stop"]);
   await page.click(".control-resume");
   await badge(page, "running");
   await point(page, "resume", "done");
@@ -51,7 +51,7 @@ it("a run is paused, resumed and stopped from its page", async () => {
   await page.click(".confirm >> text=Stop it");
   await badge(page, "cancelled");
   await phase(page, "ended");
-  expect(await page.locator(".controls").count()).toBe(0);
+  await expect.poll(() => page.locator(".controls").count()).toBe(0);
   await agent.stop();
   await page.close();
 });
@@ -70,9 +70,9 @@ it("what somebody else asked is seen on the way, and a refusal with its reason",
   await agent.client.command("slow", { name: "stop", by: "ada", reason: "too dear" });
   await badge(page, "cancelling");
   await point(page, "stop", "delivered", "awaited");
-  expect(await page.textContent('[data-command="stop"]')).toContain("by ada");
-  expect(await page.textContent(".control-stop")).toBe("Stopping…");
-  expect(await pressable(page)).toEqual([]);
+  await expect.poll(() => page.textContent('[data-command="stop"]')).toContain("by ada");
+  await expect.poll(() => page.textContent(".control-stop")).toBe("Stopping…");
+  await expect.poll(() => pressable(page)).toEqual([]);
   await page.press(".control-pause", "Enter");
   await page.waitForSelector(".controls-said >> text=Pause: the run is being stopped");
   taken.come();
@@ -80,7 +80,9 @@ it("what somebody else asked is seen on the way, and a refusal with its reason",
   refused.come();
   await point(page, "stop", "refused", "failed");
   await badge(page, "running");
-  expect(await page.textContent('[data-command="stop"]')).toContain("in the middle of a payment");
+  await expect
+    .poll(() => page.textContent('[data-command="stop"]'))
+    .toContain("in the middle of a payment");
   await agent.stop();
   await page.close();
 });
@@ -99,7 +101,7 @@ it("what the server refuses is said where the click was", async () => {
   expect((await answered).status()).toBe(409);
   await badge(page, "completed");
   await page.waitForSelector(".controls-said >> text=Pause: ");
-  expect(await pressable(page)).toEqual([]);
+  await expect.poll(() => pressable(page)).toEqual([]);
   await agent.stop();
   await page.close();
 });
@@ -110,7 +112,7 @@ it("a command that nobody carries out expires", async () => {
   await badge(page, "running");
   await agent.client.command("deaf", { name: "pause", timeout_ms: 300 });
   await point(page, "pause", "expired", "failed");
-  expect(await pressable(page)).toEqual(["Pause", "Stop"]);
+  await expect.poll(() => pressable(page)).toEqual(["Pause", "Stop"]);
   await agent.stop();
   await page.close();
 });

@@ -47,14 +47,14 @@ it("nothing in any field of an event breaks out of its frame or of its row", asy
   const drawn = (await rows(page)).join("");
   expect(drawn).not.toMatch(/[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202e]/);
   expect(drawn).toContain("<img src=x onerror=alert(1)>");
-  expect(await page.locator("main img, main script").count()).toBe(0);
+  await expect.poll(() => page.locator("main img, main script").count()).toBe(0);
   await page.click(".row >> nth=2");
   await page.waitForSelector(".opened-json");
   await page.goto(server.url);
   await page.waitForSelector(".run-name");
-  expect(await page.textContent(".run-name")).toBe(NAME);
-  expect(await page.locator("main img, main script").count()).toBe(0);
-  expect(await page.evaluate(() => window.alerts)).toBe(0);
+  await expect.poll(() => page.textContent(".run-name")).toBe(NAME);
+  await expect.poll(() => page.locator("main img, main script").count()).toBe(0);
+  await expect.poll(() => page.evaluate(() => window.alerts)).toBe(0);
   expect(errors).toEqual([]);
   await server.publish("forged", {
     type: "run.failed",
@@ -62,6 +62,6 @@ it("nothing in any field of an event breaks out of its frame or of its row", asy
   });
   await page.goto(`${server.url}/runs/forged`);
   await phase(page, "ended");
-  expect(await page.evaluate(() => window.alerts)).toBe(0);
+  await expect.poll(() => page.evaluate(() => window.alerts)).toBe(0);
   await page.close();
 });

@@ -32,11 +32,11 @@ it("a question is answered by a choice, and the run hears it", async () => {
   await asks("deploy", { prompt, choices: ["yes", "no"] });
   await page.waitForSelector(card("deploy"));
   await page.waitForSelector(".badge >> text=input required");
-  expect(await page.textContent(`${card("deploy")} .markdown`)).toBe(
-    "Deploy v2 to <b>prod</b>? See the diff",
-  );
-  expect(await page.textContent(`${card("deploy")} strong`)).toBe("v2");
-  expect(await page.getAttribute(`${card("deploy")} a`, "rel")).toContain("noopener");
+  await expect
+    .poll(() => page.textContent(`${card("deploy")} .markdown`))
+    .toBe("Deploy v2 to <b>prod</b>? See the diff");
+  await expect.poll(() => page.textContent(`${card("deploy")} strong`)).toBe("v2");
+  await expect.poll(() => page.getAttribute(`${card("deploy")} a`, "rel")).toContain("noopener");
   await page.fill(".person", "ada");
   await page.click(`${card("deploy")} >> text=yes`);
   expect(await agent.answer("deploy")).toBe("yes");
@@ -58,8 +58,8 @@ it("a form is made of a schema, and what is wrong is said at its field", async (
   await asks("form", { schema });
   const at = (place: string) => `${card("form")} [data-at="/${place}"]`;
   await page.waitForSelector(at("region"));
-  expect(await page.inputValue(`${at("count")} .field`)).toBe("2");
-  expect(await page.isChecked(`${at("isDry")} input`)).toBe(true);
+  await expect.poll(() => page.inputValue(`${at("count")} .field`)).toBe("2");
+  await expect.poll(() => page.isChecked(`${at("isDry")} input`)).toBe(true);
   await page.fill(`${at("count")} .field`, "9");
   await page.click(`${card("form")} >> text=Answer`);
   await page.waitForSelector(`${at("region")} .fault >> text=This is needed`);
@@ -68,7 +68,7 @@ it("a form is made of a schema, and what is wrong is said at its field", async (
   await page.click(`${card("form")} >> text=Answer`);
   await page.waitForSelector(`${at("count")} .fault`);
   await page.waitForSelector(`${at("note")} .fault`);
-  expect(await page.locator(`${at("region")} .fault`).count()).toBe(0);
+  await expect.poll(() => page.locator(`${at("region")} .fault`).count()).toBe(0);
   await page.fill(`${at("count")} .field`, "5");
   await page.fill(`${at("note")} .field`, "");
   await page.click(`${card("form")} >> text=Answer`);
@@ -85,7 +85,7 @@ it("who comes second is told who was first", async () => {
   });
   await page.click(`${card("race")} >> text=right`);
   await page.waitForSelector(`${card("race")} [role=alert] >> text=Your answer came second`);
-  expect(await page.textContent(`${card("race")} [role=alert]`)).toContain("by grace");
+  await expect.poll(() => page.textContent(`${card("race")} [role=alert]`)).toContain("by grace");
   await page.waitForSelector(`${card("race")} .input-answer >> text=left`);
   expect(await agent.answer("race")).toBe("left");
 });
@@ -95,29 +95,29 @@ it("a form that somebody is at shows when another has answered", async () => {
   await page.fill(`${card("text")} textarea`, "half a sen");
   await agent.client.answer("asks", "text", { answer: "all of it", by: "grace" });
   await page.waitForSelector(`${card("text")} .input-outcome >> text=answered by grace`);
-  expect(await page.textContent(`${card("text")} .input-answer`)).toBe("“all of it”");
+  await expect.poll(() => page.textContent(`${card("text")} .input-answer`)).toBe("“all of it”");
 });
 
 it("the time that is left is counted down, and then the default is taken", async () => {
   await asks("late", { choices: ["go", "wait"], default: "wait", timeout_ms: 4_000 });
   await page.waitForSelector(`${card("late")} .input-left`);
-  expect(await page.textContent(`${card("late")} .input-time`)).toMatch(
-    /\d s left, then “wait” is taken$/,
-  );
+  await expect
+    .poll(() => page.textContent(`${card("late")} .input-time`))
+    .toMatch(/\d s left, then “wait” is taken$/);
   const left = await page.textContent(`${card("late")} .input-left`);
   await page.waitForFunction(
     ([at, was]) => document.querySelector(`${at} .input-left`)?.textContent !== was,
     [card("late"), left],
   );
   await page.waitForSelector(`${card("late")} .input-outcome >> text=nobody answered in time`);
-  expect(await page.textContent(`${card("late")} .input-answer`)).toBe("“wait”");
+  await expect.poll(() => page.textContent(`${card("late")} .input-answer`)).toBe("“wait”");
   expect(await agent.answer("late")).toBe("wait");
 });
 
 it("what was asked before the page came is folded away", async () => {
   await page.reload();
   await page.waitForSelector(".earlier summary >> text=5 earlier questions");
-  expect(await page.isVisible(card("deploy"))).toBe(false);
+  await expect.poll(() => page.isVisible(card("deploy"))).toBe(false);
   await page.click(".earlier summary");
   await page.waitForSelector(`${card("deploy")} .input-answer >> text=yes`);
 });

@@ -20,16 +20,16 @@ afterAll(async () => {
 it("a server without runs shows the one command that makes one, and then the run", async () => {
   const page = await open(browser, server.url, errors);
   await page.waitForSelector("text=No runs yet");
-  expect(await page.textContent(".command")).toBe("runcast exec -- python agent.py");
+  await expect.poll(() => page.textContent(".command")).toBe("runcast exec -- python agent.py");
   const started = { type: "run.started", data: { name: "First", workflow: "etl", tags: ["gpu"] } };
   await server.publish("first", started);
   await page.waitForSelector(".run-name >> text=First");
-  expect(await page.textContent(".badge")).toBe("running");
-  expect(await page.textContent("tbody .cell-tags")).toBe("gpu");
+  await expect.poll(() => page.textContent(".badge")).toBe("running");
+  await expect.poll(() => page.textContent("tbody .cell-tags")).toBe("gpu");
   await server.publish("first", output("hello\n"), { type: "run.failed", data: { exit_code: 3 } });
   await page.waitForSelector(".badge >> text=failed");
-  expect(await page.textContent(".run-reason")).toBe("exit code 3");
-  expect(await page.textContent("td.cell-events")).toContain("3");
+  await expect.poll(() => page.textContent(".run-reason")).toBe("exit code 3");
+  await expect.poll(() => page.textContent("td.cell-events")).toContain("3");
   await page.close();
 });
 
@@ -55,7 +55,7 @@ it("the count of an active run's events is shown, and goes on by itself", async 
   const page = await open(browser, server.url, errors);
   const counted = page.locator("tr", { hasText: "Second" }).locator(".cell-events");
   await counted.waitFor();
-  expect(await counted.innerText()).toBe("3");
+  await expect.poll(() => counted.innerText()).toBe("3");
   // The feed does not tell of output.
   await server.publish("other", output("one\n"), output("two\n"));
   await page.waitForSelector("tr:has-text('Second') .cell-events >> text=/^5/");
@@ -69,7 +69,7 @@ it("a run that was cancelled does not look like one that failed", async () => {
   const colour = (text: string) =>
     page.locator(".run-reason", { hasText: text }).evaluate((it) => getComputedStyle(it).color);
   await page.waitForSelector(".run-reason >> text=by a person");
-  expect(await colour("by a person")).not.toBe(await colour("exit code 3"));
+  await expect.poll(() => colour("by a person")).not.toBe(await colour("exit code 3"));
   await page.close();
   await server.remove("cancelled");
 });
@@ -82,7 +82,7 @@ it("a phone shows why a run failed, and all tags that have no room are counted",
   await page.waitForSelector(".tags-more >> text=+9");
   await page.setViewportSize({ width: 390, height: 844 });
   await page.waitForSelector(".run-reason >> text=exit code 3");
-  expect(await page.isVisible(".run-reason")).toBe(true);
+  await expect.poll(() => page.isVisible(".run-reason")).toBe(true);
   const cells = await page.$$eval("tbody tr", (rows) => rows.map((row) => row.scrollWidth));
   for (const width of cells) expect(width).toBeLessThanOrEqual(390);
   await page.close();
@@ -101,24 +101,24 @@ const segment = (page: Page, text: string) => page.locator(".statuses button", {
 it("the list is filtered by status and by text, and the address has the filter", async () => {
   const page = await open(browser, server.url, errors);
   await page.waitForSelector(".run-name >> text=Second");
-  expect(await names(page)).toEqual(["Second", "First"]);
-  expect(await segment(page, "All").innerText()).toMatch(/2$/);
+  await expect.poll(() => names(page)).toEqual(["Second", "First"]);
+  await expect.poll(() => segment(page, "All").innerText()).toMatch(/2$/);
   await segment(page, "failed").click();
   await shows(page, ["First"]);
-  expect(new URL(page.url()).search).toBe("?status=failed");
+  await expect.poll(() => new URL(page.url()).search).toBe("?status=failed");
   // Counts are of all statuses, whichever is chosen.
-  expect(await segment(page, "running").innerText()).toMatch(/1$/);
+  await expect.poll(() => segment(page, "running").innerText()).toMatch(/1$/);
   await segment(page, "Active").click();
   await shows(page, ["Second"]);
   await segment(page, "All").click();
   await page.fill(".top .field", "sec");
   await shows(page, ["Second"]);
-  expect(new URL(page.url()).search).toBe("?text=sec");
+  await expect.poll(() => new URL(page.url()).search).toBe("?text=sec");
   await page.fill(".top .field", "nothing like it");
   await page.waitForSelector("text=No run matches");
   await page.goto(`${server.url}/?text=firs&status=failed`);
   await shows(page, ["First"]);
-  expect(await page.inputValue(".top .field")).toBe("firs");
+  await expect.poll(() => page.inputValue(".top .field")).toBe("firs");
   await page.close();
 });
 
@@ -140,7 +140,7 @@ it("the list is filtered by workflow, tag, step, time and open question", async 
   await page.fill("[name=tag]", "blue");
   await page.click("text=Apply");
   await shows(page, ["Broken"]);
-  expect(new URL(page.url()).search).toBe("?tag=blue&workflow=ship");
+  await expect.poll(() => new URL(page.url()).search).toBe("?tag=blue&workflow=ship");
   await page.click(".filter-part:has-text('blue') .remove");
   await shows(page, ["Asking", "Broken"]);
   await page.selectOption("[name=step_status]", "failed");
@@ -177,8 +177,8 @@ it("a filtered list and its counts stay right while runs come and go", async () 
   await segment(page, "running").filter({ hasText: /8$/ }).waitFor();
   for (const at of [1, 3, 5]) await server.publish(`wave-${at}`, { type: "run.completed" });
   await shows(page, ["W5", "W3", "W1"]);
-  expect(await segment(page, "running").innerText()).toMatch(/5$/);
-  expect(await segment(page, "completed").innerText()).toMatch(/3$/);
+  await expect.poll(() => segment(page, "running").innerText()).toMatch(/5$/);
+  await expect.poll(() => segment(page, "completed").innerText()).toMatch(/3$/);
   await page.close();
   for (let at = 0; at < 8; at += 1) await server.remove(`wave-${at}`);
   for (const run of ["broken", "asking"]) await server.remove(run);
@@ -190,7 +190,7 @@ it("more runs than one page are loaded when asked for", async () => {
   await page.waitForFunction(() => document.querySelectorAll("tbody tr").length === 100);
   await page.click("text=Load older runs");
   await page.waitForFunction(() => document.querySelectorAll("tbody tr").length === 122);
-  expect(await page.isVisible("text=Load older runs")).toBe(false);
+  await expect.poll(() => page.isVisible("text=Load older runs")).toBe(false);
   await page.close();
 });
 
@@ -199,7 +199,7 @@ it("a server that is away is said to be, and the list comes back by itself", asy
   await page.waitForSelector(".run-name");
   await server.kill();
   await page.waitForSelector(".banner >> text=The server does not answer");
-  expect(await page.isVisible(".table.is-stale")).toBe(true);
+  await expect.poll(() => page.isVisible(".table.is-stale")).toBe(true);
   await server.restart();
   await page.waitForSelector(".banner", { state: "detached" });
   await page.close();

@@ -23,20 +23,20 @@ it("a page that is there before the run shows it from its first event to its end
   await server.publish("early", { type: "run.started", data: { name: "Early bird" } });
   await page.waitForSelector("h1 >> text=Early bird");
   await phase(page, "live");
-  expect(await page.title()).toBe("running · Early bird – Runcast");
+  await expect.poll(() => page.title()).toBe("running · Early bird – Runcast");
   await server.publish("early", output("tok"), output("en by tok"));
   await server.publish("early", output("en\n"), output("careful\n", "stderr"));
   await row(page, "token by token");
   await server.publish("early", { type: "run.completed", data: { exit_code: 0 } });
   await phase(page, "ended");
   await page.waitForSelector(".badge >> text=completed");
-  expect(await page.textContent(".head-why")).toBe("exit code 0");
+  await expect.poll(() => page.textContent(".head-why")).toBe("exit code 0");
   const all = await rows(page);
   expect(all.slice(0, 3)).toEqual(["run.started  Early bird", "token by token", "careful"]);
   expect(all.at(-1)).toMatch(/^run\.completed {2}exit code 0 · took /);
-  expect(await page.locator(".tone-stderr .row-text").textContent()).toBe("careful");
+  await expect.poll(() => page.locator(".tone-stderr .row-text").textContent()).toBe("careful");
   await page.waitForFunction(() => document.title.startsWith("completed"));
-  expect(await page.getAttribute("link[rel=icon]", "href")).toContain("ok-");
+  await expect.poll(() => page.getAttribute("link[rel=icon]", "href")).toContain("ok-");
   await page.close();
 });
 
@@ -49,7 +49,7 @@ it("colours, progress bars and escape sequences are as in a terminal", async () 
   );
   const page = await open(browser, `${server.url}/runs/ansi`, errors);
   await row(page, "100 %");
-  expect(await rows(page)).toEqual(["red true", "100 %"]);
+  await expect.poll(() => rows(page)).toEqual(["red true", "100 %"]);
   const red = page.locator(".fg-1.sgr-bold");
   expect(await red.textContent()).toBe("red");
   const trueColour = page.locator(".row-text span", { hasText: "true" });
@@ -61,8 +61,8 @@ it("a click opens an event as JSON, and its address leads to it", async () => {
   await server.publish("deep", ...lines(1, 3_000));
   const page = await open(browser, `${server.url}/runs/deep#1234`, errors);
   await row(page, "line 1234");
-  expect(await page.textContent(".row.is-target .row-text")).toBe("line 1234");
-  expect(await page.textContent(".jump")).toBe("Jump to newest");
+  await expect.poll(() => page.textContent(".row.is-target .row-text")).toBe("line 1234");
+  await expect.poll(() => page.textContent(".jump")).toBe("Jump to newest");
   await server.publish("deep", ...lines(3_001, 3_002));
   await page.waitForSelector(".jump >> text=Jump to newest (2 new)");
   await page.click(".row.is-target");
@@ -90,7 +90,7 @@ it("a page that becomes narrow still shows what it showed", async () => {
   await page.setViewportSize({ width: 360, height: 740 });
   await page.waitForFunction(() => document.querySelectorAll("[data-offset='303']").length > 3);
   expect(await topOffset()).toBe(before);
-  expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(360);
+  await expect.poll(() => page.evaluate(() => document.documentElement.scrollWidth)).toBe(360);
   await page.close();
 });
 
@@ -102,7 +102,7 @@ it("a run that has not started has no duration, and a long id leaves room to cop
   const page = await open(browser, `${server.url}/runs/${id}`, errors);
   await page.setViewportSize({ width: 390, height: 844 });
   await page.waitForSelector(".fact >> text=Created");
-  expect(await page.locator(".head-clock").count()).toBe(0);
+  await expect.poll(() => page.locator(".head-clock").count()).toBe(0);
   for (const shown of [".fact .link >> text=link", ".fact .tag >> text=tag-number-11"]) {
     const box = await page.locator(shown).boundingBox();
     expect((box?.x ?? 0) + (box?.width ?? 1_000)).toBeLessThanOrEqual(390);
@@ -123,7 +123,7 @@ it("scrolling up stops the log, scrolling down lets it go on", async () => {
   const before = await rows(page);
   await server.publish("scroll", ...lines(301, 400));
   await page.waitForSelector(".jump >> text=Jump to newest (100 new)");
-  expect(await rows(page)).toEqual(before);
+  await expect.poll(() => rows(page)).toEqual(before);
   await page.click(".jump");
   await row(page, "line 400");
   await server.publish("scroll", ...lines(401, 420));
@@ -152,14 +152,14 @@ it("a text is found in what was and in what comes, and the place is kept", async
   await page.waitForSelector(".found >> text=/^11 events found$/");
   expect(await logTop()).toBe(top);
   expect((await rows(page)).slice(0, 3)).toEqual(["line 499", "line 4990", "line 4991"]);
-  expect(await page.textContent(".row mark")).toBe("line 499");
+  await expect.poll(() => page.textContent(".row mark")).toBe("line 499");
   await server.publish("find", output("again line 499\n"), output("and not this\n"));
   await page.waitForSelector(".found >> text=/^12 events found$/");
   await row(page, "again line 499");
   await page.keyboard.press("Escape");
   await page.waitForSelector(".found", { state: "detached" });
   await row(page, before[20] ?? "");
-  expect(await rows(page)).toEqual(before);
+  await expect.poll(() => rows(page)).toEqual(before);
   await page.close();
 });
 

@@ -75,7 +75,7 @@ it("it is paused and holds still, and is resumed", async () => {
   const { events } = await new Client({ url: server.url }).page(RUN, { limit: 1_000 });
   const behind = events.slice(events.findIndex(({ type }) => type === "run.paused") + 1);
   expect(behind.map(({ type }) => type)).toEqual(["command.done"]);
-  expect(await page.getAttribute(".control-pause", "aria-disabled")).toBe("true");
+  await expect.poll(() => page.getAttribute(".control-pause", "aria-disabled")).toBe("true");
   await page.click(".control-resume");
   await badge("running");
   await point("resume", "done");
@@ -123,9 +123,9 @@ it("it is stopped, once, and says its last words", async () => {
   await page.click(".confirm >> text=Stop it");
   await badge("cancelled");
   await phase(page, "ended");
-  expect(await page.textContent(".head-why")).toContain("ada");
+  await expect.poll(() => page.textContent(".head-why")).toContain("ada");
   await page.waitForSelector(".row-text >> text=parameters at the end");
-  expect(await page.locator(".controls .button").count()).toBe(0);
+  await expect.poll(() => page.locator(".controls .button").count()).toBe(0);
   if (exec.exitCode === null) await once(exec, "exit");
   const said = await recorded("command.requested", "command.done", "command.refused");
   const names = new Map<string, string>();

@@ -10,5 +10,7 @@ export default defineConfig({
     fileParallelism: false,
     testTimeout: 60_000,
     hookTimeout: 120_000,
+    // What a page shows, it shows a moment after what made it do so.
+    expect: { poll: { timeout: 10_000 } },
   },
 });

@@ -57,9 +57,9 @@ it("a run's stages are a stepper with what is done and how long it took", async 
   await server.publish("stepper", ...REPORT.slice(0, 4), event("stage.started", 10, { stage: 2 }));
   const page = await open(browser, `${server.url}/runs/stepper`, errors);
   await page.waitForSelector(".stage.is-running");
-  expect(await texts(page, ".stage-name")).toEqual(["plan", "write", "send"]);
+  await expect.poll(() => texts(page, ".stage-name")).toEqual(["plan", "write", "send"]);
   expect((await texts(page, ".stage.is-completed"))[0]).toMatch(/100 %[\s\S]*10\.0 s$/);
-  expect(await texts(page, "[aria-current=step] .stage-name")).toEqual(["write"]);
+  await expect.poll(() => texts(page, "[aria-current=step] .stage-name")).toEqual(["write"]);
   // The stage at work ticks.
   const took = page.locator(".stage.is-running .stage-took");
   const before = await took.innerText();
@@ -91,14 +91,16 @@ it("a click on a stage filters the log, and the address has the filter", async (
     "step.started",
     "stage.failed",
   ]);
-  expect(query(page)).toBe("?stage=write&stage=2");
+  await expect.poll(() => query(page)).toBe("?stage=write&stage=2");
   await page.reload();
   await row(page, "stage.started  2");
-  expect(await page.locator('.stage-button[aria-pressed="true"]').innerText()).toContain("write");
+  await expect
+    .poll(() => page.locator('.stage-button[aria-pressed="true"]').innerText())
+    .toContain("write");
   await page.click(".filter-bar .remove");
   await page.waitForSelector(".filter-bar", { state: "detached" });
   await row(page, "thinking");
-  expect(query(page)).toBe("");
+  await expect.poll(() => query(page)).toBe("");
   await page.close();
 });
 
@@ -106,13 +108,17 @@ it("its steps are a tree with a time line, attempts, progress and errors", async
   await server.publish("tree", ...REPORT.slice(0, 12));
   const page = await open(browser, `${server.url}/runs/tree`, errors);
   await rowOf(page, "fetch").waitFor();
-  expect(await texts(page, ".step-name")).toEqual(["Collect", "Fetch"]);
-  expect(await rowOf(page, "fetch").innerText()).toMatch(/attempt 2[\s\S]*75 %/);
-  expect(await rowOf(page, "fetch").locator(".step-note").innerText()).toBe("3/4 · page 3");
+  await expect.poll(() => texts(page, ".step-name")).toEqual(["Collect", "Fetch"]);
+  await expect.poll(() => rowOf(page, "fetch").innerText()).toMatch(/attempt 2[\s\S]*75 %/);
+  await expect
+    .poll(() => rowOf(page, "fetch").locator(".step-note").innerText())
+    .toBe("3/4 · page 3");
   await server.publish("tree", ...REPORT.slice(12));
   await page.waitForSelector('.step[data-step="draft"].is-failed');
-  expect(await rowOf(page, "draft").locator(".step-note").innerText()).toBe("out of words");
-  expect(await rowOf(page, "fetch").locator(".step-took").innerText()).toBe("10.0 s");
+  await expect
+    .poll(() => rowOf(page, "draft").locator(".step-note").innerText())
+    .toBe("out of words");
+  await expect.poll(() => rowOf(page, "fetch").locator(".step-took").innerText()).toBe("10.0 s");
   // A bar for each attempt, where it was in the run's 100 seconds.
   const bars = await rowOf(page, "fetch")
     .locator(".bar")
@@ -125,9 +131,9 @@ it("its steps are a tree with a time line, attempts, progress and errors", async
     rowOf(page, step)
       .locator(".mark")
       .evaluate((mark) => mark.getBoundingClientRect().left);
-  expect(await indent("fetch")).toBeGreaterThan(await indent("collect"));
+  await expect.poll(() => indent("fetch")).toBeGreaterThan(await indent("collect"));
   await page.click(".fold[aria-expanded=true]");
-  expect(await texts(page, ".step-name")).toEqual(["Collect", "Draft"]);
+  await expect.poll(() => texts(page, ".step-name")).toEqual(["Collect", "Draft"]);
   await page.click(".fold[aria-expanded=false]");
   await page.close();
 });
@@ -139,9 +145,9 @@ it("a click on a step filters the log and tells more of it, as a link to it does
   await rowOf(page, "fetch").locator(".step-button").click();
   await row(page, "token");
   expect((await rows(page)).at(-1)).toContain("step.completed  fetch");
-  expect(await texts(page, ".found")).toEqual(["7 events found"]);
-  expect(await page.textContent(".attempts")).toContain("no network");
-  expect(await texts(page, ".step-details .value-name")).toEqual(["Input", "Output"]);
+  await expect.poll(() => texts(page, ".found")).toEqual(["7 events found"]);
+  await expect.poll(() => page.textContent(".attempts")).toContain("no network");
+  await expect.poll(() => texts(page, ".step-details .value-name")).toEqual(["Input", "Output"]);
   await page.click(".step-details >> text=copy link");
   const link = await page.evaluate(() => navigator.clipboard.readText());
   expect(link).toBe(`${server.url}/runs/stepped?step=fetch`);
@@ -155,7 +161,7 @@ it("a click on a step filters the log and tells more of it, as a link to it does
   await other.click(".filter-bar >> text=Show all");
   await other.waitForSelector(".step.is-chosen", { state: "detached" });
   await row(other, "thinking");
-  expect(await other.inputValue(".tools .field")).toBe("");
+  await expect.poll(() => other.inputValue(".tools .field")).toBe("");
   for (const it of [page, other]) await it.close();
 });
 
@@ -171,7 +177,7 @@ it("what comes is shown in a filtered log too, but nothing else", async () => {
     { ...output("in pieces\n"), step: "a" },
   );
   await row(page, "of a, in pieces");
-  expect(await rows(page)).toEqual(["step.started  a", "of a, in pieces"]);
+  await expect.poll(() => rows(page)).toEqual(["step.started  a", "of a, in pieces"]);
   await page.close();
 });
 
@@ -216,25 +222,24 @@ it("calls of tools are folded, messages are whole, and the result is there", asy
   );
   const page = await open(browser, `${server.url}/runs/talks`, errors);
   await page.waitForSelector(".call.is-failed");
-  expect(await texts(page, ".call-tool")).toEqual(["search", "fetch"]);
-  expect(await texts(page, ".call-took")).toEqual(["2.0 s", "1.0 s"]);
-  expect(await texts(page, ".call-error")).toEqual(["refused"]);
-  expect(await page.locator(".call-open").count()).toBe(0);
+  await expect.poll(() => texts(page, ".call-tool")).toEqual(["search", "fetch"]);
+  await expect.poll(() => texts(page, ".call-took")).toEqual(["2.0 s", "1.0 s"]);
+  await expect.poll(() => texts(page, ".call-error")).toEqual(["refused"]);
+  await expect.poll(() => page.locator(".call-open").count()).toBe(0);
   await page.click(".call-button >> text=search");
-  expect(await texts(page, ".call-open .value-text")).toEqual([
-    '{\n  "q": "a<b"\n}',
-    '{\n  "hits": 2\n}',
-  ]);
+  await expect
+    .poll(() => texts(page, ".call-open .value-text"))
+    .toEqual(['{\n  "q": "a<b"\n}', '{\n  "hits": 2\n}']);
   await page.click(".call-button >> text=fetch");
   await page.waitForSelector('.call-open .value-text >> text={"url":"http://x"}');
   await page.click(".call[data-call=c2] >> text=find in log");
   await page.waitForSelector(".found >> text=/^4 events found$/");
   await page.click("#tab-messages");
-  expect(await texts(page, ".message-text")).toEqual(["It is <b>so</b>.\nReally."]);
-  expect(await page.textContent(".message-status")).toBe("streaming");
+  await expect.poll(() => texts(page, ".message-text")).toEqual(["It is <b>so</b>.\nReally."]);
+  await expect.poll(() => page.textContent(".message-status")).toBe("streaming");
   await server.publish("talks", event("run.completed", 9, { data: { output: "all <i>done</i>" } }));
   await page.click("#tab-result");
-  expect(await texts(page, ".work .value-text")).toEqual(["all <i>done</i>"]);
+  await expect.poll(() => texts(page, ".work .value-text")).toEqual(["all <i>done</i>"]);
   await page.close();
 });
 
@@ -263,12 +268,14 @@ it("names with markup and texts with control characters are shown as what they a
   expect((await texts(page, ".step-note"))[0]).not.toMatch(/[\x00-\x1f\u202e]/);
   await page.click(".filter-part:has-text('<b>') .remove");
   await page.waitForSelector(".step.is-chosen");
-  expect(await texts(page, ".step-details .value-text")).toContain("</pre><script>alert(1)");
+  await expect
+    .poll(() => texts(page, ".step-details .value-text"))
+    .toContain("</pre><script>alert(1)");
   expect((await texts(page, ".stage-name"))[1]).toBe("<script>alert(1)</script>");
   for (const tab of ["tools", "messages"]) await page.click(`#tab-${tab}`);
   expect((await texts(page, ".message-text"))[0]).not.toMatch(/[\x00\x07\x1b\u202e]/);
-  expect(await page.evaluate(() => window.alerts)).toBe(0);
-  expect(await page.locator("#app img, #app script").count()).toBe(0);
+  await expect.poll(() => page.evaluate(() => window.alerts)).toBe(0);
+  await expect.poll(() => page.locator("#app img, #app script").count()).toBe(0);
   await page.close();
 });
 
@@ -313,12 +320,12 @@ it("500 steps and 200 calls with long names, live, do not hold the page up", asy
   const longest = Math.max(0, ...(await page.evaluate(() => window.longTasksMs)));
   console.log(`500 steps, 200 calls: longest task ${longest} ms`);
   expect(longest).toBeLessThan(LONG_TASK_MS_MAX);
-  expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(1280);
+  await expect.poll(() => page.evaluate(() => document.documentElement.scrollWidth)).toBe(1280);
   for (const width of [1280, 375]) {
     await page.setViewportSize({ width, height: 760 });
     await page.click("#tab-steps");
     await page.waitForSelector(".step");
-    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(width);
+    await expect.poll(() => page.evaluate(() => document.documentElement.scrollWidth)).toBe(width);
   }
   await page.close();
 });
@@ -328,17 +335,17 @@ it("on a narrow screen the log is one of the tabs, and follows while the window 
   const page = await open(browser, `${server.url}/runs/phone`, errors);
   await page.setViewportSize({ width: 375, height: 700 });
   await row(page, "line 100");
-  expect(await page.locator(".tab[aria-selected=true]").innerText()).toBe("Log");
+  await expect.poll(() => page.locator(".tab[aria-selected=true]").innerText()).toBe("Log");
   await page.setViewportSize({ width: 375, height: 860 });
   await page.click("#tab-steps");
   await rowOf(page, "draft").waitFor();
-  expect(await page.isVisible(".log")).toBe(false);
+  await expect.poll(() => page.isVisible(".log")).toBe(false);
   await server.publish("phone", ...lines(101, 120));
   await page.click(".stage-button >> text=plan");
   await row(page, "thinking");
-  expect(await page.isVisible(".log")).toBe(true);
+  await expect.poll(() => page.isVisible(".log")).toBe(true);
   await page.click(".filter-bar >> text=Show all");
   await row(page, "line 120");
-  expect(await page.locator(".jump").count()).toBe(0);
+  await expect.poll(() => page.locator(".jump").count()).toBe(0);
   await page.close();
 });

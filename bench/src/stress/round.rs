@@ -56,20 +56,21 @@ pub(super) fn hold(
     if producers.is_err() {
         world.fail();
     }
-    let ended = driven.and_then(|(subject, kills)| {
+    let ended = driven.and_then(|(subject, ends)| {
         if producers.is_ok() {
             end_runs(&world, &subject)?;
         }
-        Ok((subject, kills))
+        Ok((subject, ends))
     });
     if ended.is_err() {
         world.fail();
     }
     let followers = join(followers);
     match (ended, producers, followers) {
-        (Ok((subject, kills)), Ok(producers), Ok(followers)) => {
+        (Ok((subject, ends)), Ok(producers), Ok(followers)) => {
             let tried = reckon(&world, &subject, &producers, &followers)?;
-            Ok(Tried { kills, ..tried })
+            let sealed_bytes = sealed_bytes(&subject)?;
+            Ok(Tried { sealed_bytes, ..tried.plus(ends) })
         }
         (ended, producers, followers) => {
             let errors = [ended.err(), producers.err(), followers.err()];
@@ -104,9 +105,9 @@ fn drive(
     world: &World,
     mut subject: Subject,
     flow: Duration,
-) -> Result<(Subject, u64)> {
+) -> Result<(Subject, Tried)> {
     let mut rng = world.chances(3_000);
-    let mut kills = 0;
+    let mut ends = Tried::default();
     let begin = Instant::now();
     loop {
         let alive = Duration::from_millis(rng.u64(ALIVE_MS));
@@ -114,14 +115,32 @@ fn drive(
         world.check()?;
         if begin.elapsed() >= flow {
             world.enough();
-            return Ok((subject, kills));
+            return Ok((subject, ends));
         }
         world.set_address(None);
-        let stopped = if rng.u8(..GENTLE_EVERY) == 0 { subject.stop() } else { subject.kill() };
-        kills += 1;
-        subject = place.restart(stopped?, FloorDisk::None)?.0;
+        let stopped = if rng.u8(..GENTLE_EVERY) == 0 {
+            ends.stops += 1;
+            subject.stop()?
+        } else {
+            ends.kills += 1;
+            subject.kill()?
+        };
+        subject = place.restart(stopped, FloorDisk::None)?.0;
         world.set_address(Some(subject.address()));
     }
+}
+
+/// What is in segments at the end of a round.
+fn sealed_bytes(subject: &Subject) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(subject.directory().join("data"))? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().ends_with(".seg") {
+            // It may be merged and gone meanwhile.
+            bytes += entry.metadata().map_or(0, |metadata| metadata.len());
+        }
+    }
+    Ok(bytes)
 }
 
 fn end_runs(world: &World, subject: &Subject) -> Result<()> {

@@ -12,6 +12,31 @@ use crate::embedded::{segment, wal};
 
 /// A file that is not finished has this behind its name.
 pub(crate) const NEW_SUFFIX: &str = ".new";
+/// What a server saves of run states beside the log: no part of it, and made again where it is missing.
+pub const STATES_NAME: &str = "states.saved";
+/// A file that could not be used has this behind its name: it was set aside by a repair.
+pub(crate) const DAMAGED_SUFFIX: &str = ".damaged";
+/// As long as this is there, a restore has not put everything back.
+pub(crate) const RESTORING_NAME: &str = "restoring";
+
+/// Whether a file, finished or not, is one of a log by its name.
+pub(crate) fn is_ours(name: &str) -> bool {
+    let finished = [NEW_SUFFIX, ".part"].iter().find_map(|suffix| name.strip_suffix(suffix));
+    let name = finished.unwrap_or(name);
+    wal::file_number(name).is_some()
+        || segment::file_number(name).is_some()
+        || name == manifest::NAME
+}
+
+/// Whether what is in a directory is all of a log, and not a part that a restore has put there.
+pub(crate) fn check_restored(disk: &dyn Disk, directory: &Path) -> Result<(), OpenError> {
+    let names = disk.names(directory).map_err(OpenError::io("list", directory))?;
+    if !names.iter().any(|name| name == RESTORING_NAME) {
+        return Ok(());
+    }
+    let reason = "a restore into this directory was not finished: do it again".to_owned();
+    Err(OpenError::Foreign { path: directory.join(RESTORING_NAME), reason })
+}
 
 /// The path of a write-ahead log.
 pub(crate) fn path_of(directory: &Path, number: u32) -> PathBuf {
@@ -45,12 +70,9 @@ impl Names {
     }
 
     fn take(&mut self, directory: &Path, name: String) -> Result<(), OpenError> {
-        let finished = name.strip_suffix(NEW_SUFFIX);
-        let of_finished = finished.unwrap_or(&name);
-        let is_ours = wal::file_number(of_finished).is_some()
-            || segment::file_number(of_finished).is_some()
-            || of_finished == manifest::NAME;
-        if finished.is_some() && is_ours {
+        if name.ends_with(DAMAGED_SUFFIX) {
+            return Ok(());
+        } else if name.ends_with(NEW_SUFFIX) && is_ours(&name) {
             self.unfinished.push(name);
         } else if let Some(number) = wal::file_number(&name) {
             self.wals.push(number);
@@ -91,7 +113,8 @@ impl Names {
         Ok(())
     }
 
-    /// Removes what is no part of the log any more, or has not become one.
+    /// Removes what is no part of the log any more, or has not become one, and makes all names
+    /// durable.
     pub(crate) fn tidy(
         &self,
         disk: &dyn Disk,
@@ -115,7 +138,8 @@ impl Names {
                 _ => {}
             }
         }
-        Ok(())
+        // A process that was killed may have left names that are not durable, and others are gone.
+        disk.sync_directory(directory).map_err(OpenError::io("sync", directory))
     }
 }
 

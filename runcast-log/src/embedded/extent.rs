@@ -34,6 +34,7 @@ impl Extent {
         let Some(gap) = next.position.checked_sub(self.end()) else { return false };
         let length = next.position + u64::from(next.length) - self.position;
         let joins = self.file == next.file
+            && next.first == self.last() + 1
             && (gap == 0 || gap == group::HEADER_LENGTH as u64)
             && length <= u64::from(EXTENT_BYTES_MAX);
         if joins {

@@ -128,8 +128,10 @@ pub(crate) struct Index {
     totals: Totals,
     /// Extents that there is memory for.
     extents: u64,
-    /// The epoch of a name that was never used.
+    /// The epoch of a name that was never used, or is not remembered.
     pub(crate) first_epoch: Epoch,
+    /// How many new epochs have begun for all streams.
+    pub(crate) epochs_begun: u32,
 }
 
 impl Index {
@@ -140,6 +142,7 @@ impl Index {
             sealed_through: manifest.wal_first - 1,
             totals: Totals { streams: manifest.streams, events: manifest.events },
             first_epoch: manifest.first_epoch,
+            epochs_begun: manifest.epochs_begun,
             ..Self::default()
         }
     }
@@ -186,15 +189,18 @@ impl Index {
     fn stream_of(&self, segment: &Segment, at: usize) -> Stream {
         let (mut stream, _) = SegmentIndex::read(segment.index.entry(at));
         // Epochs that have begun since then.
-        for _ in segment.trailer.first_epoch.get()..self.first_epoch.get() {
-            stream.begin_epoch();
-        }
+        stream.begin_epoch(self.epochs_begun.saturating_sub(segment.trailer.epochs_begun));
         stream
     }
 
     /// The streams that changed since the last seal, in no order.
     pub(crate) fn changed(&self) -> impl Iterator<Item = (&RunId, &Entry)> {
         self.entries.iter()
+    }
+
+    /// The entry of a stream that changed since the last seal.
+    pub(crate) fn entry(&self, run: &RunId) -> Option<&Entry> {
+        self.entries.get(run)
     }
 
     /// The entry of a stream or a tombstone, to be changed by the write-ahead log with a number.
@@ -310,11 +316,12 @@ impl Index {
 
     /// Acknowledged events may have been lost: see [`Stream::begin_epoch`]. For streams that are not
     /// in the map it counts when they are looked at.
-    pub(crate) fn begin_epoch(&mut self) {
+    pub(crate) fn begin_epoch(&mut self, by: u32) {
         for entry in self.entries.values_mut() {
-            entry.stream.begin_epoch();
+            entry.stream.begin_epoch(by);
         }
-        self.first_epoch = self.first_epoch.next();
+        self.first_epoch = self.first_epoch.plus(by);
+        self.epochs_begun = self.epochs_begun.saturating_add(by);
     }
 
     pub(crate) fn stat(&self, run: &RunId) -> Result<Option<StreamStat>, ReadError> {
@@ -446,12 +453,14 @@ impl Index {
         &entry.extents[start..]
     }
 
-    /// Another set of segments: readers see the same in it. What is in write-ahead logs up to
-    /// `sealed_through` is in them.
-    pub(crate) fn replace_segments(&mut self, segments: Arc<[Arc<Segment>]>, sealed_through: u32) {
+    /// Another set of segments, which a manifest tells of: readers see the same in it.
+    pub(crate) fn replace_segments(&mut self, segments: Arc<[Arc<Segment>]>, manifest: &Manifest) {
         self.segments = segments;
-        self.sealed_through = sealed_through;
+        self.sealed_through = manifest.wal_first - 1;
         self.generation += 1;
+        // Names may have been forgotten: what is made under them has a later epoch than they had.
+        let begun_since = self.epochs_begun.saturating_sub(manifest.epochs_begun);
+        self.first_epoch = self.first_epoch.max(manifest.first_epoch.plus(begun_since));
     }
 
     /// Forgets what is sealed of a few streams, and of those that are quiet everything.

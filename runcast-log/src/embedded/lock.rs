@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::embedded::error::OpenError;
 
 /// The file that is locked; it holds the id of the process that has it.
-const LOCK_NAME: &str = "lock";
+pub(crate) const LOCK_NAME: &str = "lock";
 
 /// Holds the directory as long as it lives.
 #[derive(Debug)]
@@ -37,6 +37,28 @@ impl DirectoryLock {
             tracing::warn!(path = %path.display(), %error, "the lock file does not name its holder");
         }
         Ok(Self { _file: file })
+    }
+}
+
+/// Who may have a directory beside this process.
+pub(crate) enum Holder {
+    /// Nobody, as long as this lock lives; without a file to lock, nobody has had it.
+    Nobody(Option<DirectoryLock>),
+    /// Another process serves it.
+    Other(String),
+}
+
+/// Keeps others from a directory without changing anything in it.
+pub(crate) fn look(directory: &Path) -> Result<Holder, OpenError> {
+    let path = directory.join(LOCK_NAME);
+    let mut file = match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Holder::Nobody(None)),
+        file => file.map_err(OpenError::io("open", &path))?,
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(Holder::Nobody(Some(DirectoryLock { _file: file }))),
+        Err(TryLockError::WouldBlock) => Ok(Holder::Other(holder(&mut file))),
+        Err(TryLockError::Error(error)) => Err(OpenError::io("lock", &path)(error)),
     }
 }
 

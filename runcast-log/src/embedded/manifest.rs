@@ -22,7 +22,7 @@ pub(crate) const NAME: &str = "manifest";
 pub(crate) const NEW_NAME: &str = "manifest.new";
 const MAGIC: &[u8; 8] = b"RUNCASTM";
 /// What stands before the boot id.
-const FIXED_LENGTH: usize = 76;
+const FIXED_LENGTH: usize = 80;
 const SEGMENT_LENGTH: usize = 24;
 const CHECKSUM_LENGTH: usize = 4;
 /// A larger file is none of ours: far more segments than a disk has place for.
@@ -60,7 +60,10 @@ pub(crate) struct Manifest {
     pub(crate) next_group: u64,
     /// The number of the next segment that is made.
     pub(crate) next_segment: u32,
+    /// The epoch of a name that no segment knows.
     pub(crate) first_epoch: Epoch,
+    /// How many new epochs have begun for all streams.
+    pub(crate) epochs_begun: u32,
     /// Streams that are not deleted, without the feed.
     pub(crate) streams: u64,
     /// Events that they keep.
@@ -87,6 +90,7 @@ impl Manifest {
             next_group: 1,
             next_segment: 1,
             first_epoch: Epoch::FIRST,
+            epochs_begun: 0,
             streams: 0,
             events: 0,
             session: LastSession::default(),
@@ -125,6 +129,7 @@ impl Manifest {
             self.first_epoch.get(),
             flags | narrow(boot_id.len()) << 8,
             narrow(self.segments.len()),
+            self.epochs_begun,
         ];
         numbers.iter().for_each(|number| bytes.extend_from_slice(&number.to_le_bytes()));
         bytes.extend_from_slice(boot_id);
@@ -189,6 +194,7 @@ impl Manifest {
             wal_first: u32_at(bytes, 56),
             next_segment: u32_at(bytes, 60),
             first_epoch: Epoch::new(u32_at(bytes, 64))?,
+            epochs_begun: u32_at(bytes, 76),
             session,
             segments: segments.collect(),
         })

@@ -1,7 +1,7 @@
 //! What can be set about the embedded engine, and what it takes from its surroundings.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::embedded::disk::{Disk, SystemDisk};
 
@@ -47,6 +47,9 @@ pub struct EmbeddedOptions {
     pub segment_bytes_max: u64,
     /// So many neighbouring segments in which runs have little are merged into one.
     pub merge_segments: usize,
+    /// When more deleted runs are remembered than this, merges forget those of which nothing is left:
+    /// a reader of such a run is answered that it never was.
+    pub tombstones_max: usize,
     /// Segments' files that are open at a time.
     pub files_open_max: usize,
     /// Events of deleted runs are gone from the disk after this long at most, as long as the log is
@@ -57,6 +60,18 @@ pub struct EmbeddedOptions {
     pub scrub_every: Duration,
     /// Who seals, merges, erases and scrubs.
     pub upkeep: UpkeepBy,
+    /// Who writes what is appended.
+    pub writing: WritingBy,
+}
+
+/// Who writes what is appended, deleted and trimmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WritingBy {
+    /// A thread of its own.
+    #[default]
+    Background,
+    /// Whoever calls [`EmbeddedLog::write`](crate::EmbeddedLog::write): simulations.
+    Stepped,
 }
 
 /// Who does what is to be done besides appending.
@@ -83,10 +98,12 @@ impl Default for EmbeddedOptions {
             seal_memory_bytes_max: 16 * 1024 * 1024,
             segment_bytes_max: 1024 * 1024 * 1024,
             merge_segments: 16,
+            tombstones_max: 1_000_000,
             files_open_max: 256,
             erase_within: Duration::from_secs(60),
             scrub_every: Duration::from_secs(24 * 60 * 60),
             upkeep: UpkeepBy::Background,
+            writing: WritingBy::Background,
         }
     }
 }
@@ -100,6 +117,24 @@ pub struct Surroundings {
     pub boot_id: Option<String>,
     /// The random id of a log that is made now.
     pub new_log_id: [u8; 16],
+    /// What says when something is due.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Tells the time.
+pub trait Clock: Send + Sync + 'static {
+    /// The time, which never goes back.
+    fn now(&self) -> Instant;
+}
+
+/// The clock of this machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
 }
 
 impl Surroundings {
@@ -111,6 +146,7 @@ impl Surroundings {
             disk: Arc::new(SystemDisk),
             boot_id: boot_id.map(|id| id.trim().to_owned()).filter(|id| !id.is_empty()),
             new_log_id: uuid::Uuid::now_v7().into_bytes(),
+            clock: Arc::new(SystemClock),
         }
     }
 }

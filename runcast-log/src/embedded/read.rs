@@ -51,8 +51,10 @@ impl PageRead {
     }
 
     fn page(&self, collected: Collector<'_>, taken: Result<(), ReadError>) -> Taken {
-        let page = Page { records: collected.records, stat: self.plan.stat.clone() };
-        Taken { page, fault: taken.err() }
+        let stat = self.plan.stat.clone();
+        let nothing = collected.records.is_empty().then(|| missing(self.after, &stat)).flatten();
+        let page = Page { records: collected.records, stat };
+        Taken { page, fault: taken.err().or(nothing) }
     }
 }
 
@@ -64,14 +66,16 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
-    /// Nothing, and nothing is missing.
-    pub(crate) fn nothing(stat: StreamStat) -> Self {
-        Self { page: Page { records: Vec::new(), stat }, fault: None }
+    /// What a plan gives that has nothing to read.
+    pub(crate) fn nothing(stat: StreamStat, after: Offset) -> Self {
+        let fault = missing(after, &stat);
+        Self { page: Page { records: Vec::new(), stat }, fault }
     }
 
     /// What cannot be read, for a reason that has nothing to do with what is stored.
     pub(crate) fn failed(stat: StreamStat, reason: String) -> Self {
-        Self { fault: Some(ReadError::Failed { reason }), ..Self::nothing(stat) }
+        let page = Page { records: Vec::new(), stat };
+        Self { page, fault: Some(ReadError::Failed { reason }) }
     }
 
     /// The page as a reader gets it: up to what is damaged, and then an error.
@@ -82,6 +86,12 @@ impl Taken {
             Some(fault) => Err(fault),
         }
     }
+}
+
+/// Why there is nothing behind an event that is not the last one.
+fn missing(after: Offset, stat: &StreamStat) -> Option<ReadError> {
+    let reason = "the index has no place for these events".to_owned();
+    (after < stat.last).then(|| ReadError::Damaged { first: after.next(), last: stat.last, reason })
 }
 
 /// Whether what the system says is about what is stored.

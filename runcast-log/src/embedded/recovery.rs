@@ -7,7 +7,8 @@
 //! The same reading, of full write-ahead logs over the segments before them, tells a seal what to
 //! write: what is sealed is what would be recovered.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -48,7 +49,7 @@ pub(crate) struct Recovered {
 
 impl Recovered {
     /// Bytes of all files.
-    pub(crate) fn disk_bytes(&self) -> std::io::Result<u64> {
+    pub(crate) fn disk_bytes(&self) -> io::Result<u64> {
         let segments: u64 = self.manifest.segments.iter().map(|listed| listed.length).sum();
         Ok(segments + self.index.wal_bytes()?)
     }
@@ -110,7 +111,7 @@ pub(crate) fn recover(
     })
 }
 
-fn read_manifest(disk: &dyn Disk, directory: &Path) -> Result<Manifest, OpenError> {
+pub(crate) fn read_manifest(disk: &dyn Disk, directory: &Path) -> Result<Manifest, OpenError> {
     let path = directory.join(crate::embedded::manifest::NAME);
     let bytes = Manifest::read(disk, directory).map_err(OpenError::io("read", &path))?;
     Manifest::decode(&bytes).map_err(|fault| match fault {
@@ -241,10 +242,15 @@ impl Recovery {
         let read = || OpenError::io("read", path);
         let mut scan = Scan::new(Arc::clone(file), header.tag()).map_err(read())?;
         let mut position = header::LENGTH as u64;
+        let mut unsure = VecDeque::new();
         loop {
             match scan.group_at(position, self.next_group).map_err(read())? {
                 Found::End => break,
-                Found::Group { length, records } => {
+                Found::Group { length, synced, records } => {
+                    unsure.push_back((self.next_group, position));
+                    while unsure.front().is_some_and(|(number, _)| *number <= synced) {
+                        unsure.pop_front();
+                    }
                     for (at, record) in &records {
                         let place = position + (HEADER_LENGTH + at) as u64;
                         self.apply(header.number, place, record)
@@ -261,7 +267,16 @@ impl Recovery {
             }
         }
         if newest {
-            // What is read now is shown to readers, so it must not be lost later.
+            // What is read now is shown to readers, so it must not be lost later. If a sync failed
+            // before, the system may show what is not on the disk, and would not write it any more.
+            let from = unsure.front().map_or(position, |(_, position)| *position);
+            match write_again(file.as_ref(), from, position) {
+                // A full disk keeps no log from being read.
+                Err(error) if error.kind() != io::ErrorKind::StorageFull => {
+                    return Err(OpenError::io("write", path)(error));
+                }
+                _ => {}
+            }
             file.sync().map_err(OpenError::io("sync", path))?;
         }
         Ok(position)
@@ -296,7 +311,7 @@ impl Recovery {
         file.truncate(position).map_err(OpenError::io("cut off", path))
     }
 
-    fn apply(
+    pub(crate) fn apply(
         &mut self,
         file: u32,
         position: u64,
@@ -320,7 +335,7 @@ impl Recovery {
                 }
                 self.gave_up.insert(RunId::from_stored(run).map_err(not_an_id)?);
             }
-            Record::Note(Note::NewEpoch) => self.index.begin_epoch(),
+            Record::Note(Note::NewEpoch { by }) => self.index.begin_epoch(*by),
             Record::Note(Note::Opened { boot_id, relaxed }) => {
                 let boot_id = (*boot_id).to_owned();
                 self.session = LastSession { boot_id, relaxed: *relaxed, clean: false };
@@ -371,16 +386,29 @@ impl Recovery {
 
     fn begin_stream(&mut self, append: &StoredAppend<'_>) -> Result<&mut Entry, String> {
         let run = RunId::from_stored(append.run).map_err(not_an_id)?;
-        let expected = match self.index.stream(&run) {
-            None => Some(self.index.first_epoch),
-            Some(stream) if stream.phase == Phase::Deleted => Some(stream.epoch.next()),
-            Some(_) => None,
+        let follows = match self.index.stream(&run) {
+            // A name may have been forgotten, and the first epoch have grown by that, since then.
+            None => append.epoch <= self.index.first_epoch,
+            Some(stream) if stream.phase == Phase::Deleted => append.epoch == stream.epoch.next(),
+            Some(_) => false,
         };
-        if expected != Some(append.epoch) || append.first.get() != 1 {
+        if !follows || append.first.get() != 1 {
             return Err(does_not_follow(append));
         }
         Ok(self.index.begin(&run, Stream::new(append.epoch)))
     }
+}
+
+/// Writes what is in a part of a file to the same place.
+fn write_again(file: &dyn DiskFile, mut from: u64, to: u64) -> io::Result<()> {
+    const PIECE_BYTES: u64 = 1024 * 1024;
+    while from < to {
+        let mut piece = vec![0; PIECE_BYTES.min(to - from) as usize];
+        file.read_exact_at(&mut piece, from)?;
+        file.write_all_at(&piece, from)?;
+        from += piece.len() as u64;
+    }
+    Ok(())
 }
 
 fn follows(stream: &Stream, append: &StoredAppend<'_>) -> bool {

@@ -24,8 +24,8 @@ pub(crate) struct Scan {
 pub(crate) enum Found<'a> {
     /// The file's end, or room up to it.
     End,
-    /// A whole group and its length.
-    Group { length: usize, records: Records<'a> },
+    /// A whole group, its length, and the newest group that it knew to be synced.
+    Group { length: usize, synced: u64, records: Records<'a> },
     /// Something else.
     Fault(&'static str),
 }
@@ -51,7 +51,7 @@ impl Scan {
     }
 
     /// The bytes from a position, `wanted` of them or as many as there are.
-    fn bytes(&mut self, position: u64, wanted: usize) -> io::Result<&[u8]> {
+    pub(crate) fn bytes(&mut self, position: u64, wanted: usize) -> io::Result<&[u8]> {
         let there = self.length.saturating_sub(position);
         let wanted = usize::try_from(there).unwrap_or(usize::MAX).min(wanted);
         let end = position + wanted as u64;
@@ -85,13 +85,13 @@ impl Scan {
         }
         let body = &self.bytes(position, length)?[HEADER_LENGTH..];
         Ok(match records(body, header.records) {
-            Ok(records) => Found::Group { length, records },
+            Ok(records) => Found::Group { length, synced: header.synced, records },
             Err(fault) => Found::Fault(fault),
         })
     }
 
     /// Whether there are only zeros from a position to the end.
-    fn is_room(&mut self, position: u64) -> io::Result<bool> {
+    pub(crate) fn is_room(&mut self, position: u64) -> io::Result<bool> {
         let mut at = position;
         while at < self.length {
             let bytes = self.bytes(at, WINDOW_BYTES)?;
@@ -101,6 +101,61 @@ impl Scan {
             at += bytes.len() as u64;
         }
         Ok(true)
+    }
+
+    /// The header of a group at a position, if there is one.
+    pub(crate) fn header_at(&mut self, position: u64) -> io::Result<Option<GroupHeader>> {
+        let tag = self.tag;
+        Ok(GroupHeader::decode(self.bytes(position, HEADER_LENGTH)?, tag))
+    }
+
+    /// Where the next group's header is, from a position on.
+    pub(crate) fn next_header(&mut self, position: u64) -> io::Result<Option<u64>> {
+        let tag = self.tag;
+        let mut at = position;
+        while at < self.length {
+            let bytes = self.bytes(at, WINDOW_BYTES)?;
+            let is_header = |place: &usize| GroupHeader::decode(&bytes[*place..], tag).is_some();
+            if let Some(place) = memchr::memmem::find_iter(bytes, MAGIC).find(is_header) {
+                return Ok(Some(at + place as u64));
+            }
+            let step = bytes.len().saturating_sub(HEADER_LENGTH - 1);
+            at += step.max(1) as u64;
+        }
+        Ok(None)
+    }
+
+    /// Gives every whole record between two positions, wherever it begins, to `take`.
+    pub(crate) fn records_between(
+        &mut self,
+        mut at: u64,
+        end: u64,
+        mut take: impl FnMut(u64, &(Record<'_>, usize)),
+    ) -> io::Result<()> {
+        while at + record::FIXED_LENGTH as u64 <= end {
+            let window = self.bytes(at, WINDOW_BYTES)?;
+            let zeros = window.iter().take_while(|byte| **byte == 0).count();
+            // A checksum and a length may begin with zeros, a kind does not.
+            let skipped = zeros.saturating_sub(record::FIXED_LENGTH - 1) as u64;
+            if skipped > 0 {
+                at += skipped;
+                continue;
+            }
+            let left = usize::try_from(end - at).unwrap_or(usize::MAX);
+            let Some(length) = record::length_if_likely(window).filter(|length| *length <= left)
+            else {
+                at += 1;
+                continue;
+            };
+            match record::decode(self.bytes(at, length)?) {
+                Ok(record) => {
+                    take(at, &record);
+                    at += record.1 as u64;
+                }
+                Err(_) => at += 1,
+            }
+        }
+        Ok(())
     }
 
     /// Looks for headers of groups behind the one with `number`, from a position to the end.

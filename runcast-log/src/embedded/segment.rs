@@ -52,7 +52,16 @@ pub(crate) struct Segment {
 impl Segment {
     /// Reads and checks everything but the blocks.
     pub(crate) fn open(number: u32, files: &Arc<OpenFiles>) -> Result<Arc<Self>, SegmentFault> {
-        let file = files.get(number)?;
+        let (header, trailer, index, length) = Self::read(files.get(number)?.as_ref())?;
+        let files = Arc::clone(files);
+        let is_damaged = AtomicBool::new(false);
+        Ok(Arc::new(Self { header, trailer, index, length, files, is_damaged }))
+    }
+
+    /// What stands in a file at its two ends, its index and its length, checked.
+    pub(crate) fn read(
+        file: &dyn DiskFile,
+    ) -> Result<(SegmentHeader, Trailer, SegmentIndex, u64), SegmentFault> {
         let length = file.length()?;
         let mut head = [0; header::LENGTH];
         let there = length.min(header::LENGTH as u64) as usize;
@@ -74,9 +83,19 @@ impl Segment {
         file.read_exact_at(&mut bytes, index_at)?;
         let index = SegmentIndex::check(bytes, &trailer, index_at)
             .map_err(|reason| SegmentFault::At(index_at, reason))?;
-        let files = Arc::clone(files);
-        let is_damaged = AtomicBool::new(false);
-        Ok(Arc::new(Self { header, trailer, index, length, files, is_damaged }))
+        Ok((header, trailer, index, length))
+    }
+
+    /// One of which the index was made anew from its blocks.
+    pub(crate) fn rebuilt(
+        header: SegmentHeader,
+        trailer: Trailer,
+        index: SegmentIndex,
+        length: u64,
+        files: &Arc<OpenFiles>,
+    ) -> Arc<Self> {
+        let (files, is_damaged) = (Arc::clone(files), AtomicBool::new(false));
+        Arc::new(Self { header, trailer, index, length, files, is_damaged })
     }
 
     pub(crate) fn number(&self) -> u32 {

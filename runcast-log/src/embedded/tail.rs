@@ -81,7 +81,7 @@ impl Tail {
     }
 
     /// Writes a group behind the last. What a failed write has left is cut off.
-    pub(crate) fn write(&mut self, group: &[u8], room: Room) -> io::Result<()> {
+    pub(crate) fn write(&mut self, group: &[u8], room: Room, now: Instant) -> io::Result<()> {
         let end = self.length + group.len() as u64;
         if end > self.file_length {
             let is_small = (group.len() as u64) < room.bytes_max / LARGE_GROUP_PART;
@@ -91,12 +91,15 @@ impl Tail {
         }
         if let Err(error) = self.file.write_all_at(group, self.length) {
             let _before_the_next = self.cut();
+            // The cut has to be on the disk before another file follows: then there are no unfinished
+            // writes at this one's end.
+            self.unsynced_since.get_or_insert(now);
             return Err(error);
         }
         self.file_length = self.file_length.max(end);
         self.length = end;
         self.next_group += 1;
-        self.unsynced_since.get_or_insert_with(Instant::now);
+        self.unsynced_since.get_or_insert(now);
         Ok(())
     }
 

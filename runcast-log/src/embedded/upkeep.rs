@@ -11,7 +11,7 @@ use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::embedded::directory;
@@ -21,7 +21,7 @@ use crate::embedded::lock::DirectoryLock;
 use crate::embedded::manifest::{ListedSegment, Manifest};
 use crate::embedded::number::u64_at;
 use crate::embedded::open_files::OpenFiles;
-use crate::embedded::options::{EmbeddedOptions, UpkeepBy};
+use crate::embedded::options::{Clock, EmbeddedOptions, Surroundings, UpkeepBy};
 use crate::embedded::segment::header::{SegmentFault, SegmentHeader};
 use crate::embedded::segment::writer::SegmentWriter;
 use crate::embedded::segment::{self, Segment};
@@ -39,7 +39,7 @@ use scrub::Scrub;
 
 /// How long a step that failed waits before it is tried again: at first, and at most.
 const RETRY_MIN: Duration = Duration::from_millis(500);
-const RETRY_MAX: Duration = Duration::from_secs(30);
+const RETRY_MAX: Duration = Duration::from_secs(5);
 /// Between two steps that need not be soon, so that appends and reads have the machine.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Work of less than this needs no rest behind it.
@@ -85,10 +85,14 @@ impl From<OpenError> for UpkeepError {
     }
 }
 
+/// Files that are not needed and could not be removed, and what they count.
+type Leftovers = Arc<Mutex<Vec<(PathBuf, u64)>>>;
+
 /// Owns the manifest and everything that is sealed.
 pub(crate) struct Upkeep {
     pub(crate) shared: Arc<Shared>,
     disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
     directory: PathBuf,
     options: EmbeddedOptions,
     files: Arc<OpenFiles>,
@@ -100,6 +104,7 @@ pub(crate) struct Upkeep {
     scrub: Scrub,
     /// Segments that are no part of the log, or will be none when a manifest has been replaced.
     orphans: Vec<u32>,
+    leftovers: Leftovers,
     /// When it last rested.
     rested: Cell<Instant>,
 }
@@ -107,7 +112,7 @@ pub(crate) struct Upkeep {
 impl Upkeep {
     pub(crate) fn new(
         shared: &Arc<Shared>,
-        disk: &Arc<dyn Disk>,
+        surroundings: &Surroundings,
         directory: &Path,
         options: &EmbeddedOptions,
         files: Arc<OpenFiles>,
@@ -119,7 +124,8 @@ impl Upkeep {
         drop(index);
         Self {
             shared: Arc::clone(shared),
-            disk: Arc::clone(disk),
+            disk: Arc::clone(&surroundings.disk),
+            clock: Arc::clone(&surroundings.clock),
             directory: directory.to_path_buf(),
             options: options.clone(),
             files,
@@ -127,8 +133,9 @@ impl Upkeep {
             manifest,
             segments,
             merge: None,
-            scrub: Scrub::new(options.scrub_every),
+            scrub: Scrub::new(options.scrub_every, surroundings.clock.now()),
             orphans: Vec::new(),
+            leftovers: Leftovers::default(),
             rested: Cell::new(Instant::now()),
         }
     }
@@ -181,6 +188,7 @@ impl Upkeep {
         if self.merge_a_piece()? {
             return Ok(Step::Worked);
         }
+        self.remove_leftovers()?;
         Ok(self.scrub_a_piece())
     }
 
@@ -213,12 +221,12 @@ impl Upkeep {
         let file = self.disk.create(&unfinished).map_err(UpkeepError::io("make", &unfinished))?;
         let header = SegmentHeader { level, log_id: self.manifest.log_id, number };
         let writer = SegmentWriter::new(file, &header);
-        let disk = Arc::clone(&self.disk);
+        let (disk, leftovers) = (Arc::clone(&self.disk), Arc::clone(&self.leftovers));
         Ok(NewSegment {
             writer: Some(writer),
             number,
             path,
-            file: UnfinishedFile { disk, path: unfinished },
+            file: UnfinishedFile { disk, path: unfinished, leftovers },
         })
     }
 
@@ -226,10 +234,10 @@ impl Upkeep {
     fn finish_segment(
         &mut self,
         mut new: NewSegment,
-        first_epoch: runcast_event::Epoch,
+        epochs_begun: u32,
     ) -> Result<(Arc<Segment>, u64), UpkeepError> {
         let writer = new.writer.take().expect("a segment is finished once");
-        let written = writer.finish(first_epoch);
+        let written = writer.finish(epochs_begun);
         let length = written.map_err(UpkeepError::io("write", &new.file.path))?;
         let renamed = self.disk.rename(&new.file.path, &new.path);
         renamed.map_err(UpkeepError::io("rename", &new.file.path))?;
@@ -242,6 +250,7 @@ impl Upkeep {
             UpkeepError::Damaged(format!("{} was not written right: {fault}", new.path.display()))
         })?;
         new.file.keep();
+        self.shared.counts.resized(0, length);
         Ok((segment, length))
     }
 
@@ -258,19 +267,18 @@ impl Upkeep {
             self.orphans.extend(made);
             return Err(UpkeepError::io("replace the manifest in", &self.directory)(error));
         }
-        let sealed_through = manifest.wal_first - 1;
         let removed = self.segments.iter().map(|segment| segment.number());
         let removed = removed.filter(|number| manifest.listed(*number).is_none());
         self.orphans.extend(removed);
         self.manifest = manifest;
-        self.segments = segments.into();
+        // What is in none of the lists any more is freed when the index can be read again.
+        let _before = std::mem::replace(&mut self.segments, segments.into());
         let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
-        index.replace_segments(Arc::clone(&self.segments), sealed_through);
+        index.replace_segments(Arc::clone(&self.segments), &self.manifest);
         Ok(())
     }
 
-    /// Removes segments that a manifest replaced. What cannot be removed is removed when the log is
-    /// opened again.
+    /// Removes segments that a manifest replaced.
     fn remove_orphans(&mut self) {
         for number in std::mem::take(&mut self.orphans) {
             self.remove_segment(number);
@@ -278,15 +286,52 @@ impl Upkeep {
     }
 
     /// Removes a segment that no manifest tells of.
-    fn remove_segment(&self, number: u32) {
-        let path = directory::segment_path(&self.directory, number);
+    fn remove_segment(&mut self, number: u32) {
         let length = self.files.get(number).and_then(|file| file.length()).unwrap_or(0);
         self.files.close(number);
+        self.remove(directory::segment_path(&self.directory, number), length);
+    }
+
+    /// Removes a file that is not needed. What does not work is tried again.
+    fn remove(&mut self, path: PathBuf, length: u64) {
         match self.disk.remove(&path) {
-            Ok(()) => self.shared.counts.resized(length, 0),
-            Err(error) => {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(path = %path.display(), %error, "a file that is not needed stays");
+                self.leftovers().push((path, length));
             }
+            _ => self.shared.counts.resized(length, 0),
+        }
+    }
+
+    fn leftovers(&self) -> MutexGuard<'_, Vec<(PathBuf, u64)>> {
+        self.leftovers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes what could not be removed before.
+    fn remove_leftovers(&mut self) -> Result<(), UpkeepError> {
+        let leftovers = std::mem::take(&mut *self.leftovers());
+        if leftovers.is_empty() {
+            return Ok(());
+        }
+        for (path, length) in leftovers {
+            self.remove(path, length);
+        }
+        self.sync_removals();
+        match self.leftovers().first() {
+            None => Ok(()),
+            Some((path, _)) => {
+                let error = io::Error::other("it could not be removed for some time");
+                Err(UpkeepError::io("remove", path)(error))
+            }
+        }
+    }
+
+    /// Makes durable that files are gone: when the power goes, what they had comes not back.
+    fn sync_removals(&self) {
+        if let Err(error) = self.disk.sync_directory(&self.directory) {
+            // The next one does it, or the next start.
+            let path = self.directory.display();
+            tracing::warn!(%path, %error, "files that are not needed may come back");
         }
     }
 
@@ -315,6 +360,7 @@ impl NewSegment {
 struct UnfinishedFile {
     disk: Arc<dyn Disk>,
     path: PathBuf,
+    leftovers: Leftovers,
 }
 
 impl UnfinishedFile {
@@ -326,9 +372,9 @@ impl UnfinishedFile {
 
 impl Drop for UnfinishedFile {
     fn drop(&mut self) {
-        if !self.path.as_os_str().is_empty() {
-            // What stays is removed when the log is opened again.
-            let _stays = self.disk.remove(&self.path);
+        if !self.path.as_os_str().is_empty() && self.disk.remove(&self.path).is_err() {
+            let mut leftovers = self.leftovers.lock().unwrap_or_else(PoisonError::into_inner);
+            leftovers.push((std::mem::take(&mut self.path), 0));
         }
     }
 }

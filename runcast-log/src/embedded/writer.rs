@@ -20,7 +20,7 @@ use crate::embedded::directory;
 use crate::embedded::disk::Disk;
 use crate::embedded::index::Index;
 use crate::embedded::lock::DirectoryLock;
-use crate::embedded::options::{Durability, EmbeddedOptions};
+use crate::embedded::options::{Clock, Durability, EmbeddedOptions};
 use crate::embedded::pending::{InGroup, Pending};
 use crate::embedded::queue::{Queue, Queued, Woken};
 use crate::embedded::tail::{Room, Tail};
@@ -100,6 +100,7 @@ pub(crate) struct Writer {
     pub(crate) observer: Arc<dyn CommitObserver>,
     pub(crate) options: EmbeddedOptions,
     pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) directory: PathBuf,
     pub(crate) boot_id: String,
     /// Let go of when the writer ends.
@@ -111,6 +112,9 @@ pub(crate) struct Writer {
     pub(crate) opening: Option<NewEpoch>,
     /// When the newest file has to be followed by another, so that it is sealed: it gives events up.
     pub(crate) turn_due: Option<Instant>,
+    /// The next file may be there already, and says with which group it begins: before it is gone
+    /// on in, no group is written.
+    pub(crate) must_turn: bool,
     pub(crate) refused: Refused,
 }
 
@@ -128,7 +132,7 @@ pub(crate) enum Refused {
     ForGood(String),
 }
 
-/// The writer's thread, which ends after the upkeep's.
+/// All of the writer's work until the log is closed. Ends after the upkeep's thread.
 pub(crate) fn run_to_end(writer: Writer, upkeep: Option<JoinHandle<()>>) {
     // Says that the end has come when everything of the writer, the lock too, is gone.
     let _end = EndOfWriting { shared: Arc::clone(&writer.shared), upkeep };
@@ -141,15 +145,24 @@ impl Writer {
         let mut requests = Vec::new();
         loop {
             let due = self.sync_due().into_iter().chain(self.turn_due).min();
-            match self.shared.queue.take(&mut requests, due) {
-                Woken::Requests => self.commit(&mut requests),
-                Woken::Due => {}
-                Woken::Closing => break,
+            if self.step(&mut requests, due) == Woken::Closing {
+                break;
             }
-            self.sync_if_due();
-            self.turn_if_due();
         }
         self.finish();
+    }
+
+    /// Waits at most until a time, then does one group of what waits, and what is due.
+    pub(crate) fn step(&mut self, requests: &mut Vec<Queued>, until: Option<Instant>) -> Woken {
+        let woken = self.shared.queue.take(requests, until);
+        match woken {
+            Woken::Requests => self.commit(requests),
+            Woken::Due => {}
+            Woken::Closing => return woken,
+        }
+        self.sync_if_due();
+        self.turn_if_due();
+        woken
     }
 
     /// One group: all of `requests`.
@@ -192,7 +205,7 @@ impl Writer {
                 self.publish(pending.touched, start);
                 if pending.gives_up {
                     // The other half of the time is for sealing and erasing.
-                    let due = Instant::now() + self.options.erase_within / 2;
+                    let due = self.clock.now() + self.options.erase_within / 2;
                     self.turn_due = Some(self.turn_due.map_or(due, |before| before.min(due)));
                 }
                 let counts = &self.shared.counts;
@@ -242,7 +255,7 @@ impl Writer {
         let (number, start, length_before) = (tail.next_group, tail.length, tail.file_length());
         let group = self.buffer.finish(number, tail.synced_group, relaxed, tail.header.tag());
         let group_bytes = group.len() as u64;
-        let written = tail.write(group, room);
+        let written = tail.write(group, room, self.clock.now());
         self.shared.counts.resized(length_before, tail.file_length());
         self.shared.counts.groups_written.fetch_add(group_bytes, Ordering::Relaxed);
         written.map_err(|error| self.refuse("write", &error))?;
@@ -273,7 +286,7 @@ impl Writer {
         let is_full = length >= self.options.wal_bytes_max && length > header::LENGTH as u64;
         // Its version promises what is in it to those that read no newer one.
         let is_older = self.tail.header.version < FORMAT_VERSION;
-        if is_full || is_older { self.turn() } else { Ok(()) }
+        if is_full || is_older || self.must_turn { self.turn() } else { Ok(()) }
     }
 
     /// Goes on in a new file; those before are sealed.
@@ -289,6 +302,7 @@ impl Writer {
             version: FORMAT_VERSION,
             ..self.tail.header
         };
+        self.must_turn = true;
         match directory::create_file(self.disk.as_ref(), &self.directory, &header) {
             Ok(file) => {
                 let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
@@ -297,7 +311,7 @@ impl Writer {
                 // The file before may keep its room: where it ends, the next one says.
                 let _kept = self.cut();
                 self.tail.turn_to(file, header);
-                self.turn_due = None;
+                (self.turn_due, self.must_turn) = (None, false);
                 self.shared.counts.resized(0, self.tail.file_length());
                 self.shared.progress.turned(header.number);
                 Ok(())
@@ -364,7 +378,7 @@ impl Writer {
         let Some(NewEpoch(new_epoch)) = self.opening else { return Ok(()) };
         self.buffer.clear();
         if new_epoch {
-            self.buffer.push_note(&Note::NewEpoch);
+            self.buffer.push_note(&Note::NewEpoch { by: 1 });
         }
         let relaxed = self.options.durability != Durability::Sync;
         self.buffer.push_note(&Note::Opened { boot_id: &self.boot_id, relaxed });
@@ -382,20 +396,20 @@ impl Writer {
     }
 
     fn sync_if_due(&mut self) {
-        if self.sync_due().is_some_and(|due| due <= Instant::now()) {
+        if self.sync_due().is_some_and(|due| due <= self.clock.now()) {
             // A failure is noted in `refused`, for those who append next.
             let _noted = self.sync();
         }
     }
 
     fn turn_if_due(&mut self) {
-        if self.turn_due.is_none_or(|due| due > Instant::now()) {
+        if self.turn_due.is_none_or(|due| due > self.clock.now()) {
             return;
         }
         let can_turn = !self.tail.is_dirty() && !matches!(self.refused, Refused::ForGood(_));
         if !can_turn || self.turn().is_err() {
             // Why is noted in `refused`, for those who append next.
-            self.turn_due = Some(Instant::now() + TURN_AGAIN);
+            self.turn_due = Some(self.clock.now() + TURN_AGAIN);
         }
     }
 
@@ -408,6 +422,10 @@ impl Writer {
         self.buffer.push_note(&Note::ClosedCleanly);
         if let Err(error) = self.write_group(true) {
             tracing::warn!(%error, "the log could not be closed cleanly; nothing is lost by that");
+            if !matches!(self.refused, Refused::ForGood(_)) {
+                // There may be no place for the note, and yet something that is not durable.
+                let _noted = self.sync();
+            }
         }
         let _kept = self.cut();
     }

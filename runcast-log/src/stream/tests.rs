@@ -125,7 +125,7 @@ fn remembered_epochs_are_bounded_and_never_hide_a_loss() {
     let mut stream = None;
     for _ in 0..EPOCH_BASES_MAX + 5 {
         step(&mut stream, &batch(1)).unwrap();
-        stream.as_mut().unwrap().begin_epoch();
+        stream.as_mut().unwrap().begin_epoch(1);
     }
     let stat = stream.unwrap().stat();
     assert_eq!(stat.epoch_bases.len(), EPOCH_BASES_MAX);

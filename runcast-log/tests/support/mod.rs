@@ -12,7 +12,7 @@ use runcast_log::disk::{Disk, DiskFile, SystemDisk};
 use runcast_log::{
     Append, AppendError, Appended, CommitObserver, Committed, EmbeddedLog, EmbeddedOptions, Log,
     NewEvents, NotAdmitted, OpenError, Page, ProducerStamp, ReadError, ReadLimit, Refusal,
-    Surroundings, UpkeepBy,
+    Surroundings, SystemClock, UpkeepBy,
 };
 use tokio::task::JoinHandle;
 
@@ -248,6 +248,7 @@ pub fn machine(boot_id: &str, faults: &Arc<Faults>) -> Surroundings {
         disk: Arc::new(FaultyDisk(Arc::clone(faults))),
         boot_id: Some(boot_id.to_owned()),
         new_log_id: *b"the tests' logid",
+        clock: Arc::new(SystemClock),
     }
 }
 
@@ -279,6 +280,15 @@ pub fn without_upkeep() -> EmbeddedOptions {
 /// Does all that is to be done now.
 pub fn keep_up(log: &EmbeddedLog) {
     while log.keep_up().unwrap() {}
+}
+
+/// How many files the log has in a directory, and their bytes.
+pub fn bytes_in(directory: &Path) -> (u64, u64) {
+    let files = std::fs::read_dir(directory).unwrap().map(Result::unwrap);
+    let is_of_log = |name: &str| name.starts_with("wal-") || name.starts_with("seg-");
+    let files = files.filter(|file| is_of_log(&file.file_name().to_string_lossy()));
+    let lengths: Vec<_> = files.map(|file| file.metadata().unwrap().len()).collect();
+    (lengths.len() as u64, lengths.iter().sum())
 }
 
 /// The segments of a directory, by their names.

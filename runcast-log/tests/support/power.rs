@@ -99,8 +99,12 @@ struct State {
     /// Changes of names that are not synced: what each name is of then.
     unsynced: Vec<Vec<(PathBuf, Option<usize>)>>,
     operations: usize,
+    /// Syncs fail, and what they were to make durable is shown and never will be.
+    syncs_fail: bool,
     /// The power goes with this operation.
     fails_at: Option<usize>,
+    /// This operation fails, and the power stays.
+    fails_once: Option<usize>,
 }
 
 impl State {
@@ -109,6 +113,9 @@ impl State {
         self.operations += 1;
         if self.fails_at.is_some_and(|at| self.operations >= at) {
             return Err(io::Error::other("the power is gone"));
+        }
+        if self.fails_once == Some(self.operations) {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "the disk has a fault"));
         }
         Ok(())
     }
@@ -155,6 +162,21 @@ impl PowerDisk {
         self.0.lock().unwrap().fails_at = Some(operation);
     }
 
+    /// Lets one operation fail, counted from 1. If it is a sync, what it was to sync is lost for good,
+    /// and seems to be there until the power goes.
+    pub fn fail_once(&self, operation: usize) {
+        self.0.lock().unwrap().fails_once = Some(operation);
+    }
+
+    /// The process has ended; the machine goes on.
+    pub fn revive(&self) {
+        self.0.lock().unwrap().fails_at = None;
+    }
+
+    pub fn let_syncs_fail(&self, fail: bool) {
+        self.0.lock().unwrap().syncs_fail = fail;
+    }
+
     pub fn operations(&self) -> usize {
         self.0.lock().unwrap().operations
     }
@@ -170,7 +192,7 @@ impl PowerDisk {
         }
         state.files.iter_mut().for_each(|file| file.lose_power(&mut kept));
         state.now.clone_from(&state.durable);
-        (state.operations, state.fails_at) = (0, None);
+        (state.operations, state.fails_at, state.fails_once) = (0, None, None);
     }
 
     /// What every file that has a name has in it.
@@ -259,16 +281,27 @@ impl DiskFile for PowerFile {
         if operated.is_ok() || state.fails_at == Some(state.operations) {
             let write = Change::Write(position as usize, bytes.to_vec());
             state.files[self.number].change(write);
+        } else if state.fails_once == Some(state.operations) {
+            let part = Change::Write(position as usize, bytes[..bytes.len() / 2].to_vec());
+            state.files[self.number].change(part);
         }
         operated
     }
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.0.lock().unwrap();
-        state.operate()?;
+        let operated = state.operate();
+        let has_power = state.fails_at.is_none_or(|at| state.operations < at);
+        let works = operated.is_ok() && !state.syncs_fail;
         let file = &mut state.files[self.number];
-        file.unsynced.clear();
-        file.durable.clone_from(&file.now);
-        Ok(())
+        if has_power {
+            for change in std::mem::take(&mut file.unsynced) {
+                if works {
+                    apply(&mut file.durable, &change);
+                }
+            }
+        }
+        operated?;
+        if works { Ok(()) } else { Err(io::Error::other("the disk did not take it")) }
     }
     fn truncate(&self, length: u64) -> io::Result<()> {
         let mut state = self.disk.0.lock().unwrap();

@@ -50,14 +50,17 @@ impl Scope {
     pub(super) fn view(self, query: &Query<'_>) -> Result<View, Problem> {
         match self {
             Self::Events => query.view(),
-            Self::Mailbox => {
-                let mut filter = EventFilter::default();
-                for event_type in MAIL {
-                    filter.allow("type", event_type).expect("it is a type");
-                }
-                Ok(View { filter, coalesce: false })
-            }
+            Self::Mailbox => Ok(Self::mail()),
         }
+    }
+
+    /// Which events a mailbox has.
+    pub(crate) fn mail() -> View {
+        let mut filter = EventFilter::default();
+        for event_type in MAIL {
+            filter.allow("type", event_type).expect("it is a type");
+        }
+        View { filter, coalesce: false }
     }
 }
 

@@ -18,7 +18,7 @@ use super::shard::Shard;
 use super::turn::at_once;
 use super::wave::Waves;
 use super::{Newcomer, Wish};
-use crate::api::Scope;
+use crate::api::{FollowRequest, Scope};
 use crate::problem::Problem;
 use crate::transport::shape::Shape;
 use crate::transport::websocket::message::{self, RequestId};
@@ -27,7 +27,7 @@ use crate::transport::{head, sse};
 /// What is known of a reader until it is placed.
 pub(super) enum Arrival {
     /// It is to get server-sent events.
-    Follow { cursor: Option<Cursor>, is_producer: bool, page: Option<HeaderValue> },
+    Follow { cursor: Option<Cursor>, page: Option<HeaderValue> },
     /// It is one of a WebSocket's.
     Subscription { id: Option<RequestId>, run: RunId, cursor: Cursor },
 }
@@ -61,10 +61,10 @@ impl Shard {
             return self.send_link_away(at);
         }
         let Some((request, page)) = follow else { return self.listen(at) };
-        let is_producer = request.scope == Scope::Mailbox;
-        let arrival = Arrival::Follow { cursor: request.cursor, is_producer, page };
+        let FollowRequest { run, scope, cursor, shape } = *request;
+        let arrival = Arrival::Follow { cursor, page };
         match self.hub.admit() {
-            Ok(place) => self.begin_reading(at, place, (&request.run, request.shape), arrival),
+            Ok(place) => self.begin_reading(at, place, (&run, scope, shape), arrival),
             Err(error) => self.refuse(at, None, &arrival, error),
         }
     }
@@ -74,14 +74,14 @@ impl Shard {
         &mut self,
         link: usize,
         place: FollowerPlace,
-        (run, shape): (&RunId, Shape),
+        (run, scope, shape): (&RunId, Scope, Shape),
         arrival: Arrival,
     ) {
         let key = self.add_reader(link, place);
         let (membership, watch) = self.runs.join(run, shape, key.at);
         let reader = &mut self.readers[key.at];
         reader.membership = Some(membership);
-        if let Arrival::Follow { is_producer: true, .. } = arrival {
+        if scope == Scope::Mailbox {
             reader.there = Some(Box::new(self.presence.hold(run)));
         }
         let cursor = match &arrival {

@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use runcast_event::{Cursor, RunId};
+use runcast_event::RunId;
 use runcast_hub::Format;
 use runcast_log::Append;
 
@@ -15,11 +15,11 @@ use super::link::{Kind, LinkKey, Phase};
 use super::shard::{Chore, Shard};
 use super::turn::at_once;
 use super::wave::Waves;
+use crate::api::Scope;
 use crate::metrics::Transport;
 use crate::problem::{Code, Problem};
 use crate::socket::Action;
 use crate::transport::shape::Shape;
-use crate::transport::view::View;
 use crate::transport::websocket::message::{self, RequestId};
 use crate::transport::websocket::{self, Close, Received};
 
@@ -126,8 +126,10 @@ impl Shard {
             Received::Close(code) => return self.close(at, &Close::Answer(code)),
         };
         match dialogue.session.take(&text, now) {
-            Action::Subscribe { id, run, cursor, view } => {
-                self.subscribe(at, id, &run, cursor, view);
+            Action::Subscribe { id, run, cursor, scope, view } => {
+                let shape = Shape { view, format: Format::WebSocket };
+                let arrival = Arrival::Subscription { id, run: run.clone(), cursor };
+                self.subscribe(at, (&run, scope, shape), arrival);
             }
             Action::Unsubscribe { id, run } => {
                 self.unsubscribe(at, &run);
@@ -142,20 +144,9 @@ impl Shard {
         }
     }
 
-    fn subscribe(
-        &mut self,
-        at: usize,
-        id: Option<RequestId>,
-        run: &RunId,
-        cursor: Cursor,
-        view: View,
-    ) {
-        let arrival = Arrival::Subscription { id, run: run.clone(), cursor };
+    fn subscribe(&mut self, at: usize, wanted: (&RunId, Scope, Shape), arrival: Arrival) {
         match self.hub.admit() {
-            Ok(place) => {
-                let shape = Shape { view, format: Format::WebSocket };
-                self.begin_reading(at, place, (run, shape), arrival);
-            }
+            Ok(place) => self.begin_reading(at, place, wanted, arrival),
             Err(error) => self.refuse(at, None, &arrival, error),
         }
     }

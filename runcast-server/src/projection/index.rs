@@ -26,7 +26,7 @@ const WHOLE_MAX: usize = 1_000;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     created_at: Timestamp,
-    run: RunId,
+    pub(super) run: RunId,
 }
 
 impl fmt::Display for Place {
@@ -140,7 +140,7 @@ pub(super) struct Entry {
     /// What retention knows of it.
     pub(super) retained: Retained,
     /// Why the state does not go on, if it cannot.
-    failure: Option<String>,
+    pub(super) failure: Option<String>,
     /// When an event of it was folded in last.
     pub(super) heard_at: Timestamp,
     /// Where it is in [`Index::due`].
@@ -148,18 +148,34 @@ pub(super) struct Entry {
     /// Its open inputs, where they are in [`Index::questions`].
     pub(super) asks: Vec<QuestionPlace>,
     /// Where its steps stand, as bits; also when the steps themselves were let go.
-    steps: u8,
+    pub(super) steps: u8,
     /// It was saved, and nobody has looked yet whether the log has such a run.
-    is_doubtful: bool,
+    pub(super) is_doubtful: bool,
+}
+
+impl Entry {
+    pub(super) fn new(state: RunState, heard_at: Timestamp) -> Self {
+        Self {
+            state,
+            first: Offset::START.next(),
+            retained: Retained::default(),
+            failure: None,
+            heard_at,
+            due_at: None,
+            asks: Vec::new(),
+            steps: 0,
+            is_doubtful: false,
+        }
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Index {
     /// In boxes: a map has up to half of its places free.
     pub(super) entries: HashMap<RunId, Box<Entry>>,
-    order: BTreeSet<Place>,
+    pub(super) order: BTreeSet<Place>,
     /// Runs by their status, in the order of [`Status::ALL`].
-    statuses: Statuses,
+    pub(super) statuses: Statuses,
     /// The ended runs whose states are kept whole, the oldest first.
     whole: VecDeque<RunId>,
     pub(super) due: BTreeSet<(Timestamp, RunId)>,
@@ -258,29 +274,20 @@ impl Index {
         self.note_retention(run);
     }
 
-    /// Puts in a state as it was saved, in doubt until [`Self::confirm`].
-    pub(super) fn put_saved(&mut self, steps: u8, state: RunState) {
-        let run = state.run().clone();
-        self.put_state(steps, state);
-        self.entry(&run).is_doubtful = true;
-    }
-
     /// Goes on from the state that stands for the events before `first`, which are gone.
     pub(super) fn begin_with(&mut self, state: RunState, first: Offset) {
-        let run = state.run().clone();
-        self.remove(&run);
+        self.remove(state.run());
         let steps = state.step_statuses().fold(0, |bits, status| bits | bit(status));
-        self.put_state(steps, state);
-        self.entry(&run).first = first;
-        self.note_retention(&run);
+        let entry = Entry::new(state, self.listening.clock.now());
+        self.put(Entry { steps, first, ..entry });
     }
 
-    fn put_state(&mut self, steps: u8, state: RunState) {
-        let run = state.run().clone();
-        let (place, status, is_whole) = (place_of(&state), state.status(), state.is_whole());
-        let entry = self.entry(&run);
-        entry.steps = steps;
-        entry.state = state;
+    /// Puts in a run that is not in it.
+    pub(super) fn put(&mut self, entry: Entry) {
+        let state = &entry.state;
+        let (run, place) = (state.run().clone(), place_of(state));
+        let (status, is_whole) = (state.status(), state.is_whole());
+        self.entries.insert(run.clone(), Box::new(entry));
         self.statuses[status as usize] += 1;
         self.order.insert(place);
         if status.is_terminal() && is_whole {
@@ -291,50 +298,8 @@ impl Index {
         self.note_retention(&run);
     }
 
-    /// Takes note of how the log has a run. False when its state has to be folded further, or anew.
-    pub(super) fn confirm(&mut self, run: &RunId, stat: &StreamStat) -> bool {
-        let Some(entry) = self.entries.get_mut(run) else { return false };
-        entry.is_doubtful = false;
-        entry.first = stat.first;
-        let is_folded = entry.failure.is_none()
-            && entry.state.epoch() == stat.epoch
-            && entry.state.offset() == stat.last;
-        self.note_retention(run);
-        is_folded
-    }
-
-    /// Removes the runs that were saved and that the log does not have.
-    pub(super) fn remove_doubtful(&mut self) {
-        let doubtful = self.entries.values().filter(|entry| entry.is_doubtful);
-        let runs: Vec<_> = doubtful.map(|entry| entry.state.run().clone()).collect();
-        runs.iter().for_each(|run| self.remove(run));
-        self.complete_agenda();
-    }
-
-    /// The records of so many runs behind `after`, to be saved, and where the last of them is.
-    pub(super) fn encode_some(
-        &self,
-        after: Option<&Place>,
-        count: usize,
-    ) -> (Vec<Vec<u8>>, Option<Place>) {
-        let behind = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let places = self.order.range::<Place, _>((behind, Bound::Unbounded)).take(count);
-        let mut last = None;
-        let mut records = Vec::new();
-        for place in places {
-            let entry = self.entries.get(&place.run).expect("a place in the order has an entry");
-            if entry.failure.is_none() {
-                let mut record = vec![entry.steps];
-                record.extend(entry.state.encode());
-                records.push(record);
-            }
-            last = Some(place.clone());
-        }
-        (records, last)
-    }
-
     /// Keeps all of an ended run's state, until enough others have ended.
-    fn keep_whole(&mut self, run: RunId) {
+    pub(super) fn keep_whole(&mut self, run: RunId) {
         self.whole.push_back(run);
         if self.whole.len() > WHOLE_MAX
             && let Some(oldest) = self.whole.pop_front()
@@ -358,19 +323,7 @@ impl Index {
 
     fn entry(&mut self, run: &RunId) -> &mut Entry {
         let now = self.listening.clock.now();
-        let new = || {
-            Box::new(Entry {
-                state: RunState::new(run.clone()),
-                first: Offset::START.next(),
-                retained: Retained::default(),
-                failure: None,
-                heard_at: now,
-                due_at: None,
-                asks: Vec::new(),
-                steps: 0,
-                is_doubtful: false,
-            })
-        };
+        let new = || Box::new(Entry::new(RunState::new(run.clone()), now));
         self.entries.entry(run.clone()).or_insert_with(new)
     }
 

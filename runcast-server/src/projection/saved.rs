@@ -14,13 +14,16 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read as _, Write as _};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use runcast_event::RunId;
+use runcast_log::StreamStat;
 use runcast_run::RunState;
 
-use super::index::{Index, Place};
+use super::index::{Entry, Index, Place};
 use super::lock;
 
 const MAGIC: &[u8; 8] = b"RUNCASTS";
@@ -107,7 +110,7 @@ impl SavedStates {
     }
 
     fn write(&self, index: &Mutex<Index>) -> io::Result<()> {
-        let unfinished = self.file.with_extension("new");
+        let unfinished = self.file.with_added_extension("new");
         let written = self.write_to(&unfinished, index);
         if written.is_err() {
             // The room it takes may be what is missing.
@@ -141,10 +144,64 @@ impl SavedStates {
     pub(super) async fn keep(self, index: Arc<Mutex<Index>>) {
         loop {
             tokio::time::sleep(self.every).await;
-            let (this, index) = (self.clone(), Arc::clone(&index));
-            // A panic was printed when it happened; the next time may go better.
-            let _printed = tokio::task::spawn_blocking(move || this.save_if_due(&index)).await;
+            self.clone().save_beside(Arc::clone(&index)).await;
         }
+    }
+
+    /// As [`Self::save_if_due`], without holding anybody up.
+    pub(super) async fn save_beside(self, index: Arc<Mutex<Index>>) {
+        // A panic was printed when it happened; the next time may go better.
+        let _printed = tokio::task::spawn_blocking(move || self.save_if_due(&index)).await;
+    }
+}
+
+impl Index {
+    /// Puts in a state as it was saved, in doubt until [`Self::confirm`].
+    pub(super) fn put_saved(&mut self, steps: u8, state: RunState) {
+        let entry = Entry::new(state, self.listening.clock.now());
+        self.put(Entry { steps, is_doubtful: true, ..entry });
+    }
+
+    /// Takes note of how the log has a run. False when its state has to be folded further, or anew.
+    pub(super) fn confirm(&mut self, run: &RunId, stat: &StreamStat) -> bool {
+        let Some(entry) = self.entries.get_mut(run) else { return false };
+        entry.is_doubtful = false;
+        entry.first = stat.first;
+        let is_folded = entry.failure.is_none()
+            && entry.state.epoch() == stat.epoch
+            && entry.state.offset() == stat.last;
+        self.note_retention(run);
+        is_folded
+    }
+
+    /// Removes the runs that were saved and that the log does not have.
+    pub(super) fn remove_doubtful(&mut self) {
+        let doubtful = self.entries.values().filter(|entry| entry.is_doubtful);
+        let runs: Vec<_> = doubtful.map(|entry| entry.state.run().clone()).collect();
+        runs.iter().for_each(|run| self.remove(run));
+        self.complete_agenda();
+    }
+
+    /// The records of so many runs behind `after`, to be saved, and where the last of them is.
+    pub(super) fn encode_some(
+        &self,
+        after: Option<&Place>,
+        count: usize,
+    ) -> (Vec<Vec<u8>>, Option<Place>) {
+        let behind = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let places = self.order.range::<Place, _>((behind, Bound::Unbounded)).take(count);
+        let mut last = None;
+        let mut records = Vec::new();
+        for place in places {
+            let entry = self.entries.get(&place.run).expect("a place in the order has an entry");
+            if entry.failure.is_none() {
+                let mut record = vec![entry.steps];
+                record.extend(entry.state.encode());
+                records.push(record);
+            }
+            last = Some(place.clone());
+        }
+        (records, last)
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::SUBSCRIPTIONS_MAX;
 use super::fields::{Fields, refused, text_of};
-use crate::api::Target;
+use crate::api::{Scope, Target};
 use crate::problem::{Code, Problem};
 use crate::transport::view::View;
 use crate::transport::websocket::Close;
@@ -21,7 +21,7 @@ use crate::transport::websocket::message::RequestId;
 #[derive(Debug)]
 pub(crate) enum Action {
     /// Follow a run, to which the session is subscribed from now on.
-    Subscribe { id: Option<RequestId>, run: RunId, cursor: Cursor, view: View },
+    Subscribe { id: Option<RequestId>, run: RunId, cursor: Cursor, scope: Scope, view: View },
     /// Follow it no more, if it was followed.
     Unsubscribe { id: Option<RequestId>, run: RunId },
     /// Append events, and answer when they are durable.
@@ -77,7 +77,8 @@ impl Session {
         let kind = text_of(fields.required("type")?, "type")?;
         match &*kind {
             "subscribe" => {
-                fields.check("", &["type", "id", "run", "after", "filter", "coalesce"])?;
+                fields
+                    .check("", &["type", "id", "run", "after", "filter", "coalesce", "mailbox"])?;
                 self.subscribe(fields, id)
             }
             "unsubscribe" => {
@@ -108,8 +109,7 @@ impl Session {
                 text.parse().map_err(|error| refused("after", format!("is not valid: {error}")))?
             }
         };
-        let filter = filter(fields)?;
-        let view = View { filter, coalesce: fields.switch("coalesce")?.unwrap_or(false) };
+        let (scope, view) = scope(fields)?;
         if self.runs.contains(&run) {
             let detail = "the connection is subscribed to this run already; unsubscribe first";
             return Err(Problem::new(Code::AlreadySubscribed, detail));
@@ -121,8 +121,22 @@ impl Session {
             );
         }
         self.runs.insert(run.clone());
-        Ok(Action::Subscribe { id, run, cursor, view })
+        Ok(Action::Subscribe { id, run, cursor, scope, view })
     }
+}
+
+/// What of the run is wanted.
+fn scope(fields: &Fields<'_>) -> Result<(Scope, View), Problem> {
+    if !fields.switch("mailbox")?.unwrap_or(false) {
+        let coalesce = fields.switch("coalesce")?.unwrap_or(false);
+        return Ok((Scope::Events, View { filter: filter(fields)?, coalesce }));
+    }
+    for field in ["filter", "coalesce"] {
+        if fields.get(field).is_some() {
+            return Err(refused(field, "does not go with mailbox: a run's mailbox is read whole"));
+        }
+    }
+    Ok((Scope::Mailbox, Scope::mail()))
 }
 
 /// Which events are wanted: of each field any of the values.
@@ -199,7 +213,7 @@ mod tests {
     fn a_subscription_says_what_is_wanted() {
         let message = r#"{"type":"subscribe","run":"r","after":"2.7","coalesce":true,
             "filter":{"type":["step.*","log"],"stage":[4,"build"],"channel":"logs"}}"#;
-        let Action::Subscribe { id: None, run, cursor, view } =
+        let Action::Subscribe { id: None, run, cursor, scope: Scope::Events, view } =
             take(&mut Session::default(), message)
         else {
             panic!("it was refused");

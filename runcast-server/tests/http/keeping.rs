@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::client::TestServer;
+use crate::websocket::socket::Socket;
 
 /// A clock, and the time that it began at.
 struct Hand(watch::Sender<Timestamp>);
@@ -114,6 +115,32 @@ async fn a_producer_that_holds_its_mailbox_is_there_and_has_its_time_to_come_bac
         hand.pass(61);
         assert_eq!(behind(&server, 1).await[0]["type"], "run.crashed");
     }
+}
+
+#[tokio::test]
+async fn a_mailbox_over_a_websocket_is_the_mailbox() {
+    let (hand, clock) = Hand::new();
+    let server = server_with(clock).await;
+    say(&server, json!({"type": "run.started", "data": {"lost_after_ms": 60_000}})).await;
+    let mut socket = Socket::open(&server).await;
+    socket.send(&json!({"type": "subscribe", "run": "r", "mailbox": true})).await;
+    assert_eq!(socket.message().await["type"], "subscribed");
+    hand.pass(1_000);
+    say(&server, json!({"type": "output", "data": {"text": "x"}})).await;
+    let asked = server.post("/v1/runs/r/commands", r#"{"name":"stop"}"#).await;
+    assert_eq!(asked.status, 201, "{}", asked.text());
+    let told = socket.message().await;
+    assert_eq!(
+        (&told["events"][0]["type"], &told["cursor"]),
+        (&json!("command.requested"), &json!("3"))
+    );
+    assert_eq!(told["events"].as_array().unwrap().len(), 1);
+    drop(socket);
+    while server.hub.followers() > 0 {
+        tokio::task::yield_now().await;
+    }
+    hand.pass(61);
+    assert_eq!(behind(&server, 3).await[0]["type"], "run.crashed");
 }
 
 #[tokio::test]

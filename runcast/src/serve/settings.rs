@@ -86,6 +86,7 @@ settings! {
     seal_memory_bytes_max: Bytes(log.seal_memory_bytes_max);
     segment_bytes_max: DiskBytes(log.segment_bytes_max);
     merge_segments: Count(log.merge_segments, COUNT_MAX);
+    tombstones_max: Count(log.tombstones_max, COUNT_MAX);
     files_open_max: Count(log.files_open_max, COUNT_MAX);
     erase_within_s: Seconds(log.erase_within);
     scrub_every_s: Seconds(log.scrub_every);

@@ -9,3 +9,4 @@ mod runs;
 mod serve;
 mod tail;
 mod talk;
+mod tools;

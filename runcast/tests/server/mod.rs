@@ -13,6 +13,8 @@ use std::process::{Child, Command, Stdio};
 pub struct Server {
     address: SocketAddr,
     data: PathBuf,
+    /// What `--set` is given, besides the defaults.
+    settings: Vec<&'static str>,
     child: Option<Child>,
 }
 
@@ -21,12 +23,18 @@ impl Server {
     pub fn new(directory: &Path) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap();
-        Self { address, data: directory.join("data"), child: None }
+        Self { address, data: directory.join("data"), settings: Vec::new(), child: None }
     }
 
     /// A server that runs.
     pub fn started(directory: &Path) -> Self {
+        Self::started_with(directory, &[])
+    }
+
+    /// A server that runs with settings such as `wal_bytes_max=4096`.
+    pub fn started_with(directory: &Path, settings: &[&'static str]) -> Self {
         let mut server = Self::new(directory);
+        server.settings = settings.to_vec();
         server.start();
         server
     }
@@ -40,6 +48,7 @@ impl Server {
         let mut child = Command::new(env!("CARGO_BIN_EXE_runcast"))
             .args(["serve", "--listen", &self.address.to_string(), "--data"])
             .arg(&self.data)
+            .args(self.settings.iter().flat_map(|setting| ["--set", *setting]))
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()

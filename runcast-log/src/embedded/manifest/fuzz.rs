@@ -12,6 +12,7 @@ fn manifest() -> Manifest {
         next_group: 300,
         next_segment: 4,
         first_epoch: Epoch::FIRST.next(),
+        epochs_begun: 3,
         streams: 10,
         events: 1_000,
         session,

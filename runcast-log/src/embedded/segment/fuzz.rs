@@ -27,7 +27,7 @@ fn streams() -> Vec<(&'static str, Stream)> {
     let mut closed = Stream::new(Epoch::FIRST);
     closed.advance(&placement.advance(&append));
     let mut open = Stream::new(Epoch::FIRST.next());
-    open.begin_epoch();
+    open.begin_epoch(1);
     let mut deleted = Stream::new(Epoch::FIRST);
     deleted.delete();
     vec![("$feed", open), ("run_1", closed), ("run_2", deleted)]
@@ -67,7 +67,7 @@ fn checked(entries: &[u8], places: &[usize]) -> Result<SegmentIndex, &'static st
         entries_bytes: entries.len() as u32,
         entries: places.len() as u32,
         checksum: crc32c::crc32c(&bytes),
-        first_epoch: Epoch::FIRST,
+        epochs_begun: 0,
         events: 10,
     };
     SegmentIndex::check(bytes, &trailer, 1_000)

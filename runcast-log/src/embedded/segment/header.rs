@@ -2,8 +2,6 @@
 
 use std::io;
 
-use runcast_event::Epoch;
-
 use crate::embedded::number::{u32_at, u64_at};
 use crate::embedded::wal::FORMAT_VERSION;
 
@@ -34,8 +32,8 @@ pub(crate) struct Trailer {
     pub(crate) entries: u32,
     /// Of the entries and their places.
     pub(crate) checksum: u32,
-    /// The epoch of a name that was never used, when the streams stood as the index says.
-    pub(crate) first_epoch: Epoch,
+    /// How many new epochs had begun for all streams when they stood as the index says.
+    pub(crate) epochs_begun: u32,
     /// Events in the blocks.
     pub(crate) events: u64,
 }
@@ -94,7 +92,7 @@ impl Trailer {
         bytes[8..12].copy_from_slice(&self.entries_bytes.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.entries.to_le_bytes());
         bytes[16..20].copy_from_slice(&self.checksum.to_le_bytes());
-        bytes[20..24].copy_from_slice(&self.first_epoch.get().to_le_bytes());
+        bytes[20..24].copy_from_slice(&self.epochs_begun.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.events.to_le_bytes());
         let checksum = crc32c::crc32c(&bytes[..60]);
         bytes[60..].copy_from_slice(&checksum.to_le_bytes());
@@ -109,7 +107,7 @@ impl Trailer {
             entries_bytes: u32_at(bytes, 8),
             entries: u32_at(bytes, 12),
             checksum: u32_at(bytes, 16),
-            first_epoch: Epoch::new(u32_at(bytes, 20))?,
+            epochs_begun: u32_at(bytes, 20),
             events: u64_at(bytes, 24),
         })
     }
@@ -129,13 +127,8 @@ mod tests {
         let header = SegmentHeader { level: 3, log_id: *b"0123456789abcdef", number: 7 };
         let bytes = header.encode();
         assert_eq!(SegmentHeader::decode(&bytes).unwrap(), header);
-        let trailer = Trailer {
-            entries_bytes: 1,
-            entries: 2,
-            checksum: 3,
-            first_epoch: Epoch::FIRST,
-            events: 4,
-        };
+        let trailer =
+            Trailer { entries_bytes: 1, entries: 2, checksum: 3, epochs_begun: 5, events: 4 };
         let trailer_bytes = trailer.encode();
         assert_eq!(Trailer::decode(&trailer_bytes), Some(trailer));
         for at in 0..LENGTH {

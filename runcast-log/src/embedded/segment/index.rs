@@ -6,7 +6,7 @@ use crate::embedded::number::u32_at;
 use crate::embedded::segment::entry::{Blocks, StoredEntry, name_at};
 use crate::embedded::segment::filter::Filter;
 use crate::embedded::segment::header::{self, PLACE_LENGTH, Trailer};
-use crate::stream::Stream;
+use crate::stream::{Phase, Stream};
 
 pub(crate) use crate::embedded::segment::filter::NameHash;
 
@@ -17,6 +17,8 @@ pub(crate) struct SegmentIndex {
     bytes: Box<[u8]>,
     entries_bytes: usize,
     filter: Filter,
+    /// Entries of streams that were deleted.
+    pub(crate) tombstones: usize,
 }
 
 impl SegmentIndex {
@@ -34,8 +36,8 @@ impl SegmentIndex {
         }
         let entries_bytes = trailer.entries_bytes as usize;
         let filter = Filter::new(trailer.entries as usize);
-        let mut index = Self { bytes: bytes.into(), entries_bytes, filter };
-        let (mut end, mut events, mut before) = (0, 0, None);
+        let mut index = Self { bytes: bytes.into(), entries_bytes, filter, tombstones: 0 };
+        let (mut end, mut events, mut tombstones, mut before) = (0, 0, 0, None);
         let mut filter = Filter::new(trailer.entries as usize);
         for at in 0..index.len() {
             if index.place(at) != end {
@@ -60,13 +62,14 @@ impl SegmentIndex {
                 events += u64::from(block.count);
             }
             filter.add(NameHash::of(entry.name));
+            tombstones += usize::from(entry.phase == Phase::Deleted);
             before = Some(entry.name);
             end = entry_end;
         }
         if end != entries_bytes || events != trailer.events {
             return Err("its index is not what its trailer says");
         }
-        index.filter = filter;
+        (index.filter, index.tombstones) = (filter, tombstones);
         Ok(index)
     }
 

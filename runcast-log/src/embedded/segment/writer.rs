@@ -116,13 +116,13 @@ impl SegmentWriter {
     }
 
     /// Writes the index behind the blocks, makes all of it durable and says how long it is.
-    pub(crate) fn finish(mut self, first_epoch: Epoch) -> io::Result<u64> {
+    pub(crate) fn finish(mut self, epochs_begun: u32) -> io::Result<u64> {
         let checksum = crc32c::crc32c(&self.entries);
         let trailer = Trailer {
             entries_bytes: u32::try_from(self.entries.len()).map_err(|_| too_large())?,
             entries: self.count,
             checksum: crc32c::crc32c_append(checksum, &self.places),
-            first_epoch,
+            epochs_begun,
             events: self.events,
         };
         for part in [std::mem::take(&mut self.entries), std::mem::take(&mut self.places)] {

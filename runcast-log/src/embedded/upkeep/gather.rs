@@ -25,28 +25,36 @@ pub(super) struct Wanted {
 }
 
 /// The extents of streams, in the streams' order, in pieces of at most about `bytes_max` bytes.
-pub(super) fn pieces(streams: &[(&RunId, &Entry)], bytes_max: usize) -> Vec<Vec<Wanted>> {
-    let mut pieces = vec![Vec::new()];
-    let mut bytes = 0;
-    for (stream, (_, entry)) in streams.iter().enumerate() {
-        for extent in entry.extents() {
-            bytes += extent.length as usize;
-            if bytes > bytes_max && pieces.last().is_some_and(|piece| !piece.is_empty()) {
-                pieces.push(Vec::new());
-                bytes = extent.length as usize;
-            }
-            let piece = pieces.last_mut().expect("there is always a last piece");
-            piece.push(Wanted { stream, extent: *extent });
+pub(super) fn pieces<'a>(
+    streams: &'a [(&RunId, &Entry)],
+    bytes_max: usize,
+) -> impl Iterator<Item = Vec<Wanted>> + 'a {
+    let all = streams.iter().enumerate().flat_map(|(stream, (_, entry))| {
+        entry.extents().iter().map(move |extent| Wanted { stream, extent: *extent })
+    });
+    let mut all = all.peekable();
+    std::iter::from_fn(move || {
+        let mut piece = vec![all.next()?];
+        let mut bytes = piece[0].extent.length as usize;
+        while let Some(next) = all.next_if(|next| {
+            bytes += next.extent.length as usize;
+            bytes <= bytes_max
+        }) {
+            piece.push(next);
         }
-    }
-    pieces
+        Some(piece)
+    })
 }
 
 /// The bytes of each extent of a piece.
 pub(super) fn read(index: &Index, piece: &[Wanted]) -> Result<Vec<Bytes>, UpkeepError> {
     let mut order: Vec<usize> = (0..piece.len()).collect();
     order.sort_unstable_by_key(|at| (piece[*at].extent.file, piece[*at].extent.position));
-    let mut read = vec![Bytes::new(); piece.len()];
+    // What lies between them is read and let go of.
+    let bytes = piece.iter().map(|wanted| wanted.extent.length as usize).sum();
+    let mut kept = Vec::with_capacity(bytes);
+    let mut places = vec![0; piece.len()];
+    let mut buffer = Vec::new();
     let mut rest = &order[..];
     while let Some(first) = rest.first() {
         let start = piece[*first].extent;
@@ -63,21 +71,25 @@ pub(super) fn read(index: &Index, piece: &[Wanted]) -> Result<Vec<Bytes>, Upkeep
             joins
         });
         let (together, behind) = rest.split_at(together.count());
-        let mut buffer = vec![0; (end - start.position) as usize];
+        buffer.resize((end - start.position) as usize, 0);
         let file = index.wal(start.file).expect("an extent is in a file that was read");
         file.read_exact_at(&mut buffer, start.position).map_err(|error| {
             let name = wal::file_name(start.file);
             UpkeepError::Damaged(format!("{name}, byte {}: {error}", start.position))
         })?;
-        let buffer = Bytes::from(buffer);
         for at in together {
             let extent = &piece[*at].extent;
             let from = (extent.position - start.position) as usize;
-            read[*at] = buffer.slice(from..from + extent.length as usize);
+            places[*at] = kept.len();
+            kept.extend_from_slice(&buffer[from..from + extent.length as usize]);
         }
         rest = behind;
     }
-    Ok(read)
+    let kept = Bytes::from(kept);
+    let slice = |(wanted, place): (&Wanted, usize)| {
+        kept.slice(place..place + wanted.extent.length as usize)
+    };
+    Ok(piece.iter().zip(places).map(slice).collect())
 }
 
 /// The events of an extent that the stream keeps.

@@ -6,9 +6,12 @@
 //! are several times as many. And a segment of which most is erased is written anew. So each event is
 //! written once to a write-ahead log, once by a seal, and usually at most once by a merge.
 //!
-//! Tombstones stay: a deleted name costs its entry, some tens of bytes, for good. That is what makes
-//! sure that a stream that is made again has an epoch that was never used, and that a reader of the
-//! old one is told that it was deleted.
+//! A deleted stream's entry stays as a tombstone, some tens of bytes: so that a reader is told that it
+//! was deleted, and a stream that is made again has an epoch that was never used. When there are too
+//! many, a merge leaves those out of which no older segment knows anything. Their epochs are not
+//! forgotten: from then on every name that is not known begins in a later one. With retention,
+//! segments are written anew as their runs go, so that there are never many more tombstones than
+//! streams.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -27,7 +30,7 @@ use crate::embedded::manifest::{ListedSegment, Manifest};
 use crate::embedded::segment::index::{NameHash, SegmentIndex};
 use crate::embedded::segment::{self, BLOCK_BYTES_MAX, Segment};
 use crate::embedded::walk::walk;
-use crate::stream::Stream;
+use crate::stream::{Phase, Stream};
 
 /// Runs have little in a segment when it has at most this many bytes for each on average.
 const LITTLE_BYTES: u64 = 16 * 1024;
@@ -52,7 +55,10 @@ pub(super) struct Merge {
     inputs: Vec<Input>,
     new: NewSegment,
     level: u32,
-    first_epoch: Epoch,
+    epochs_begun: u32,
+    /// Whether tombstones are left out, and the latest epoch of those that were.
+    forgets: bool,
+    forgotten: Option<Epoch>,
     /// Streams of which events were given up since it began: what is merged of them is erased.
     gave_up: BTreeSet<RunId>,
 }
@@ -111,30 +117,39 @@ impl Merge {
         &mut self,
         run: &RunId,
         holders: &[(usize, usize)],
-        newer: &[Arc<Segment>],
+        (older, newer): (&[Arc<Segment>], &[Arc<Segment>]),
         tag: u64,
     ) -> Result<u64, UpkeepError> {
         let (newest, entry) = *holders.last().expect("a stream is in a segment");
         let newest = &self.inputs[newest].segment;
         let (mut stream, _) = SegmentIndex::read(newest.index.entry(entry));
-        for _ in newest.trailer.first_epoch.get()..self.first_epoch.get() {
-            stream.begin_epoch();
-        }
+        stream.begin_epoch(self.epochs_begun.saturating_sub(newest.trailer.epochs_begun));
         let now = sealed_in(newer, run.as_str());
         let keeper = now.as_ref().unwrap_or(&stream);
-        let mut taken = self.take_base(run, holders, keeper)?;
+        let (mut taken, mut next) = (self.take_base(run, holders, keeper)?, None);
         for (input, entry) in holders {
             let segment = Arc::clone(&self.inputs[*input].segment);
             let entry = segment.index.entry(*entry);
             let born = entry.born;
             let (_, blocks) = SegmentIndex::read(entry);
             for block in blocks.filter(|block| keeps(keeper, born, block.last())) {
+                // A repair leaves a hole where events could not be read. In one segment there is none.
+                if next.is_some_and(|next| next != block.first) {
+                    segment.set_damaged();
+                    let name = segment::file_name(segment.number());
+                    let reason = format!("{name} does not go on where run {run} ends before it");
+                    return Err(UpkeepError::Damaged(reason));
+                }
+                next = Some(block.last() + 1);
                 self.take_block(run, (born, keeper.first), *input, &block, tag)?;
                 taken += u64::from(block.length);
             }
         }
-        // A newer segment says how the stream stands now.
-        if taken > 0 || now.is_none() {
+        let is_tombstone = stream.phase == Phase::Deleted && now.is_none();
+        if is_tombstone && self.forgets && sealed_in(older, run.as_str()).is_none() {
+            self.forgotten = self.forgotten.max(Some(stream.epoch));
+        } else if taken > 0 || now.is_none() {
+            // Otherwise a newer segment says how the stream stands now.
             let path = self.new.file.path.clone();
             self.new.writer().end(run, &stream).map_err(UpkeepError::io("write", &path))?;
         }
@@ -228,8 +243,9 @@ impl Upkeep {
                 None => return Ok(false),
             },
         };
-        let end = self.place_of(&merge).end;
-        let newer = self.segments[end..].to_vec();
+        let place = self.place_of(&merge);
+        let segments = Arc::clone(&self.segments);
+        let others = (&segments[..place.start], &segments[place.end..]);
         let tag = self.tag();
         let mut merged = 0;
         while merged < STEP_BYTES {
@@ -238,7 +254,7 @@ impl Upkeep {
                 self.finish_merge(merge)?;
                 return Ok(true);
             };
-            merged += merge.take(&run, &holders, &newer, tag)? + STREAM_BYTES;
+            merged += merge.take(&run, &holders, others, tag)? + STREAM_BYTES;
         }
         self.merge = Some(merge);
         Ok(true)
@@ -308,10 +324,13 @@ impl Upkeep {
             })
             .collect();
         let newest = &self.segments[chosen.end - 1];
-        let (first_epoch, level) = (newest.trailer.first_epoch, newest.header.level);
+        let (epochs_begun, level) = (newest.trailer.epochs_begun, newest.header.level);
+        let tombstones: usize = self.segments.iter().map(|s| s.index.tombstones).sum();
+        let forgets = tombstones > self.options.tombstones_max;
         let level = if chosen.len() > 1 { level + 1 } else { level };
         let new = self.begin_segment(level)?;
-        Ok(Merge { inputs, new, level, first_epoch, gave_up: BTreeSet::new() })
+        let gave_up = BTreeSet::new();
+        Ok(Merge { inputs, new, level, epochs_begun, forgets, forgotten: None, gave_up })
     }
 
     /// Where the segments that are merged stand among all.
@@ -325,9 +344,9 @@ impl Upkeep {
     /// Puts the merged segment in the place of those that it was made of.
     fn finish_merge(&mut self, merge: Merge) -> Result<(), UpkeepError> {
         let place = self.place_of(&merge);
-        let Merge { new, first_epoch, gave_up, level, .. } = merge;
+        let Merge { new, epochs_begun, forgotten, gave_up, level, .. } = merge;
         let number = new.number;
-        let (segment, length) = self.finish_segment(new, first_epoch)?;
+        let (segment, length) = self.finish_segment(new, epochs_begun)?;
         debug_assert_eq!(segment.header.level, level, "it is what was begun");
         let mut listed = Self::listed(&segment, length);
         match self.erase_merged(&segment, &gave_up, &self.segments[place.end..]) {
@@ -339,6 +358,11 @@ impl Upkeep {
         }
         let mut segments = self.segments.to_vec();
         let mut manifest: Manifest = self.manifest.clone();
+        if let Some(forgotten) = forgotten {
+            let begun_since = manifest.epochs_begun.saturating_sub(epochs_begun);
+            let forgotten = forgotten.plus(begun_since);
+            manifest.first_epoch = manifest.first_epoch.max(forgotten.next());
+        }
         if segment.index.len() == 0 {
             segments.drain(place.clone());
             manifest.segments.drain(place);
@@ -348,10 +372,10 @@ impl Upkeep {
             segments.splice(place.clone(), [Arc::clone(&segment)]);
             manifest.segments.splice(place, [listed]);
             self.install(manifest, segments, Some(number))?;
-            self.shared.counts.resized(0, length);
         }
         self.shared.counts.written_by_merges.fetch_add(length, Ordering::Relaxed);
         self.remove_orphans();
+        self.sync_removals();
         Ok(())
     }
 

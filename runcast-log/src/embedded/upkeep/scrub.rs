@@ -37,8 +37,8 @@ pub(super) struct Scrub {
 }
 
 impl Scrub {
-    pub(super) fn new(every: Duration) -> Self {
-        Self { every, begins: Instant::now() + every, place: None }
+    pub(super) fn new(every: Duration, now: Instant) -> Self {
+        Self { every, begins: now + every, place: None }
     }
 }
 
@@ -48,14 +48,14 @@ impl Upkeep {
         if self.scrub.every.is_zero() {
             return Step::Idle(None);
         }
-        if self.scrub.place.is_none() && Instant::now() < self.scrub.begins {
+        if self.scrub.place.is_none() && self.clock.now() < self.scrub.begins {
             return Step::Idle(Some(self.scrub.begins));
         }
         let (number, stream) = self.scrub.place.unwrap_or((0, 0));
         let next = self.segments.iter().filter(|segment| segment.number() >= number);
         let Some(segment) = next.min_by_key(|segment| segment.number()).cloned() else {
             self.scrub.place = None;
-            self.scrub.begins = Instant::now() + self.scrub.every;
+            self.scrub.begins = self.clock.now() + self.scrub.every;
             return Step::Idle(Some(self.scrub.begins));
         };
         let stream = if segment.number() == number { stream } else { 0 };

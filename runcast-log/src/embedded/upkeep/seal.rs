@@ -39,6 +39,7 @@ impl Upkeep {
             wal_first: end,
             next_group: recovery.next_group,
             first_epoch: recovery.index.first_epoch,
+            epochs_begun: recovery.index.epochs_begun,
             streams: recovery.index.totals().streams,
             events: recovery.index.totals().events,
             session: recovery.session.clone(),
@@ -58,11 +59,11 @@ impl Upkeep {
         self.install(manifest, segments, number)?;
         if let Some((segment, length)) = made {
             self.shared.counts.written_by_seals.fetch_add(length, Ordering::Relaxed);
-            self.shared.counts.resized(0, length);
             self.forget_sealed(&segment);
         }
         self.remove_wals(first..end);
         self.remove_orphans();
+        self.sync_removals();
         Ok(())
     }
 
@@ -78,7 +79,7 @@ impl Upkeep {
         streams.sort_unstable_by_key(|(run, _)| *run);
         let mut new = self.begin_segment(0)?;
         self.write_streams(recovery, &streams, &mut new)?;
-        self.finish_segment(new, recovery.index.first_epoch).map(Some)
+        self.finish_segment(new, recovery.index.epochs_begun).map(Some)
     }
 
     fn write_streams(
@@ -125,21 +126,15 @@ impl Upkeep {
     }
 
     /// Removes write-ahead logs that are sealed. Readers that have them open go on.
-    fn remove_wals(&self, numbers: Range<u32>) {
+    fn remove_wals(&mut self, numbers: Range<u32>) {
         let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
-        let files: Vec<_> = numbers.clone().filter_map(|n| index.wal(n).cloned()).collect();
+        let files: Vec<_> = numbers.map(|number| (number, index.wal(number).cloned())).collect();
         index.forget_wals();
         drop(index);
-        let lengths = files.iter().filter_map(|file| file.length().ok());
-        let bytes: u64 = lengths.sum();
-        for number in numbers {
-            let path = directory::path_of(&self.directory, number);
-            if let Err(error) = self.disk.remove(&path) {
-                // When the log is opened again it is removed.
-                tracing::warn!(path = %path.display(), %error, "a file that is not needed stays");
-            }
+        for (number, file) in files {
+            let length = file.and_then(|file| file.length().ok()).unwrap_or(0);
+            self.remove(directory::path_of(&self.directory, number), length);
         }
-        self.shared.counts.resized(bytes, 0);
     }
 }
 

@@ -32,7 +32,9 @@ fn corpus() -> Vec<Vec<u8>> {
         .collect();
     let opened = Note::Opened { boot_id: "boot", relaxed: true };
     let trim = Note::Trim { run: "r", before: Offset::new(300), base: b"base" };
-    for note in [Note::Delete { run: "r" }, trim, Note::NewEpoch, opened, Note::ClosedCleanly] {
+    for note in
+        [Note::Delete { run: "r" }, trim, Note::NewEpoch { by: 1 }, opened, Note::ClosedCleanly]
+    {
         let mut bytes = Vec::new();
         note.encode(&mut bytes);
         corpus.push(bytes);
@@ -90,7 +92,7 @@ fn a_record_that_is_taken_has_its_events_inside_itself() {
 fn a_groups_header_is_taken_whole_or_not_at_all() {
     let mut group = GroupBuffer::default();
     group.clear();
-    group.push_note(&Note::NewEpoch);
+    group.push_note(&Note::NewEpoch { by: 9 });
     let group = group.finish(7, 6, true, TAG).to_vec();
     fuzz(&[&group, &group[..HEADER_LENGTH]], WORDS, |input| {
         if let Some(header) = GroupHeader::decode(input, TAG) {

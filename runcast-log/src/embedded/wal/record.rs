@@ -13,7 +13,7 @@ use crate::embedded::number::{Rest, put_varint, u32_at};
 mod tests;
 
 /// What stands before the name.
-const FIXED_LENGTH: usize = 12;
+pub(crate) const FIXED_LENGTH: usize = 12;
 
 const KIND_APPEND: u8 = 1;
 const KIND_DELETE: u8 = 2;
@@ -46,7 +46,10 @@ pub(crate) enum Note<'a> {
         before: Offset,
         base: &'a [u8],
     },
-    NewEpoch,
+    /// So many epochs go by at once.
+    NewEpoch {
+        by: u32,
+    },
     Opened {
         boot_id: &'a str,
         relaxed: bool,
@@ -112,15 +115,19 @@ impl Note<'_> {
         let (kind, flags, name) = match self {
             Self::Delete { run } => (KIND_DELETE, 0, *run),
             Self::Trim { run, .. } => (KIND_TRIM, 0, *run),
-            Self::NewEpoch => (KIND_NEW_EPOCH, 0, ""),
+            Self::NewEpoch { .. } => (KIND_NEW_EPOCH, 0, ""),
             Self::Opened { boot_id, relaxed: true } => (KIND_OPENED, FLAG_RELAXED, *boot_id),
             Self::Opened { boot_id, relaxed: false } => (KIND_OPENED, 0, *boot_id),
             Self::ClosedCleanly => (KIND_CLOSED_CLEANLY, 0, ""),
         };
         let start = begin(out, kind, flags, name, "");
-        if let Self::Trim { before, base, .. } = self {
-            put_varint(out, before.get());
-            out.extend_from_slice(base);
+        match self {
+            Self::Trim { before, base, .. } => {
+                put_varint(out, before.get());
+                out.extend_from_slice(base);
+            }
+            Self::NewEpoch { by } if *by != 1 => put_varint(out, u64::from(*by)),
+            _ => {}
         }
         end(out, start);
     }
@@ -142,6 +149,16 @@ fn end(out: &mut [u8], start: usize) {
     record[4..8].copy_from_slice(&length.to_le_bytes());
     let checksum = crc32c::crc32c(&record[4..]);
     record[..4].copy_from_slice(&checksum.to_le_bytes());
+}
+
+/// The length of the record at the front of `bytes` if what it begins with can be a record's.
+pub(crate) fn length_if_likely(bytes: &[u8]) -> Option<usize> {
+    let fixed = bytes.get(..FIXED_LENGTH)?;
+    let length = u32_at(fixed, 4) as usize;
+    let texts = usize::from(fixed[10]) + usize::from(fixed[11]);
+    let all_flags = FLAG_CLOSE | FLAG_BEGINS | FLAG_PRODUCER;
+    let is_likely = (KIND_APPEND..=KIND_TRIM).contains(&fixed[8]) && fixed[9] <= all_flags;
+    (is_likely && length >= FIXED_LENGTH + texts).then_some(length)
 }
 
 /// The record at the front of `bytes`, and its length.
@@ -171,12 +188,17 @@ fn parse(record: &[u8]) -> Option<Record<'_>> {
         let base = &record[rest.at..];
         return Some(Record::Note(Note::Trim { run: name, before, base }));
     }
+    // One epoch is not written down, as it was before there could be more.
+    let by = match kind {
+        KIND_NEW_EPOCH if !rest.is_empty() => u32::try_from(rest.varint()?).ok()?,
+        _ => 1,
+    };
     if !rest.is_empty() {
         return None;
     }
     Some(Record::Note(match kind {
         KIND_DELETE => Note::Delete { run: name },
-        KIND_NEW_EPOCH => Note::NewEpoch,
+        KIND_NEW_EPOCH => Note::NewEpoch { by },
         KIND_OPENED => Note::Opened { boot_id: name, relaxed: flags & FLAG_RELAXED != 0 },
         KIND_CLOSED_CLEANLY => Note::ClosedCleanly,
         _ => return None,

@@ -1,0 +1,216 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::process::{Ended, Running, Server, ended};
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A server that stored some events and stopped, and its data.
+fn stopped() -> (tempfile::TempDir, PathBuf) {
+    let server = Server::start();
+    for run in ["a", "b"] {
+        server.publish(run, "{\"type\":\"my.event\",\"data\":{\"secret\":\"s3cr3t\"}}\n");
+    }
+    let directory = server.stop();
+    let data = directory.path().join("data");
+    (directory, data)
+}
+
+fn doctor(data: &Path, flags: &[&str]) -> Ended {
+    ended(&[&["doctor", text(data)], flags].concat())
+}
+
+/// Flips a byte of the first event of the run `a` in the one write-ahead log.
+fn damage(data: &Path) -> PathBuf {
+    let files = fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path());
+    let mut logs = files.filter(|path| path.extension().is_some_and(|end| end == "log"));
+    let path = logs.next().unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.windows(6).position(|part| part == b"s3cr3t").unwrap();
+    bytes[at] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+/// A server on data that is there.
+fn serve(data: &Path) -> (Running, String) {
+    let mut process = Running::start(&["serve", "--listen", "127.0.0.1:0", "--data", text(data)]);
+    let Some(line) = process.out.next() else { panic!("{:#?}", process.err.rest()) };
+    let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap();
+    (process, url.to_owned())
+}
+
+#[test]
+fn the_doctor_finds_a_sound_log_sound_served_or_not() {
+    let server = Server::start();
+    server.done(&["publish", "a", "my.event"]);
+    let data = PathBuf::from(server.data());
+    let served = doctor(&data, &[]);
+    assert_eq!(served.code, Some(0), "{}{}", served.out, served.err);
+    assert!(served.out.contains(&format!("process {}", server.pid())), "{}", served.out);
+    let refused = doctor(&data, &["--repair"]);
+    assert_eq!(refused.code, Some(2), "{}", refused.out);
+    assert!(refused.err.contains("is in use by"), "{}", refused.err);
+    let directory = server.stop();
+    let sound = doctor(&data, &["--json"]);
+    let told: Value = serde_json::from_str(&sound.out).unwrap();
+    assert_eq!((sound.code, &told["sound"]), (Some(0), &Value::Bool(true)), "{told}");
+    assert_eq!(doctor(directory.path(), &[]).code, Some(2), "there is no log");
+}
+
+#[test]
+fn the_doctor_says_what_is_damaged_and_repairs_what_a_server_refuses() {
+    let (_directory, data) = stopped();
+    let path = damage(&data);
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let found = doctor(&data, &[]);
+    assert_eq!(found.code, Some(1), "{}{}", found.out, found.err);
+    assert!(found.out.contains(name) && found.out.contains("byte"), "{}", found.out);
+    assert!(found.out.contains("lost:") && found.out.contains("repair:"), "{}", found.out);
+    let json: Value = serde_json::from_str(&doctor(&data, &["--json"]).out).unwrap();
+    assert_eq!(json["findings"][0]["file"], name, "{json}");
+    let repaired = doctor(&data, &["--repair"]);
+    assert!(repaired.err.contains("cp -a"), "{}", repaired.err);
+    assert!(repaired.out.contains(&format!("{name}.damaged")), "{}", repaired.out);
+    let (mut process, url) = serve(&data);
+    let b = ended(&["publish", "b", "my.event", "--url", &url]);
+    assert!(b.out.contains("offset 2"), "{}{}", b.out, b.err);
+    process.terminate();
+    assert!(process.wait().success());
+}
+
+#[test]
+fn a_backup_of_a_server_at_work_comes_back_event_by_event() {
+    let server = Server::start();
+    let data = PathBuf::from(server.data());
+    let target = server.directory.path().join("backup");
+    let mut publish = server.running(&["publish", "busy"]);
+    for at in 0..300 {
+        publish.write(&format!("{{\"type\":\"my.event\",\"data\":{{\"at\":{at}}}}}\n"));
+        if at % 100 == 0 {
+            server.done(&["publish", "a", "my.event"]);
+            let made = ended(&["backup", text(&data), text(&target)]);
+            assert_eq!(made.code, Some(0), "{}{}", made.out, made.err);
+        }
+    }
+    publish.close_stdin();
+    assert!(publish.wait().success());
+    let made = ended(&["backup", text(&data), text(&target), "--verify"]);
+    assert!(made.out.contains("2 runs, 303 events"), "{}{}", made.out, made.err);
+    let back = server.directory.path().join("back");
+    let restored = ended(&["restore", text(&target), text(&back)]);
+    assert_eq!(restored.code, Some(0), "{}{}", restored.out, restored.err);
+    assert!(restored.out.contains("2 runs, 303 events"), "{}", restored.out);
+    let again = ended(&["restore", text(&target), text(&back)]);
+    assert!(again.code == Some(1) && again.err.contains("not empty"), "{}", again.err);
+    assert_eq!(doctor(&back, &[]).code, Some(0));
+    let events = |data: &Path| ended(&["inspect", text(data), "--events", "--json"]);
+    let payloads = |data: &Path| -> Vec<Value> {
+        let lines = events(data).out;
+        let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let events = lines.filter(|line| line["kind"] == "event");
+        events.map(|mut line| line["event"].take()).collect()
+    };
+    assert_eq!(payloads(&back), payloads(&data));
+    let (mut process, url) = serve(&back);
+    let next = ended(&["publish", "a", "my.event", "--url", &url]);
+    assert!(next.out.contains("offset 4"), "{}{}", next.out, next.err);
+    process.terminate();
+    assert!(process.wait().success());
+}
+
+#[test]
+fn a_backup_and_a_restore_that_are_killed_leave_what_was_and_are_done_again() {
+    let server = Server::start();
+    let line =
+        format!("{{\"type\":\"my.event\",\"data\":{{\"text\":\"{}\"}}}}\n", "x".repeat(5_000));
+    server.publish("a", &line.repeat(2_000));
+    let data = PathBuf::from(server.data());
+    let target = server.directory.path().join("backup");
+    let made = ended(&["backup", text(&data), text(&target)]);
+    assert_eq!(made.code, Some(0), "{}", made.err);
+    let sets = || fs::read_dir(&target).unwrap().map(|entry| entry.unwrap().path());
+    let whole = || sets().filter(|path| path.join("backup.txt").exists()).count();
+    for _ in 0..10 {
+        let mut backup = Running::start(&["backup", text(&data), text(&target)]);
+        // As soon as it has begun.
+        while sets().count() < 3 && whole() == 1 && backup.is_running() {
+            std::thread::yield_now();
+        }
+        backup.kill();
+        assert!(whole() >= 1, "the set before is there until the new one is");
+        let back = tempfile::tempdir().unwrap();
+        let into = back.path().join("data");
+        let mut restore = Running::start(&["restore", text(&target), text(&into)]);
+        while !into.join("restoring").exists() && restore.is_running() {
+            std::thread::yield_now();
+        }
+        restore.kill();
+        if into.join("restoring").exists() {
+            let refused = ended(&["serve", "--listen", "127.0.0.1:0", "--data", text(&into)]);
+            assert!(refused.err.contains("not finished"), "{}", refused.err);
+            let again = ended(&["restore", text(&target), text(&into)]);
+            assert_eq!(again.code, Some(0), "{}", again.err);
+        }
+        assert_eq!(doctor(&into, &[]).code, Some(0));
+    }
+    let made = ended(&["backup", text(&data), text(&target)]);
+    assert_eq!(made.code, Some(0), "{}", made.err);
+    assert_eq!((sets().count(), whole()), (2, 1), "a set and the lock");
+}
+
+#[test]
+fn a_viewer_that_saw_more_than_the_backup_has_is_told_so() {
+    let server = Server::start();
+    server.done(&["publish", "a", "my.event"]);
+    let data = PathBuf::from(server.data());
+    let target = server.directory.path().join("backup");
+    assert_eq!(ended(&["backup", text(&data), text(&target)]).code, Some(0));
+    for _ in 0..3 {
+        server.done(&["publish", "a", "my.event"]);
+    }
+    let back = server.directory.path().join("back");
+    assert_eq!(ended(&["restore", text(&target), text(&back)]).code, Some(0));
+    let (mut process, url) = serve(&back);
+    for _ in 0..5 {
+        let added = ended(&["publish", "a", "my.other", "--url", &url]);
+        assert_eq!(added.code, Some(0), "{}", added.err);
+    }
+    // It has seen the event at offset 4, which is another one now.
+    let mut tail = Running::start(&["tail", "a", "--since", "4", "--url", &url]);
+    let mut said = Vec::new();
+    while said.iter().filter(|line: &&String| line.contains("my.other")).count() < 5 {
+        said.push(tail.out.next().unwrap());
+    }
+    tail.kill();
+    process.terminate();
+    assert!(process.wait().success());
+}
+
+#[test]
+fn inspect_shows_what_is_in_files_and_no_events_unless_asked() {
+    let (_directory, data) = stopped();
+    let all = ended(&["inspect", text(&data)]);
+    assert_eq!(all.code, Some(0), "{}", all.err);
+    assert!(all.out.contains("group") && all.out.contains("append"), "{}", all.out);
+    assert!(!all.out.contains("s3cr3t"), "{}", all.out);
+    let of_run = ended(&["inspect", text(&data), "--run", "b", "--events", "--json"]);
+    let lines: Vec<Value> =
+        of_run.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().all(|line| line["run"] == "b"), "{}", of_run.out);
+    let event = lines.iter().find(|line| line["kind"] == "event").unwrap();
+    assert_eq!(
+        (&event["offset"], &event["event"]["data"]["secret"]),
+        (&1.into(), &"s3cr3t".into())
+    );
+    let path = damage(&data);
+    let damaged = ended(&["inspect", text(&path)]);
+    assert_eq!(damaged.code, Some(1), "{}", damaged.err);
+    assert!(damaged.out.contains("damaged") && damaged.out.contains(" b "), "{}", damaged.out);
+    fs::write(data.join("notes.txt"), "no log").unwrap();
+    assert_eq!(ended(&["inspect", text(&data.join("notes.txt"))]).code, Some(1));
+}
