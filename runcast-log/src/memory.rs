@@ -212,7 +212,9 @@ impl Log for MemoryLog {
         let mut streams = self.streams();
         let Some(kept) = streams.get_mut(run) else { return Ok(false) };
         let first = kept.stream.first.get();
-        if !kept.stream.is_there(trim.epoch) || !kept.stream.trim(trim.before) {
+        if !kept.stream.is_there(trim.epoch)
+            || !kept.stream.trim(trim.before, !trim.base.is_empty())
+        {
             return Ok(false);
         }
         let gone = kept.stream.first.get() - first;

@@ -30,6 +30,8 @@ pub(crate) enum Phase {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stream {
     pub(crate) first: Offset,
+    /// Something stands for the events before `first`.
+    pub(crate) has_base: bool,
     pub(crate) last: Offset,
     pub(crate) phase: Phase,
     pub(crate) epoch: Epoch,
@@ -204,6 +206,7 @@ impl Stream {
         };
         Self {
             first: Offset::new(1),
+            has_base: false,
             last: Offset::START,
             phase: Phase::Open,
             epoch,
@@ -274,17 +277,18 @@ impl Stream {
     pub(crate) fn delete(&mut self) {
         self.phase = Phase::Deleted;
         self.first = self.last.next();
+        self.has_base = false;
         self.epoch_bases = Arc::default();
         self.producers = Producers::default();
     }
 
-    /// Keeps no event before `before`; of a stream that ends earlier, none. False when there was
-    /// nothing to give up.
-    pub(crate) fn trim(&mut self, before: Offset) -> bool {
+    /// Keeps no event before `before`; of a stream that ends earlier, none. `has_base` says whether
+    /// something stands for what is gone. False when there was nothing to give up.
+    pub(crate) fn trim(&mut self, before: Offset, has_base: bool) -> bool {
         let first = before.min(self.last.next());
         let trims = self.phase != Phase::Deleted && first > self.first;
         if trims {
-            self.first = first;
+            (self.first, self.has_base) = (first, has_base);
         }
         trims
     }

@@ -47,13 +47,24 @@ async fn filled(log: &EmbeddedLog, from: u64, to: u64) {
     }
 }
 
-/// All that is kept of all runs.
+/// Gives up a run's events before one. What stands for them says whose they were, as an event does.
+async fn trim(log: &EmbeddedLog, name: &str, first: u64) {
+    let base = format!("{name} {first} and what was before it").into();
+    log.trim(&run(name), Trim { base, ..Trim::before(Offset::new(first)) }).await.unwrap();
+}
+
+/// All that is kept of all runs, and what stands for what is not.
 async fn contents(log: &EmbeddedLog) -> BTreeMap<String, Vec<(u64, String)>> {
     let mut contents = BTreeMap::new();
     for (run, stat) in log.list(None, usize::MAX).await.unwrap() {
         let before = Offset::new(stat.first.get() - 1);
         let page = log.read(&run, before, ALL).await.unwrap();
-        contents.insert(run.as_str().to_owned(), texts(&page));
+        let mut texts = texts(&page);
+        if let Some(base) = log.base(&run).await.unwrap() {
+            texts.insert(0, (stat.first.get(), String::from_utf8(base.to_vec()).unwrap()));
+        }
+        assert!(stat.first.get() == 1 || texts[0].1.ends_with("what was before it"), "{run}");
+        contents.insert(run.as_str().to_owned(), texts);
     }
     contents
 }
@@ -63,12 +74,13 @@ async fn what_was_acknowledged_is_in_the_backup_and_comes_back_event_by_event() 
     let (data, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let log = open_with(data.path(), small(), "boot").unwrap();
     filled(&log, 0, 30).await;
+    trim(&log, "a", 2).await;
     keep_up(&log);
     filled(&log, 30, 33).await;
     log.delete(&run("b")).await.unwrap();
-    log.trim(&run("c"), Trim::before(Offset::new(10))).await.unwrap();
+    trim(&log, "c", 10).await;
     let made = backed_up(data.path(), target.path(), "1");
-    assert_eq!((made.runs, made.events), (2, 33 + 24));
+    assert_eq!((made.runs, made.events), (2, 32 + 24));
     assert!(made.damaged.is_empty() && made.files_copied > 1, "{made:?}");
     let before = contents(&log).await;
     filled(&log, 33, 40).await;
@@ -156,7 +168,7 @@ async fn a_backup_under_load_is_one_moment_of_the_log() {
                         log.delete(&run(&format!("r{}", at % 7))).await.unwrap();
                         counts[at % 7] = 0;
                     }
-                    66 => drop(log.trim(&run(&name), Trim::before(Offset::new(5))).await.unwrap()),
+                    66 => trim(&log, &name, *count as u64 - 1).await,
                     _ => {}
                 }
                 at += 1;
@@ -254,6 +266,33 @@ async fn a_damaged_file_does_not_take_the_good_copy_of_it_away() {
     assert_eq!(second.damaged.len(), 1, "{:?}", second.damaged);
     assert!(first.set.exists() && second.removed.is_empty());
     assert_eq!(contents(&open(restored(&first.set).path())).await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_backup_says_that_what_stands_for_trimmed_events_is_damaged() {
+    let (data, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let log = open_with(data.path(), small(), "boot").unwrap();
+    log.append(batch("a", &["1", "2", "3"])).await.unwrap();
+    trim(&log, "a", 3).await;
+    filled(&log, 0, 30).await;
+    keep_up(&log);
+    let (name, mut bytes) = files(data.path())
+        .into_iter()
+        .find(|(name, bytes)| {
+            name.starts_with("seg-") && bytes.windows(7).any(|part| part == b"a 3 and")
+        })
+        .unwrap();
+    let at = bytes.windows(7).position(|part| part == b"a 3 and").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(data.path().join(&name), &bytes).unwrap();
+    let made = backed_up(data.path(), target.path(), "1");
+    let [damaged] = &made.damaged[..] else { panic!("{made:?}") };
+    assert!(damaged.starts_with(&name), "{damaged}");
+    assert!(damaged.contains("what stands for trimmed events is damaged"), "{damaged}");
+    let back = open(restored(target.path()).path());
+    assert!(matches!(back.base(&run("a")).await, Err(ReadError::Damaged { .. })));
+    let page = back.read(&run("a"), Offset::new(2), ALL).await.unwrap();
+    assert_eq!(page.records[0].offset.get(), 3);
 }
 
 #[tokio::test]

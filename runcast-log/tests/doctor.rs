@@ -37,7 +37,17 @@ async fn add(log: &EmbeddedLog, name: &str, count: u64) {
     log.append(batch(name, &texts)).await.unwrap();
 }
 
-/// A log with segments of two levels, an erased run, and write-ahead logs.
+fn base(name: &str, first: u64) -> String {
+    format!("what stands for {name} before {first}")
+}
+
+/// Gives up a run's events before one, with something in their place that says which they are.
+async fn trim(log: &EmbeddedLog, name: &str, first: u64) {
+    let trim = Trim { base: base(name, first).into(), ..Trim::before(Offset::new(first)) };
+    assert!(log.trim(&run(name), trim).await.unwrap());
+}
+
+/// A log with segments of two levels, an erased run, trimmed runs, and write-ahead logs.
 async fn log_in(directory: &Path) -> Arc<EmbeddedLog> {
     let options = EmbeddedOptions { wal_bytes_max: 500, merge_segments: 3, ..without_room() };
     let log = open_with(directory, options, "boot").unwrap();
@@ -48,7 +58,11 @@ async fn log_in(directory: &Path) -> Arc<EmbeddedLog> {
     }
     log.append(Append { close: true, ..batch("ended", &["event 1 of ended"]) }).await.unwrap();
     log.delete(&run("c")).await.unwrap();
-    log.trim(&run("b"), Trim::before(Offset::new(4))).await.unwrap();
+    trim(&log, "b", 4).await;
+    add(&log, "trimmed", 6).await;
+    trim(&log, "trimmed", 3).await;
+    add(&log, "trimmed-to-its-end", 2).await;
+    trim(&log, "trimmed-to-its-end", 3).await;
     for _ in 0..6 {
         add(&log, "d", 3).await;
     }
@@ -58,11 +72,14 @@ async fn log_in(directory: &Path) -> Arc<EmbeddedLog> {
         add(&log, "e", 2).await;
         add(&log, "b", 1).await;
     }
+    trim(&log, "trimmed", 5).await;
+    add(&log, "trimmed", 1).await;
     log.append(stamped("p", &["event 1 of p"], "producer", 1, 0)).await.unwrap();
     log
 }
 
-/// What can be read of a log, run by run: offsets and texts. Each text must be that of its place.
+/// What can be read of a log, run by run: offsets and texts. Each text must be that of its place; and
+/// what stands for trimmed events is there, or an error.
 async fn readable(directory: &Path) -> BTreeMap<String, Vec<u64>> {
     let log = open(directory);
     let mut found = BTreeMap::new();
@@ -87,6 +104,16 @@ async fn readable(directory: &Path) -> BTreeMap<String, Vec<u64>> {
             }
         }
         found.insert(run.as_str().to_owned(), offsets);
+        let (name, first) = (run.as_str(), stat.first.get());
+        match log.base(&run).await {
+            Ok(Some(stands)) => {
+                assert_eq!(stands, base(name, first), "never another");
+                found.insert(format!("the base of {name}"), vec![first]);
+            }
+            Ok(None) => assert_eq!(first, 1, "of {name} it is missing, and nobody is told"),
+            Err(ReadError::Damaged { last, .. }) => assert_eq!(last.get() + 1, first),
+            other => panic!("{other:?}"),
+        }
     }
     log.shut_down().await;
     found
@@ -106,7 +133,7 @@ async fn a_sound_log_is_sound_also_while_it_is_served_and_after_a_kill() {
     let _served = log_in(directory.path()).await;
     let checkup = checked(directory.path());
     assert!(checkup.served_by.is_some() && checkup.findings.is_empty(), "{checkup:?}");
-    assert!(checkup.segments > 1 && checkup.wals > 1 && checkup.runs == 6, "{checkup:?}");
+    assert!(checkup.segments > 1 && checkup.wals > 1 && checkup.runs == 8, "{checkup:?}");
     let served = repair(directory.path(), 1, &mut |_, _| {});
     assert!(matches!(served, Err(OpenError::Locked { .. })), "{served:?}");
     let copy = killed(directory.path());
@@ -116,6 +143,13 @@ async fn a_sound_log_is_sound_also_while_it_is_served_and_after_a_kill() {
     let before = readable(copy.path()).await;
     assert_eq!(repaired(copy.path()), Vec::<String>::new());
     assert_eq!(readable(copy.path()).await, before);
+}
+
+/// Where a record is of a trim that kept a run's events from `first` on.
+fn trim_record(bytes: &[u8], name: &str, first: u64) -> std::ops::Range<usize> {
+    let base = base(name, first);
+    let base_at = bytes.windows(base.len()).position(|part| part == base.as_bytes());
+    base_at.map_or(0..0, |at| at - (12 + name.len() + 1)..at + base.len())
 }
 
 #[tokio::test]
@@ -131,6 +165,9 @@ async fn a_flipped_byte_in_any_file_is_found_and_costs_few_events() {
     files.push("manifest".to_owned());
     for name in files {
         let bytes = fs::read(whole.path().join(&name)).unwrap();
+        // More was trimmed since.
+        let given_up = trim_record(&bytes, "trimmed", 3);
+        let kept = [("b", 4), ("trimmed", 5)];
         for at in (0..bytes.len()).step_by(13) {
             let copy = killed(whole.path());
             let mut other = bytes.clone();
@@ -144,7 +181,7 @@ async fn a_flipped_byte_in_any_file_is_found_and_costs_few_events() {
                 Err(error) => panic!("{what}: {error}"),
             };
             // The last group may be one that nobody was told of; what erased blocks have is nothing.
-            let erased = name.starts_with("seg") && bytes[at] == 0;
+            let erased = name.starts_with("seg") && (bytes[at] == 0 || given_up.contains(&at));
             assert!(!before.findings.is_empty() || erased, "{what}");
             let opens = EmbeddedLog::open(copy.path(), EmbeddedOptions::default(), Arc::new(()));
             let opens = opens.map(drop).is_ok();
@@ -160,6 +197,11 @@ async fn a_flipped_byte_in_any_file_is_found_and_costs_few_events() {
             for (run, offsets) in &all {
                 let now = now.get(run).map_or(&[][..], Vec::as_slice);
                 lost += offsets.iter().filter(|offset| !now.contains(offset)).count();
+            }
+            for (run, first) in kept {
+                let is_hit = trim_record(&bytes, run, first).contains(&at);
+                let base = now.get(&format!("the base of {run}"));
+                assert!(is_hit || base == Some(&vec![first]), "{what}: {run} {before:?}");
             }
             // A block, or an append; of the manifest nothing.
             let max = if name == "manifest" {
@@ -194,7 +236,10 @@ async fn a_missing_file_costs_what_was_in_it_and_nothing_else() {
         repaired(copy.path());
         let now = readable(copy.path()).await;
         // What was deleted or trimmed may be back as far as it was not erased.
-        for (run, offsets) in now.iter().filter(|(run, _)| !matches!(run.as_str(), "b" | "c")) {
+        let is_whole = |run: &str| {
+            !["b", "c", "trimmed", "the base"].iter().any(|start| run.starts_with(start))
+        };
+        for (run, offsets) in now.iter().filter(|(run, _)| is_whole(run)) {
             assert!(offsets.iter().all(|offset| all[run].contains(offset)), "{name}: {run}");
         }
         if name == "manifest" {
@@ -202,7 +247,8 @@ async fn a_missing_file_costs_what_was_in_it_and_nothing_else() {
         }
         let after = checked(copy.path());
         let is_told = |finding: &runcast_log::doctor::Finding| {
-            finding.is_harmless || finding.lost_events.is_some()
+            let is_base = finding.lost.starts_with("what stands for the trimmed events");
+            finding.is_harmless || finding.lost_events.is_some() || is_base
         };
         assert!(after.findings.iter().all(is_told), "{name}: {after:?}");
     }
@@ -281,6 +327,7 @@ async fn a_rebuilt_index_has_ends_tombstones_and_producers_as_before() {
     keep_up(&log);
     let whole = killed(directory.path());
     log.shut_down().await;
+    let all = readable(killed(whole.path()).path()).await;
     for name in names(whole.path(), "seg-") {
         let copy = killed(whole.path());
         let path = copy.path().join(&name);
@@ -293,6 +340,7 @@ async fn a_rebuilt_index_has_ends_tombstones_and_producers_as_before() {
         repaired(copy.path());
         let after = checked(copy.path());
         assert!(after.is_sound(), "{name}: {after:?}");
+        assert_eq!(readable(copy.path()).await, all, "{name}");
         let log = open(copy.path());
         assert_eq!(events(&*log, "c").await, Err(ReadError::Deleted), "{name}");
         assert!(log.stat(&run("ended")).await.unwrap().unwrap().closed, "{name}");
@@ -402,6 +450,11 @@ async fn a_log_at_work_is_never_called_damaged() {
                 log.append(batch(&name, &[&"x".repeat(300), "y"])).await.unwrap();
                 if at.is_multiple_of(20) {
                     log.delete(&run(&format!("r{}", at % 7))).await.unwrap();
+                    let name = format!("r{}", at % 43);
+                    let stat = log.stat(&run(&name)).await.ok().flatten();
+                    let last = stat.map_or(Offset::START, |stat| stat.last);
+                    let trim = Trim { base: name.clone().into(), ..Trim::before(last) };
+                    log.trim(&run(&name), trim).await.unwrap();
                 }
                 at += 1;
             }

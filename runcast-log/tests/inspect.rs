@@ -7,8 +7,9 @@ mod support;
 use std::fs;
 use std::path::Path;
 
+use runcast_event::Offset;
 use runcast_log::inspect::{InspectError, Piece, Selection, Value, inspect};
-use runcast_log::{Append, EmbeddedOptions, Log};
+use runcast_log::{Append, EmbeddedLog, EmbeddedOptions, Log, Trim};
 use support::{batch, keep_up, killed, open_with, run, without_room};
 
 fn shown(path: &Path, selection: &Selection) -> (bool, Vec<Piece>) {
@@ -20,7 +21,13 @@ fn shown(path: &Path, selection: &Selection) -> (bool, Vec<Piece>) {
     (is_damaged.unwrap(), pieces)
 }
 
-/// A segment with an erased run, and a write-ahead log.
+/// Gives up the events of a run before one.
+async fn trim(log: &EmbeddedLog, name: &str, first: u64, base: &str) {
+    let trim = Trim { base: base.to_owned().into(), ..Trim::before(Offset::new(first)) };
+    log.trim(&run(name), trim).await.unwrap();
+}
+
+/// A segment with an erased run, and a write-ahead log; trims in both.
 async fn some_log() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let options = EmbeddedOptions { wal_bytes_max: 400, merge_segments: 99, ..without_room() };
@@ -32,12 +39,15 @@ async fn some_log() -> tempfile::TempDir {
     }
     log.delete(&run("b")).await.unwrap();
     log.append(Append { close: true, ..batch("a", &["end"]) }).await.unwrap();
+    log.append(batch("t", &["t0", "t1", "t2"])).await.unwrap();
+    trim(&log, "t", 2, "a secret base").await;
     for at in 0..5 {
         log.append(batch("c", &[&format!("c{at} secret, a long one of a run that is there")]))
             .await
             .unwrap();
         keep_up(&log);
     }
+    trim(&log, "t", 3, "another").await;
     log.shut_down().await;
     directory
 }
@@ -61,6 +71,15 @@ async fn every_part_is_shown_and_events_only_if_asked_for() {
     }
     assert!(pieces.iter().all(|piece| piece.event.is_none()));
     assert!(!format!("{pieces:?}").contains("secret"));
+    let trims = pieces.iter().filter(|piece| piece.kind == "trim").map(|piece| {
+        assert_eq!(piece.run.as_deref(), Some("t"));
+        (&piece.file[..3], piece.fields.clone())
+    });
+    let fields = |before, bytes| {
+        vec![("before", Value::Number(before)), ("base_bytes", Value::Number(bytes))]
+    };
+    let expected = [("seg", fields(2, 13)), ("wal", fields(3, 7))];
+    assert_eq!(trims.collect::<Vec<_>>(), expected);
     let of_c = Selection { run: Some("c".to_owned()), events: true };
     let (_, pieces) = shown(directory.path(), &of_c);
     assert!(pieces.iter().all(|piece| piece.run.as_deref() == Some("c")), "{pieces:?}");

@@ -4,13 +4,17 @@
 //! A stream's first offset tells which trim a record is of: every trim moves it, and nothing else does.
 //! So a record counts as long as the stream begins at its offset, wherever the record lies.
 
+use std::fmt::Display;
+use std::io;
+
+use bytes::Bytes;
 use runcast_event::{Offset, RunId};
 
 use crate::contract::ReadError;
 use crate::embedded::disk::DiskFile;
 use crate::embedded::plan::{PlanBasis, Source};
+use crate::embedded::read::is_damage;
 use crate::embedded::wal::record::{self, Note, Record};
-use bytes::Bytes;
 
 /// Where a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,24 +43,42 @@ impl BasePlace {
         file: &dyn DiskFile,
         run: &str,
         first: Offset,
-    ) -> Result<Bytes, String> {
+    ) -> Result<Bytes, BaseFault> {
         let mut bytes = vec![0; self.length as usize];
-        file.read_exact_at(&mut bytes, self.position).map_err(|error| error.to_string())?;
+        file.read_exact_at(&mut bytes, self.position)?;
         check(&bytes, run, first)?;
         Ok(bytes.into())
     }
 }
 
+/// Why what stands for events cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BaseFault {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Wrong(&'static str),
+}
+
+/// What readers are told when what stood for the events before `first` is lost.
+pub(crate) fn damaged(first: Offset, reason: impl Display) -> ReadError {
+    ReadError::Damaged {
+        first: Offset::START.next(),
+        last: Offset::new(first.get() - 1),
+        reason: format!("they were trimmed, and what stands for them is damaged: {reason}"),
+    }
+}
+
 /// The bytes that a record has in the place of a run's events before `first`.
-pub(crate) fn check<'a>(record: &'a [u8], run: &str, first: Offset) -> Result<&'a [u8], String> {
+pub(crate) fn check<'a>(record: &'a [u8], run: &str, first: Offset) -> Result<&'a [u8], BaseFault> {
     match record::decode(record) {
         Ok((Record::Note(Note::Trim { run: of, before, base }), length))
             if (of, before, length) == (run, first, record.len()) =>
         {
             Ok(base)
         }
-        Ok(_) => Err("another record is there than the index says".to_owned()),
-        Err(reason) => Err(reason.to_owned()),
+        Ok(_) => Err(BaseFault::Wrong("another record is there than the index says")),
+        Err(reason) => Err(BaseFault::Wrong(reason)),
     }
 }
 
@@ -78,21 +100,21 @@ impl BasePlan {
             Source::Wal(_, file) => self.place.read(file.as_ref(), run, first),
             Source::Segment(segment) => match segment.file() {
                 Ok(file) => self.place.read(file.as_ref(), run, first),
-                Err(error) => Err(error.to_string()),
+                Err(error) => Err(error.into()),
             },
         };
         let base = record.and_then(|record| {
             let base = check(&record, run, first)?;
             Ok(record.slice_ref(base))
         });
-        base.map_err(|reason| ReadError::Damaged {
-            first: Offset::START.next(),
-            last: Offset::new(first.get() - 1),
-            reason: format!(
-                "what stands for them: {}, byte {}: {reason}",
-                self.source.name(),
-                self.place.position
-            ),
+        base.map_err(|fault| {
+            let place = format!("{}, byte {}", self.source.name(), self.place.position);
+            match fault {
+                BaseFault::Io(error) if !is_damage(&error) => {
+                    ReadError::Failed { reason: format!("{place}: {error}") }
+                }
+                fault => damaged(first, format_args!("{place}: {fault}")),
+            }
         })
     }
 }

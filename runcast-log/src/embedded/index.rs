@@ -16,19 +16,21 @@ use std::sync::Arc;
 use runcast_event::{Epoch, Offset, RunId};
 
 use crate::contract::{ReadError, ReadLimit, StreamStat};
-use crate::embedded::base::{BasePlace, BasePlan};
+use crate::embedded::base::BasePlace;
 use crate::embedded::disk::DiskFile;
 use crate::embedded::extent::Extent;
 use crate::embedded::manifest::Manifest;
 use crate::embedded::pending::Touched;
 use crate::embedded::plan::{PlanBasis, ReadPlan, Source, Spans};
 use crate::embedded::segment::Segment;
-use crate::embedded::segment::entry::StoredEntry;
 use crate::embedded::segment::index::{NameHash, SegmentIndex};
 use crate::stats::LogStats;
 use crate::stream::{Phase, Stream};
 
 mod list;
+mod trimmed;
+
+pub(crate) use trimmed::keeps_base;
 
 /// What a hash map adds to an entry.
 const HASH_BYTES: usize = 1;
@@ -106,8 +108,9 @@ impl Totals {
     }
 
     fn replace(&mut self, before: Self, now: Self) {
-        self.streams = self.streams + now.streams - before.streams;
-        self.events = self.events + now.events - before.events;
+        // What is checked may count less than there is, and then take more away than it counts.
+        self.streams = (self.streams + now.streams).saturating_sub(before.streams);
+        self.events = (self.events + now.events).saturating_sub(before.events);
     }
 }
 
@@ -308,9 +311,11 @@ impl Index {
         file: u32,
     ) -> bool {
         let Some(entry) = self.entry_by_name(name, file) else { return false };
-        let trims = entry.stream.trim(before);
-        entry.base = base.map(Box::new);
-        entry.let_go();
+        let trims = entry.stream.trim(before, base.is_some());
+        if trims {
+            entry.base = base.map(Box::new);
+            entry.let_go();
+        }
         trims
     }
 
@@ -384,62 +389,6 @@ impl Index {
         }
     }
 
-    /// Where to read what stands for a stream's trimmed events.
-    pub(crate) fn base_plan(&self, run: &RunId) -> Result<Option<BasePlan>, ReadError> {
-        let stream = self.stream(run).ok_or(ReadError::NotFound)?;
-        let basis = self.basis(run).ok_or(ReadError::Deleted)?;
-        let unsealed = self.entries.get(run).and_then(Entry::base);
-        let found = match unsealed.filter(|base| base.file > self.sealed_through) {
-            Some(base) => {
-                let wal = self.wals.get(&base.file);
-                wal.map(|wal| (Source::Wal(base.file, Arc::clone(wal)), *base))
-            }
-            None => self.sealed_base(run, &stream),
-        };
-        let first = stream.first;
-        Ok(found.map(|(source, place)| BasePlan { run: run.clone(), first, source, place, basis }))
-    }
-
-    /// The newest that is of the stream's last trim.
-    fn sealed_base(&self, run: &RunId, stream: &Stream) -> Option<(Source, BasePlace)> {
-        let hash = NameHash::of(run.as_str());
-        self.segments.iter().rev().find_map(|segment| {
-            let entry = segment.index.entry(segment.index.find(run.as_str(), hash)?);
-            let base = entry.base.filter(|_| keeps_base(stream, &entry))?;
-            Some((Source::Segment(Arc::clone(segment)), base))
-        })
-    }
-
-    /// See [`crate::contract::Log::first_within`].
-    pub(crate) fn first_within(&self, run: &RunId, bytes_max: u64) -> Result<Offset, ReadError> {
-        let stream = self.stream(run).ok_or(ReadError::NotFound)?;
-        if stream.phase == Phase::Deleted {
-            return Err(ReadError::Deleted);
-        }
-        let (mut left, mut first) = (bytes_max, stream.last.get() + 1);
-        let mut fits = |extent: &Extent| {
-            let rest = left.checked_sub(extent.events_bytes.into());
-            left = rest.unwrap_or(0);
-            if rest.is_some() {
-                first = extent.first;
-            }
-            rest.is_some()
-        };
-        let unsealed = self.entries.get(run).map_or(&[][..], |entry| self.unsealed(entry));
-        if unsealed.iter().rev().all(&mut fits) {
-            let hash = NameHash::of(run.as_str());
-            for segment in self.segments.iter().rev() {
-                let Some(at) = segment.index.find(run.as_str(), hash) else { continue };
-                let entry = segment.index.entry(at);
-                let blocks: Vec<Extent> = SegmentIndex::read(entry).1.collect();
-                if entry.born != stream.born || !blocks.iter().rev().all(&mut fits) {
-                    break;
-                }
-            }
-        }
-        Ok(Offset::new(first).max(stream.first))
-    }
-
     /// What a plan for a stream would be made by now.
     pub(crate) fn basis(&self, run: &RunId) -> Option<PlanBasis> {
         let stream = self.stream(run).filter(|stream| stream.phase != Phase::Deleted)?;
@@ -489,10 +438,4 @@ impl Index {
             self.entries.shrink_to_fit();
         }
     }
-}
-
-/// Whether what a segment has in the place of trimmed events still stands for those of the stream.
-pub(crate) fn keeps_base(stream: &Stream, entry: &StoredEntry<'_>) -> bool {
-    let is_same = stream.born == entry.born && stream.first == entry.first;
-    is_same && stream.phase != Phase::Deleted
 }

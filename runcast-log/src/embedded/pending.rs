@@ -179,10 +179,11 @@ impl Pending {
     fn trim(&mut self, run: RunId, trim: &Trim, group: &mut InGroup<'_>) -> bool {
         let Some(standing) = self.standing(&run, group.index) else { return false };
         let mut stream = standing.into_owned();
-        if !stream.is_there(trim.epoch) || !stream.trim(trim.before) {
+        let base = &trim.base[..];
+        if !stream.is_there(trim.epoch) || !stream.trim(trim.before, !base.is_empty()) {
             return false;
         }
-        let (before, base) = (stream.first, &trim.base[..]);
+        let before = stream.first;
         let place = group.buffer.push_note(&Note::Trim { run: run.as_str(), before, base });
         let base = (!base.is_empty()).then(|| BasePlace::new(place));
         match self.touched.entry(run) {

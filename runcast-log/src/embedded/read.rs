@@ -95,7 +95,7 @@ fn missing(after: Offset, stat: &StreamStat) -> Option<ReadError> {
 }
 
 /// Whether what the system says is about what is stored.
-fn is_damage(error: &io::Error) -> bool {
+pub(crate) fn is_damage(error: &io::Error) -> bool {
     let medium = rustix::io::Errno::IO.raw_os_error();
     error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(medium)
 }

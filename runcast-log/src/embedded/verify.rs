@@ -9,20 +9,25 @@ use std::sync::Arc;
 use bytes::Bytes;
 use runcast_event::RunId;
 
+use crate::embedded::base::BaseFault;
 use crate::embedded::extent::Extent;
 use crate::embedded::index::Index;
+use crate::embedded::plan::Source;
 use crate::embedded::segment::index::{NameHash, SegmentIndex};
 use crate::embedded::segment::{self, Segment};
 use crate::embedded::wal;
 use crate::embedded::walk::walk;
 use crate::stream::{Phase, Stream};
 
-/// Events that a reader does not get, or would get twice.
+/// Events that a reader does not get, or would get twice; or that were trimmed, and nothing stands
+/// for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StreamFault {
     pub(crate) run: RunId,
     pub(crate) first: u64,
     pub(crate) last: u64,
+    /// It is what stands for them that a reader does not get.
+    pub(crate) is_base: bool,
     /// The file and the byte, if they are in one.
     pub(crate) place: Option<(String, u64)>,
     pub(crate) reason: String,
@@ -30,7 +35,7 @@ pub(crate) struct StreamFault {
 
 impl std::fmt::Display for StreamFault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { run, first, last, place, reason } = self;
+        let Self { run, first, last, place, reason, is_base: _ } = self;
         if let Some((file, position)) = place {
             write!(f, "{file}, byte {position}: ")?;
         }
@@ -97,11 +102,13 @@ fn verify_stream(
     stream: &Stream,
     visitor: &mut dyn Visitor,
 ) -> io::Result<()> {
+    verify_base(index, run, stream, visitor)?;
     let mut next = stream.first.get();
     let missing = |first: u64, last: u64| StreamFault {
         run: run.clone(),
         first,
         last,
+        is_base: false,
         place: None,
         reason: "these events are in no file".to_owned(),
     };
@@ -118,6 +125,7 @@ fn verify_stream(
                 run: run.clone(),
                 first,
                 last: last.min(next - 1),
+                is_base: false,
                 place: Some((piece.file(), position)),
                 reason: "these events are here and in an older file".to_owned(),
             });
@@ -129,6 +137,7 @@ fn verify_stream(
                     run: run.clone(),
                     first: first.max(stream.first.get()),
                     last,
+                    is_base: false,
                     place: Some((piece.file(), at)),
                     reason,
                 });
@@ -139,6 +148,44 @@ fn verify_stream(
     if next <= stream.last.get() {
         visitor.fault(missing(next, stream.last.get()));
     }
+    Ok(())
+}
+
+/// Looks at what stands for a stream's trimmed events.
+fn verify_base(
+    index: &Index,
+    run: &RunId,
+    stream: &Stream,
+    visitor: &mut dyn Visitor,
+) -> io::Result<()> {
+    if !stream.has_base {
+        return Ok(());
+    }
+    let (place, reason) = match index.base_place(run, stream) {
+        None => (None, "what stands for these trimmed events is in no file".to_owned()),
+        // As all records of write-ahead logs it was checked.
+        Some((Source::Wal(..), _)) => return Ok(()),
+        Some((Source::Segment(segment), _)) if !visitor.reads(segment.number()) => return Ok(()),
+        Some((Source::Segment(segment), base)) => {
+            visitor.read(base.length.into());
+            let file = match segment.file() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(error),
+                file => file.map_err(BaseFault::Io),
+            };
+            let read = file.and_then(|file| base.read(file.as_ref(), run.as_str(), stream.first));
+            let Err(fault) = read else { return Ok(()) };
+            let place = (segment::file_name(segment.number()), base.position);
+            (Some(place), format!("what stands for trimmed events is damaged: {fault}"))
+        }
+    };
+    visitor.fault(StreamFault {
+        run: run.clone(),
+        first: 1,
+        last: stream.first.get() - 1,
+        is_base: true,
+        place,
+        reason,
+    });
     Ok(())
 }
 

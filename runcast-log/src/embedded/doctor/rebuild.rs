@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use runcast_event::{Epoch, Offset, RunId};
 
+use crate::embedded::base::BasePlace;
 use crate::embedded::disk::DiskFile;
 use crate::embedded::extent::Extent;
 use crate::embedded::number::u64_at;
@@ -19,7 +20,7 @@ use crate::embedded::segment::Segment;
 use crate::embedded::segment::entry::{self, NewBlocks, StoredEntry};
 use crate::embedded::segment::header::{self, SegmentHeader, TRAILER_LENGTH, Trailer};
 use crate::embedded::segment::index::{NameHash, SegmentIndex};
-use crate::embedded::wal::record::Record;
+use crate::embedded::wal::record::{Note, Record};
 use crate::stream::{Phase, Stream};
 
 /// A segment that can be read again.
@@ -31,12 +32,17 @@ pub(super) struct Rebuilt {
     pub(super) index: Vec<u8>,
 }
 
-/// The blocks of one stream.
+/// The blocks of one stream, and what is before them.
 #[derive(Default)]
 struct Found {
+    /// A trim's record: the first event that it keeps, and where the record is.
+    base: Option<(Offset, BasePlace)>,
     born: Option<Epoch>,
     blocks: Vec<Extent>,
 }
+
+/// How a stream stands, and where the index says that its trim's base is.
+type Standing = (Stream, Option<BasePlace>);
 
 /// Reads what is left of a segment. None when that is nothing.
 pub(super) fn rebuild(
@@ -62,6 +68,10 @@ pub(super) fn rebuild(
     if streams.is_empty() {
         return Ok(None);
     }
+    for (_, base) in streams.values_mut() {
+        // Behind the last block that can be read it is lost, which its flag still tells.
+        base.take_if(|base| base.end() > blocks_end);
+    }
     let (index, trailer) = encode(&streams, &found, epochs_begun);
     let checked = SegmentIndex::check(index.clone(), &trailer, blocks_end);
     let checked = checked.map_err(io::Error::other)?;
@@ -79,7 +89,17 @@ fn blocks(
     let mut end = header::LENGTH as u64;
     let length = scan.length();
     scan.records_between(end, length, |position, (record, length)| {
-        let Record::Append(append) = record else { return };
+        let append = match record {
+            Record::Append(append) => append,
+            Record::Note(Note::Trim { run, before, .. }) if RunId::from_stored(run).is_ok() => {
+                let place = BasePlace::new((position as usize, *length));
+                end = place.end();
+                let stream = found.entry((*run).to_owned()).or_default();
+                stream.base.get_or_insert((*before, place));
+                return;
+            }
+            Record::Note(_) => return,
+        };
         if append.begins || append.producer.is_some() || RunId::from_stored(append.run).is_err() {
             return;
         }
@@ -103,7 +123,9 @@ fn blocks(
 impl Found {
     fn add(&mut self, born: Epoch, block: Extent) {
         if self.born != Some(born) {
-            *self = Self { born: Some(born), blocks: Vec::new() };
+            // What was found of another stream of the name is not this one's.
+            let base = self.base.filter(|_| self.born.is_none());
+            *self = Self { base, born: Some(born), blocks: Vec::new() };
         }
         if let Some(last) = self.blocks.last() {
             let next = last.last() + 1;
@@ -123,11 +145,18 @@ impl Found {
         self.blocks.push(block);
     }
 
-    /// Whether an entry tells of these blocks, and of the stream what they say of it too.
-    fn agrees(&self, stream: &Stream, mut listed: entry::Blocks<'_>) -> bool {
+    /// Whether an entry tells of this base, if it can be read.
+    fn has_base_of(&self, (stream, base): &Standing) -> bool {
+        self.base.is_none() || self.base == base.map(|base| (stream.first, base))
+    }
+
+    /// Whether an entry tells of these blocks and this base, and of the stream what they say of it too.
+    fn agrees(&self, standing: &Standing, mut listed: entry::Blocks<'_>) -> bool {
         let (Some(first), Some(last)) = (self.blocks.first(), listed.last()) else { return false };
+        let (stream, _) = standing;
         let place = |block: &Extent| (block.first, block.position, block.count, block.length);
-        self.born == Some(stream.born)
+        self.has_base_of(standing)
+            && self.born == Some(stream.born)
             && stream.first.get() <= first.last()
             && stream.last.get() == last.last()
             && self.blocks.iter().all(|seen| listed.any(|block| place(&block) == place(seen)))
@@ -157,7 +186,7 @@ fn what_is_left(
     length: u64,
     found: &BTreeMap<String, Found>,
     older: &[Arc<Segment>],
-) -> io::Result<(BTreeMap<String, Stream>, Option<u32>)> {
+) -> io::Result<(BTreeMap<String, Standing>, Option<u32>)> {
     let mut streams = BTreeMap::new();
     let mut tail = [0; TRAILER_LENGTH];
     let trailer_at = length.saturating_sub(TRAILER_LENGTH as u64);
@@ -172,48 +201,59 @@ fn what_is_left(
     file.read_exact_at(&mut bytes, start)?;
     let mut at = 0;
     let mut before = String::new();
-    while let Some((name, stream, blocks, end)) = entry_at(&bytes, at) {
+    while let Some((name, standing, blocks, end)) = entry_at(&bytes, at) {
         if name <= before.as_str() || RunId::from_stored(name).is_err() {
             break;
         }
         before = name.to_owned();
         let is_right = match found.get(name) {
-            Some(found) => found.agrees(&stream, blocks),
-            None => is_known(name, &stream, older),
+            Some(found) if !found.blocks.is_empty() => found.agrees(&standing, blocks),
+            Some(found) if !found.has_base_of(&standing) => false,
+            // Its trim's record says where it ends.
+            Some(_) if standing.0.kept() == 0 => true,
+            _ => is_known(name, &standing.0, older),
         };
         if is_right {
-            streams.insert(name.to_owned(), stream);
+            streams.insert(name.to_owned(), standing);
         }
         at = end;
     }
     Ok((streams, trailer.map(|trailer| trailer.epochs_begun)))
 }
 
-fn entry_at(bytes: &[u8], at: usize) -> Option<(&str, Stream, entry::Blocks<'_>, usize)> {
+fn entry_at(bytes: &[u8], at: usize) -> Option<(&str, Standing, entry::Blocks<'_>, usize)> {
     let stored = StoredEntry::decode(bytes, at)?;
     let (stream, blocks, end) = stored.read()?;
-    Some((stored.name, stream, blocks, end))
+    Some((stored.name, (stream, stored.base), blocks, end))
 }
 
-/// How a stream stands as far as its blocks and older segments say.
-fn derived(name: &str, found: &Found, older: &[Arc<Segment>]) -> Option<Stream> {
-    let (born, last) = (found.born?, found.blocks.last()?.last());
+/// How a stream stands as far as its blocks, its base and older segments say.
+fn derived(name: &str, found: &Found, older: &[Arc<Segment>]) -> Option<Standing> {
     let before = sealed_before(name, older);
-    let before = before.filter(|stream| stream.born == born && stream.phase != Phase::Deleted);
-    let mut stream = before.unwrap_or_else(|| Stream::new(born));
-    stream.last = stream.last.max(Offset::new(last));
+    let before = before.filter(|stream| {
+        stream.phase != Phase::Deleted && found.born.is_none_or(|born| born == stream.born)
+    });
+    let mut stream = match before {
+        Some(stream) => stream,
+        None => Stream::new(found.born?),
+    };
+    let trimmed = found.base.map_or(0, |(first, _)| first.get().saturating_sub(1));
+    let last = found.blocks.last().map_or(0, Extent::last);
+    stream.last = stream.last.max(Offset::new(last.max(trimmed)));
     stream.phase = Phase::Open;
-    Some(stream)
+    let base = found.base.filter(|(first, _)| stream.trim(*first, true));
+    Some((stream, base.map(|(_, place)| place)))
 }
 
 fn encode(
-    streams: &BTreeMap<String, Stream>,
+    streams: &BTreeMap<String, Standing>,
     found: &BTreeMap<String, Found>,
     epochs_begun: u32,
 ) -> (Vec<u8>, Trailer) {
     let (mut entries, mut places, mut events) = (Vec::new(), Vec::new(), 0);
-    for (name, stream) in streams {
+    for (name, (stream, base)) in streams {
         let mut blocks = NewBlocks::default();
+        blocks.base = *base;
         for block in found.get(name).map_or(&[][..], |found| &found.blocks) {
             blocks.push(block.position, Offset::new(block.first), block.count, block.length);
             events += u64::from(block.count);

@@ -19,7 +19,7 @@ use crate::embedded::scan::{Found, Scan};
 use crate::embedded::wal;
 use crate::embedded::wal::group::HEADER_LENGTH;
 use crate::embedded::wal::header::{self, FileHeader, HeaderFault};
-use crate::embedded::wal::record::{Record, StoredAppend};
+use crate::embedded::wal::record::{Note, Record, StoredAppend};
 use crate::stream::{Phase, Stream};
 
 /// What is read of write-ahead logs.
@@ -174,13 +174,28 @@ impl Salvage {
     }
 
     fn apply(&mut self, file: u32, position: u64, record: &(Record<'_>, usize)) {
-        if let Record::Append(append) = &record.0
-            && !self.make_follow(file, append)
-        {
-            return;
+        match &record.0 {
+            Record::Append(append) if !self.make_follow(file, append) => return,
+            Record::Note(Note::Trim { run, before, .. }) => self.make_trimmable(file, run, *before),
+            _ => {}
         }
         // What a note tells of may be lost: then it has nothing to say any more.
         let _nothing_to_do = self.recovery.apply(file, position, record);
+    }
+
+    /// Has a stream stand so that a trim finds all events that it gave up, also those that are lost.
+    fn make_trimmable(&mut self, file: u32, name: &str, before: Offset) {
+        let Ok(run) = RunId::from_stored(name) else { return };
+        let index = &mut self.recovery.index;
+        let last = Offset::new(before.get().saturating_sub(1));
+        if index.stream(&run).is_none() {
+            let epoch = index.first_epoch;
+            index.begin(&run, Stream::new(epoch));
+        }
+        let Some(entry) = index.entry_by_name(name, file) else { return };
+        if entry.stream.phase == Phase::Open {
+            entry.stream.last = entry.stream.last.max(last);
+        }
     }
 
     /// Has the stream stand as it must have stood before an append. False if the append is known.

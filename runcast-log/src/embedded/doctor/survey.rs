@@ -471,12 +471,16 @@ impl Visitor for Told<'_> {
     }
 
     fn fault(&mut self, fault: StreamFault) {
-        let StreamFault { run, first, last, place, reason } = fault;
+        let StreamFault { run, first, last, is_base, place, reason } = fault;
         let (file, position) = place.unzip();
+        let mut lost = format!("events {first} to {last} of run {run}");
+        if is_base {
+            lost = format!("what stands for the trimmed events 1 to {last} of run {run}");
+        }
         self.findings.add(Finding {
             is_harmless: false,
-            lost: format!("events {first} to {last} of run {run}"),
-            lost_events: Some((run, first, last)),
+            lost,
+            lost_events: (!is_base).then_some((run, first, last)),
             what: reason,
             repair: match file {
                 Some(_) => "leave it as it is: readers are told, and read on behind it",

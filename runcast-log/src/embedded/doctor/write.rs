@@ -99,6 +99,13 @@ impl NewSegments<'_> {
     ) -> io::Result<bool> {
         let (mut piece, mut next) = (0, None);
         let stream = &entry.stream;
+        if wanted == 0
+            && let Some(base) = entry.base()
+            && let Some(file) = index.wal(base.file)
+        {
+            let record = base.read(file.as_ref(), run.as_str(), stream.first);
+            writer.base(&record.map_err(io::Error::other)?)?;
+        }
         self.each_event(index, run, entry, |offset, event| {
             if offset < stream.first || next.is_some_and(|next| offset < next) {
                 return Ok(());

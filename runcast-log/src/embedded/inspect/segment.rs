@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use runcast_event::Offset;
 
-use super::{Fields, InspectError, Telling, Value, hex, number, text};
+use super::{Fields, InspectError, Telling, Value, fields_of_trim, hex, number, text};
+use crate::embedded::base::{self, BaseFault, BasePlace};
 use crate::embedded::disk::DiskFile;
 use crate::embedded::error::OpenError;
 use crate::embedded::extent::Extent;
@@ -13,7 +15,7 @@ use crate::embedded::segment::Segment;
 use crate::embedded::segment::entry::StoredEntry;
 use crate::embedded::segment::header::{self, SegmentFault};
 use crate::embedded::segment::index::SegmentIndex;
-use crate::embedded::wal::record::Record;
+use crate::embedded::wal::record::{Note, Record};
 use crate::embedded::walk::walk;
 use crate::stream::Phase;
 
@@ -84,7 +86,33 @@ impl Telling<'_, '_> {
                 ("blocks", Value::Number(count)),
             ],
         )?;
+        if let Some(base) = &entry.base {
+            self.base(file, entry.name, entry.first, base)?;
+        }
         SegmentIndex::read(entry).1.try_for_each(|block| self.block(file, entry.name, &block))
+    }
+
+    /// What stands for the events of a run before one.
+    fn base(
+        &mut self,
+        file: &Arc<dyn DiskFile>,
+        run: &str,
+        first: Offset,
+        base: &BasePlace,
+    ) -> Result<(), InspectError> {
+        let mut bytes = vec![0; base.length as usize];
+        let read = file.read_exact_at(&mut bytes, base.position).map_err(BaseFault::Io);
+        let place = (base.position, u64::from(base.length));
+        if read.is_ok() && bytes.iter().all(|byte| *byte == 0) {
+            return self.of_run(place, "erased", run, vec![("before", number(first.get()))]);
+        }
+        match read.and_then(|()| base::check(&bytes, run, first)) {
+            Ok(base) => self.of_run(place, "trim", run, fields_of_trim(first, base)),
+            Err(fault) => {
+                let reason = format!("run {run}, what stands for events before {first}: {fault}");
+                self.damaged(base.position, base.end(), &reason)
+            }
+        }
     }
 
     fn block(
@@ -130,9 +158,16 @@ impl Telling<'_, '_> {
         let mut scan = Scan::new(Arc::clone(file), 0).map_err(read())?;
         let end = scan.length();
         // As many as an index would have.
-        let mut found = Vec::new();
+        let (mut found, mut trims) = (Vec::new(), Vec::new());
         scan.records_between(header::LENGTH as u64, end, |position, (record, length)| {
-            let Record::Append(append) = record else { return };
+            let append = match record {
+                Record::Append(append) => append,
+                Record::Note(Note::Trim { run, before, .. }) => {
+                    let place = BasePlace::new((position as usize, *length));
+                    return trims.push(((*run).to_owned(), *before, place));
+                }
+                Record::Note(_) => return,
+            };
             found.push((
                 append.run.to_owned(),
                 Extent {
@@ -146,6 +181,11 @@ impl Telling<'_, '_> {
             ));
         })
         .map_err(read())?;
+        for (run, first, base) in trims {
+            if self.wants(&run) {
+                self.base(file, &run, first, &base)?;
+            }
+        }
         found.into_iter().try_for_each(|(run, block)| self.block(file, &run, &block))
     }
 }

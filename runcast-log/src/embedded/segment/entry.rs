@@ -16,7 +16,8 @@ const FLAG_BASES: u8 = 4;
 const FLAG_PRODUCERS: u8 = 8;
 const FLAG_BLOCKS: u8 = 16;
 const FLAG_TRIM_BASE: u8 = 32;
-const FLAGS_ALL: u8 = 63;
+const FLAG_TRIM_BASE_ELSEWHERE: u8 = 64;
+const FLAGS_ALL: u8 = 127;
 
 /// What stands before the name: its length and the flags.
 const FIXED_LENGTH: usize = 2;
@@ -69,7 +70,8 @@ pub(crate) fn encode(name: &str, stream: &Stream, blocks: &NewBlocks, out: &mut 
         | flag(!stream.epoch_bases.is_empty(), FLAG_BASES)
         | flag(!producers.is_empty(), FLAG_PRODUCERS)
         | flag(!blocks.sizes.is_empty(), FLAG_BLOCKS)
-        | flag(blocks.base.is_some(), FLAG_TRIM_BASE);
+        | flag(blocks.base.is_some(), FLAG_TRIM_BASE)
+        | flag(stream.has_base && blocks.base.is_none(), FLAG_TRIM_BASE_ELSEWHERE);
     out.push(u8::try_from(name.len()).expect("ids have at most 128 characters"));
     out.push(flags);
     out.extend_from_slice(name.as_bytes());
@@ -194,6 +196,7 @@ impl<'a> StoredEntry<'a> {
         let blocks = Blocks::read(&mut rest, self.flags & FLAG_BLOCKS != 0, self.name)?;
         let stream = Stream {
             first: self.first,
+            has_base: self.flags & (FLAG_TRIM_BASE | FLAG_TRIM_BASE_ELSEWHERE) != 0,
             last: self.last,
             phase: self.phase,
             epoch: self.epoch,

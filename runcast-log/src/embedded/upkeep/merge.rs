@@ -23,7 +23,7 @@ use runcast_event::{Epoch, Offset, RunId};
 
 use super::erase::{self, keeps};
 use super::{NewSegment, Upkeep, UpkeepError};
-use crate::embedded::base;
+use crate::embedded::base::{self, BaseFault};
 use crate::embedded::extent::Extent;
 use crate::embedded::index::keeps_base;
 use crate::embedded::manifest::{ListedSegment, Manifest};
@@ -169,7 +169,7 @@ impl Merge {
         });
         let Some((input, place)) = found else { return Ok(0) };
         let input = &mut self.inputs[input];
-        let record = input.read(place.position, place.length).map_err(|error| error.to_string());
+        let record = input.read(place.position, place.length).map_err(BaseFault::Io);
         let checked = record.and_then(|record| {
             base::check(&record, run.as_str(), keeper.first)?;
             Ok(record)

@@ -13,7 +13,7 @@ use runcast_event::RunId;
 
 use super::erase::keeps;
 use super::{Step, Upkeep};
-use crate::embedded::base::BasePlace;
+use crate::embedded::base::{BaseFault, BasePlace};
 use crate::embedded::extent::Extent;
 use crate::embedded::index::keeps_base;
 use crate::embedded::segment::entry::StoredEntry;
@@ -114,7 +114,7 @@ impl Upkeep {
             return;
         }
         self.shared.counts.scrubbed.fetch_add(base.length.into(), Ordering::Relaxed);
-        let file = segment.file().map_err(|error| error.to_string());
+        let file = segment.file().map_err(BaseFault::Io);
         let read = file.and_then(|file| base.read(file.as_ref(), run.as_str(), entry.first));
         if let Err(reason) = read
             && is_kept()
