@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use runcast_log::{EmbeddedLog, Log as _, Trim};
+use runcast_log::{EmbeddedLog, Log as _};
 
 use crate::work::{Answer, Request};
 
@@ -51,9 +51,7 @@ fn answer(log: Arc<EmbeddedLog>, request: Request) -> Answering {
         match request {
             Request::Append(append) => Answer::Append(log.append(append).await),
             Request::Delete(run) => Answer::Delete(log.delete(&run).await),
-            Request::Trim(run, before) => {
-                Answer::Delete(log.trim(&run, Trim::before(before)).await)
-            }
+            Request::Trim(run, trim) => Answer::Delete(log.trim(&run, trim).await),
         }
     })
 }

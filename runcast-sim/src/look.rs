@@ -13,11 +13,16 @@ const ALL: ReadLimit = ReadLimit { events_max: usize::MAX, bytes_max: usize::MAX
 /// A page as it can be compared.
 type Read = Result<(Vec<(u64, Bytes)>, StreamStat), ReadError>;
 
+/// How a stream stands.
+type Stat = Result<Option<StreamStat>, ReadError>;
+/// What stands for trimmed events.
+type Base = Result<Option<Bytes>, ReadError>;
+
 /// Everything that readers can see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Seen {
     list: Vec<(RunId, StreamStat)>,
-    runs: Vec<(RunId, Result<Option<StreamStat>, ReadError>, Read)>,
+    runs: Vec<(RunId, Stat, Read, Base)>,
 }
 
 fn comparable(read: Result<Page, ReadError>) -> Read {
@@ -28,7 +33,7 @@ fn comparable(read: Result<Page, ReadError>) -> Read {
 }
 
 /// Before the oldest event that is kept.
-fn begin(stat: &Result<Option<StreamStat>, ReadError>) -> Offset {
+fn begin(stat: &Stat) -> Offset {
     let first = stat.as_ref().ok().and_then(|stat| stat.as_ref());
     Offset::new(first.map_or(0, |stat| stat.first.get() - 1))
 }
@@ -38,21 +43,31 @@ impl Model {
         let run = |run: &RunId| {
             let stat = self.stat(run);
             let read = comparable(self.read(run, begin(&stat), ALL));
-            (run.clone(), stat, read)
+            (run.clone(), stat, read, self.base(run))
         };
         Seen { list: self.list(), runs: names.iter().map(run).collect() }
     }
 
-    /// The fronts of the events that a run keeps, as far as they can be told from anything else.
+    /// The fronts of the events that a run keeps, and of what stands for those that it does not, as far
+    /// as they can be told from anything else.
     pub(crate) fn marks(&self, run: &RunId) -> Vec<Bytes> {
-        const MARK_BYTES: std::ops::Range<usize> = 8..64;
         let Ok((events, _)) = comparable(self.read(run, begin(&self.stat(run)), ALL)) else {
             return Vec::new();
         };
         let events = events.into_iter().map(|(_, event)| event);
-        let events = events.filter(|event| event.len() >= MARK_BYTES.start);
-        events.map(|event| event.slice(..event.len().min(MARK_BYTES.end))).collect()
+        events.filter_map(mark).chain(self.base_mark(run)).collect()
     }
+
+    /// The front of what stands for a run's trimmed events.
+    pub(crate) fn base_mark(&self, run: &RunId) -> Option<Bytes> {
+        self.base(run).ok().flatten().and_then(mark)
+    }
+}
+
+/// The front of something, if it can be told from anything else.
+fn mark(bytes: Bytes) -> Option<Bytes> {
+    const MARK_BYTES: std::ops::Range<usize> = 8..64;
+    (bytes.len() >= MARK_BYTES.start).then(|| bytes.slice(..bytes.len().min(MARK_BYTES.end)))
 }
 
 impl Seen {
@@ -76,7 +91,7 @@ impl World {
         let run = |run: &RunId| {
             let stat = wait(log.stat(run));
             let read = comparable(wait(log.read(run, begin(&stat), ALL)));
-            (run.clone(), stat, read)
+            (run.clone(), stat, read, wait(log.base(run)))
         };
         let list = wait(log.list(None, usize::MAX)).unwrap_or_default();
         Seen { list, runs: names.iter().map(run).collect() }
@@ -84,6 +99,43 @@ impl World {
 
     /// A reader looks at something.
     pub(crate) fn look(&self) {
+        let is_base = self.work().rng.u8(..5) == 0;
+        if is_base {
+            self.look_at_base();
+        } else {
+            self.look_at_events();
+        }
+    }
+
+    /// A reader looks at what stands for trimmed events.
+    fn look_at_base(&self) {
+        let Some(process) = self.process() else { return };
+        let run = self.work().name();
+        let from = self.known().history.len() - 1;
+        let faults = self.disk.faults_made();
+        let is_shown = self.is_shown(&process);
+        self.note(format_args!("look at the base of {run}"));
+        let base = wait(process.log.base(&run));
+        if process.disk.is_dead() {
+            return;
+        }
+        let known = self.known();
+        let in_flight = known.in_flight.iter().filter(|_| is_shown);
+        let expected: Vec<Base> =
+            known.history[from..].iter().chain(in_flight).map(|model| model.base(&run)).collect();
+        let may_fail = known.is_rotten || self.disk.faults_made() > faults;
+        drop(known);
+        let has_failed =
+            matches!(base, Err(ReadError::Damaged { .. } | ReadError::Failed { .. })) && may_fail;
+        let is_there = expected.iter().any(|base| matches!(base, Ok(Some(_))));
+        let is_right = expected.contains(&base) || has_failed && is_there;
+        if !is_right {
+            self.fail(format!("the base of {run} is\n{base:?}\nand not\n{:?}", expected[0]));
+        }
+        self.note(format_args!("  {}", base_in_short(&base)));
+    }
+
+    fn look_at_events(&self) {
         let Some(process) = self.process() else { return };
         let (run, limit) = {
             let mut work = self.work();
@@ -151,6 +203,15 @@ fn is_cut_short(read: &Read, expected: &Read) -> bool {
             !records.is_empty() && all.starts_with(records) && stat == expected
         }
         _ => false,
+    }
+}
+
+fn base_in_short(base: &Base) -> String {
+    match base {
+        Ok(base) => format!("{:?} bytes", base.as_ref().map(Bytes::len)),
+        Err(ReadError::Failed { .. }) => "failed".to_owned(),
+        Err(ReadError::Damaged { first, last, .. }) => format!("damaged {first} to {last}"),
+        Err(error) => error.to_string(),
     }
 }
 

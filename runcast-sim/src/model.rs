@@ -25,6 +25,8 @@ struct Stream {
     trimmed: u64,
     /// Those that are kept.
     events: Vec<Bytes>,
+    /// What stands for the others; empty if nothing does.
+    base: Bytes,
     is_closed: bool,
     is_deleted: bool,
     /// For each producer its epoch and the number of its next event.
@@ -129,15 +131,18 @@ impl Model {
         true
     }
 
-    pub(crate) fn trim(&mut self, run: &RunId, before: Offset) -> bool {
+    pub(crate) fn trim(&mut self, run: &RunId, before: Offset, base: &Bytes) -> bool {
         if self.living(run).is_none() {
             return false;
         }
         let stream = self.stream_mut(run).expect("it is there");
         let trimmed = before.get().saturating_sub(1).min(stream.last);
         let more = trimmed.saturating_sub(stream.trimmed);
-        stream.events.drain(..more as usize);
-        stream.trimmed += more;
+        if more > 0 {
+            stream.events.drain(..more as usize);
+            stream.trimmed += more;
+            stream.base = base.clone();
+        }
         more > 0
     }
 
@@ -174,6 +179,15 @@ impl Model {
             None => Ok(None),
             Some(stream) if stream.is_deleted => Err(ReadError::Deleted),
             Some(stream) => Ok(Some(stream.stat())),
+        }
+    }
+
+    /// What stands for the events of a run that were trimmed.
+    pub(crate) fn base(&self, run: &RunId) -> Result<Option<Bytes>, ReadError> {
+        match self.streams.get(run) {
+            None => Err(ReadError::NotFound),
+            Some(stream) if stream.is_deleted => Err(ReadError::Deleted),
+            Some(stream) => Ok(Some(stream.base.clone()).filter(|base| !base.is_empty())),
         }
     }
 
@@ -219,6 +233,7 @@ impl Stream {
             last: 0,
             trimmed: 0,
             events: Vec::new(),
+            base: Bytes::new(),
             is_closed: false,
             is_deleted: false,
             producers: BTreeMap::new(),

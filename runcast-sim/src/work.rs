@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use fastrand::Rng;
 use runcast_event::{Offset, ProducerId, RunId};
-use runcast_log::{Append, AppendError, Appended, DeleteError, ProducerStamp, ReadLimit};
+use runcast_log::{Append, AppendError, Appended, DeleteError, ProducerStamp, ReadLimit, Trim};
 
 use crate::model::Model;
 use crate::observer::{LIFE, REFUSED};
@@ -19,7 +19,7 @@ const FILLER: &[u8] = &[b'.'; 2_000];
 pub(crate) enum Request {
     Append(Append),
     Delete(RunId),
-    Trim(RunId, Offset),
+    Trim(RunId, Trim),
 }
 
 /// What is answered.
@@ -61,7 +61,7 @@ impl Request {
         match self {
             Self::Append(append) => Answer::Append(model.append(append)),
             Self::Delete(run) => Answer::Delete(Ok(model.delete(run))),
-            Self::Trim(run, before) => Answer::Delete(Ok(model.trim(run, *before))),
+            Self::Trim(run, trim) => Answer::Delete(Ok(model.trim(run, trim.before, &trim.base))),
         }
     }
 
@@ -75,7 +75,9 @@ impl Request {
                 format!("append {run} {lengths:?} {close} {expected_last:?} {stamp:?} {create}")
             }
             Self::Delete(run) => format!("delete {run}"),
-            Self::Trim(run, before) => format!("trim {run} {before}"),
+            Self::Trim(run, Trim { before, base, .. }) => {
+                format!("trim {run} {before} [{}]", base.len())
+            }
         }
     }
 }
@@ -125,8 +127,9 @@ impl Work {
             0 | 1 => Request::Delete(self.run()),
             2 | 3 => {
                 let run = if self.rng.u8(..5) == 0 { RunId::feed() } else { self.run() };
-                let before = self.rng.u64(..model.last(&run) + 3);
-                Request::Trim(run, Offset::new(before))
+                let before = Offset::new(self.rng.u64(..model.last(&run) + 3));
+                let base = if self.rng.u8(..4) == 0 { Bytes::new() } else { self.bytes(b"base") };
+                Request::Trim(run, Trim { base, ..Trim::before(before) })
             }
             _ => Request::Append(self.append(model)),
         }
@@ -147,13 +150,18 @@ impl Work {
     }
 
     fn event(&mut self) -> Bytes {
-        let mark = format!("#{}~", self.events);
-        self.events += 1;
         let begin = match self.rng.u8(..80) {
             0 => REFUSED,
             1..14 => LIFE,
             _ => b"",
         };
+        self.bytes(begin)
+    }
+
+    /// Bytes that there never were before.
+    fn bytes(&mut self, begin: &[u8]) -> Bytes {
+        let mark = format!("#{}~", self.events);
+        self.events += 1;
         let length = match self.rng.u8(..12) {
             0 => self.rng.usize(..FILLER.len()),
             1..5 => self.rng.usize(..300),

@@ -53,7 +53,7 @@ pub(crate) struct Known {
     pub(crate) is_full: bool,
     /// A byte is wrong.
     pub(crate) is_rotten: bool,
-    /// Events of deleted runs.
+    /// Events of deleted runs, and bases that others have replaced.
     pub(crate) erased: Vec<Bytes>,
     pub(crate) session: Session,
 }
@@ -321,7 +321,7 @@ impl World {
         let gives_up = group.iter().zip(&expected).any(|((request, _), answer)| {
             !matches!(request, Request::Append(_)) && *answer == Answer::Delete(Ok(true))
         });
-        known.forget_deleted(group, &before);
+        known.note_erased(group, &before);
         known.history.push(next);
         known.since.push(self.clock.passed());
         if gives_up || process.options.durability == Durability::Sync {
@@ -378,12 +378,13 @@ impl World {
 
     /// Closes the log. Whether that surely was noted.
     pub(crate) fn shut_down(&self, process: &Process) -> bool {
-        let faults = self.disk.faults_made();
+        let (faults, wal_syncs_failed) = (self.disk.faults_made(), self.disk.wal_syncs_failed());
         self.note(format_args!("shut down"));
         self.is_writing.store(true, Ordering::SeqCst);
         wait(process.log.shut_down());
         self.is_writing.store(false, Ordering::SeqCst);
-        let known = self.known();
+        let mut known = self.known();
+        known.has_failed |= self.disk.wal_syncs_failed() > wal_syncs_failed;
         !process.disk.is_dead() && self.disk.faults_made() == faults && !known.has_failed
     }
 }
@@ -398,12 +399,18 @@ impl Known {
         self.floor = self.history.len() - 1;
     }
 
-    /// Notes the events of runs that a group deleted.
-    fn forget_deleted(&mut self, group: &[(Request, Answer)], before: &Model) {
+    /// Notes the events of runs that a group deleted, and what stood for events until more were trimmed.
+    fn note_erased(&mut self, group: &[(Request, Answer)], before: &Model) {
         let mut model = before.clone();
         for (request, answer) in group {
-            if let (Request::Delete(run), Answer::Delete(Ok(true))) = (request, answer) {
-                self.erased.extend(model.marks(run));
+            match (request, answer) {
+                (Request::Delete(run), Answer::Delete(Ok(true))) => {
+                    self.erased.extend(model.marks(run));
+                }
+                (Request::Trim(run, _), Answer::Delete(Ok(true))) => {
+                    self.erased.extend(model.base_mark(run));
+                }
+                _ => {}
             }
             request.apply(&mut model);
         }

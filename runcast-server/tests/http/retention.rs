@@ -1,7 +1,7 @@
 //! What is given up and when, by a clock that stands still until it is set; and what readers of it get.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use runcast_event::{RunId, Timestamp, parse_event};
@@ -45,11 +45,15 @@ async fn server(hand: &Hand, classes: Value) -> TestServer {
 }
 
 async fn on_disk(directory: &Path, hand: &Hand, classes: Value) -> TestServer {
+    on_log(directory, EmbeddedOptions::default(), hand, classes).await
+}
+
+async fn on_log(directory: &Path, log: EmbeddedOptions, hand: &Hand, classes: Value) -> TestServer {
     let (clock, retention) = (hand.clock(), policy(classes));
     let listen = "127.0.0.1:0".parse().unwrap();
     let config = ServerConfig {
         data_dir: directory.to_path_buf(),
-        log: EmbeddedOptions::default(),
+        log,
         hub: HubConfig::default(),
         http: HttpConfig { listen, clock, retention, ..HttpConfig::default() },
     };
@@ -313,6 +317,96 @@ async fn a_server_that_starts_again_has_the_states_of_trimmed_runs_and_goes_on_d
     say(&server, "r", json!({"type": "step.completed", "step": "s"})).await;
     let step = &server.get("/v1/runs/r").await.json()["steps"][0];
     assert_eq!((&step["step"], &step["status"]), (&json!("s"), &json!("completed")));
+}
+
+#[tokio::test]
+async fn states_that_were_saved_go_on_over_trims_before_and_since() {
+    let (hand, directory) = (Hand::new(), tempfile::tempdir().unwrap());
+    let classes = json!([{"workflow": "w", "events_max": 10}]);
+    let server = on_disk(directory.path(), &hand, classes.clone()).await;
+    let made = json!({"type": "run.started", "data": {"workflow": "w", "metadata": {"k": 1}}});
+    say(&server, "r", made).await;
+    say(&server, "r", json!({"type": "step.skipped", "step": "s"})).await;
+    put_out(&server, "r", 20).await;
+    trimmed(&server, "r", 2).await;
+    // So many that they are saved.
+    let others = 0..1_200;
+    futures_util::future::join_all(others.map(|number| {
+        let server = &server;
+        async move { say(server, &format!("r{number}"), json!({"type": "run.started"})).await }
+    }))
+    .await;
+    // All is folded in then.
+    server.get("/v1/runs?limit=1").await;
+    let before = server.get("/v1/runs/r").await.json();
+    stop(server).await;
+    let file = directory.path().join("states.saved");
+    let saved = std::fs::read(&file).unwrap();
+
+    let server = on_disk(directory.path(), &hand, classes.clone()).await;
+    assert_eq!(server.get("/v1/runs/r").await.json(), before);
+    say(&server, "r", json!({"type": "step.failed", "step": "t"})).await;
+    put_out(&server, "r", 20).await;
+    trimmed(&server, "r", before["offset"].as_u64().unwrap() + 1).await;
+    let before = server.get("/v1/runs/r").await.json();
+    stop(server).await;
+    assert!(std::fs::read(&file).unwrap() == saved, "little has changed");
+
+    // Between what is saved and what the log has there are trimmed events.
+    let server = on_disk(directory.path(), &hand, classes).await;
+    assert_eq!(server.get("/v1/runs/r").await.json(), before);
+    let steps = before["steps"].as_array().unwrap().iter();
+    let steps: Vec<_> = steps.map(|step| (&step["step"], &step["status"])).collect();
+    assert_eq!(steps, [(&json!("s"), &json!("skipped")), (&json!("t"), &json!("failed"))]);
+    assert_eq!(before["metadata"], json!({"k": 1}));
+}
+
+/// The log's files in which a text is, and where it is in each.
+fn places(directory: &Path, text: &str) -> Vec<(PathBuf, usize)> {
+    let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let place = |path: PathBuf| {
+        // Files come and go.
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        let at = bytes.windows(text.len()).position(|part| part == text.as_bytes())?;
+        Some((path, at))
+    };
+    files.filter_map(place).collect()
+}
+
+#[tokio::test]
+async fn a_trimmed_run_of_which_the_state_is_damaged_has_no_other_state_and_its_events() {
+    let (hand, directory) = (Hand::new(), tempfile::tempdir().unwrap());
+    let classes = json!([{"workflow": "w", "events_max": 10}]);
+    let log = EmbeddedOptions { wal_bytes_max: 8 * 1024, ..EmbeddedOptions::default() };
+    let server = on_log(directory.path(), log.clone(), &hand, classes.clone()).await;
+    let made =
+        json!({"type": "run.started", "data": {"workflow": "w", "metadata": {"k": "the mark"}}});
+    say(&server, "r", made).await;
+    put_out(&server, "r", 20).await;
+    trimmed(&server, "r", 2).await;
+    let is_sealed = |(path, _): &(PathBuf, usize)| path.extension().unwrap() == "seg";
+    patiently(async {
+        // All but one are erased.
+        while !matches!(&places(directory.path(), "the mark")[..], [one] if is_sealed(one)) {
+            put_out(&server, "other", 1).await;
+        }
+    })
+    .await;
+    let first = server.get("/v1/runs/r").await.json()["first_offset"].as_u64().unwrap();
+    stop(server).await;
+    let (path, at) = places(directory.path(), "the mark").remove(0);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let server = on_log(directory.path(), log, &hand, classes).await;
+    let problem = server.get("/v1/runs/r").await.json();
+    assert_eq!(problem["code"], "internal");
+    let expected = format!("events 1 to {} are damaged: they were trimmed", first - 1);
+    assert!(problem["detail"].as_str().unwrap().contains(&expected), "{problem}");
+    assert_eq!(server.get("/v1/runs/other").await.json()["status"], "running");
+    let events = server.get("/v1/runs/r/events").await.json();
+    assert_eq!(events["gap"]["to"], first - 1);
+    assert_eq!(events["events"][0]["offset"], first);
 }
 
 #[tokio::test]
