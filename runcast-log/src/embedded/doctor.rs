@@ -37,7 +37,8 @@ pub struct Finding {
     pub file: Option<String>,
     /// The byte in it.
     pub position: Option<u64>,
-    /// The run that it costs events, and the first and the last of these.
+    /// The run that it costs events, or what stands for trimmed ones, and the first and the last of
+    /// these.
     pub lost_events: Option<(RunId, u64, u64)>,
     /// What is wrong.
     pub what: String,

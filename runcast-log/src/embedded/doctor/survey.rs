@@ -480,7 +480,7 @@ impl Visitor for Told<'_> {
         self.findings.add(Finding {
             is_harmless: false,
             lost,
-            lost_events: (!is_base).then_some((run, first, last)),
+            lost_events: Some((run, first, last)),
             what: reason,
             repair: match file {
                 Some(_) => "leave it as it is: readers are told, and read on behind it",
