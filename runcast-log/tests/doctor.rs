@@ -318,6 +318,38 @@ async fn what_follows_damage_is_kept_at_its_offsets_and_cursors_are_of_another_e
 }
 
 #[tokio::test]
+async fn damaged_appends_before_a_trim_cost_nothing_that_it_gave_up() {
+    for (damaged, lost) in
+        [(&[1][..], &[][..]), (&[2], &[]), (&[1, 2], &[]), (&[3], &[3]), (&[1, 2, 3], &[3])]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let log = open_with(directory.path(), without_room(), "boot").unwrap();
+        for _ in 0..3 {
+            add(&log, "a", 1).await;
+        }
+        trim(&log, "a", 3).await;
+        add(&log, "a", 1).await;
+        log.shut_down().await;
+        let path = directory.path().join("wal-0000000001.log");
+        let mut bytes = fs::read(&path).unwrap();
+        for offset in damaged {
+            let text = text("a", *offset);
+            let at = bytes.windows(text.len()).position(|part| part == text.as_bytes()).unwrap();
+            bytes[at] ^= 1;
+        }
+        fs::write(&path, &bytes).unwrap();
+        repaired(directory.path());
+        let after = checked(directory.path());
+        let told: Vec<_> = after.findings.iter().filter_map(|f| f.lost_events.clone()).collect();
+        let expected: Vec<_> = lost.iter().map(|at| (run("a"), *at, *at)).collect();
+        assert_eq!(told, expected, "{damaged:?}");
+        let read = readable(directory.path()).await;
+        let kept: Vec<u64> = (3..=4).filter(|offset| !lost.contains(offset)).collect();
+        assert_eq!((&read["a"], &read["the base of a"]), (&kept, &vec![3]), "{damaged:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_rebuilt_index_has_ends_tombstones_and_producers_as_before() {
     let directory = tempfile::tempdir().unwrap();
     let log = log_in(directory.path()).await;

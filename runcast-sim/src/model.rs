@@ -66,8 +66,7 @@ impl Model {
             None => self.check_beginning(append)?,
         };
         let epoch = match self.streams.get(&append.run) {
-            Some(stream) if begins => stream.epoch + 1,
-            Some(stream) => stream.epoch,
+            Some(stream) => self.next_epoch(&append.run).unwrap_or(stream.epoch),
             None => self.first_epoch,
         };
         let last = self.living(&append.run).map_or(0, |stream| stream.last);
@@ -161,6 +160,18 @@ impl Model {
     /// Every name that was ever used, the feed's too.
     pub(crate) fn names(&self) -> impl Iterator<Item = &RunId> {
         self.streams.keys()
+    }
+
+    /// The names whose streams are deleted.
+    pub(crate) fn deleted(&self) -> impl Iterator<Item = RunId> {
+        let deleted = self.streams.iter().filter(|(_, stream)| stream.is_deleted);
+        deleted.map(|(run, _)| run.clone())
+    }
+
+    /// The epoch of a stream that is made next by the name of one that is deleted.
+    pub(crate) fn next_epoch(&self, run: &RunId) -> Option<u32> {
+        let stream = self.streams.get(run).filter(|stream| stream.is_deleted);
+        stream.map(|stream| stream.epoch + 1)
     }
 
     /// A producer's epoch and its next number in a run.

@@ -143,17 +143,32 @@ impl World {
     }
 
     /// Which of some states that look alike it is: they differ in the epoch of a run that is made
-    /// next. With the state behind that, if it had to be tried.
+    /// next, of a new one or of one that was deleted. With the states behind that, if it had to be
+    /// tried.
     fn tell_apart(&self, process: &Process, alike: &[&Model]) -> Option<Vec<Model>> {
-        let [_, _, ..] = alike else { return alike.first().map(|state| vec![(*state).clone()]) };
-        let probe = Work::probe(self.boot.load(Ordering::SeqCst), self.disk.operations());
-        let mut asked = Asked::new(&process.log, vec![probe]);
-        process.log.write();
-        let (probe, answer) = asked.answered().pop()?;
-        alike.iter().find_map(|before| {
-            let mut state = (*before).clone();
-            (probe.apply(&mut state) == answer).then(|| vec![(*before).clone(), state])
-        })
+        let mut histories: Vec<Vec<Model>> =
+            alike.iter().map(|state| vec![(*state).clone()]).collect();
+        let boot = self.boot.load(Ordering::SeqCst);
+        let mut probes = vec![Work::new_name(boot, self.disk.operations())];
+        probes.extend(alike.first()?.deleted().filter(|run| {
+            let next = |state: &&Model| state.next_epoch(run);
+            alike.iter().any(|state| next(state) != next(&alike[0]))
+        }));
+        for run in probes {
+            if histories.len() < 2 {
+                break;
+            }
+            let mut asked = Asked::new(&process.log, vec![Work::probe(run)]);
+            process.log.write();
+            let (probe, answer) = asked.answered().pop()?;
+            histories.retain_mut(|history| {
+                let mut state = history.last().expect("it has a state").clone();
+                let is_it = probe.apply(&mut state) == answer;
+                history.push(state);
+                is_it
+            });
+        }
+        histories.into_iter().next()
     }
 
     /// Which of the states it is.

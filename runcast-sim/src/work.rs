@@ -95,9 +95,13 @@ impl Work {
         Self { rng, events: 0 }
     }
 
-    /// The beginning of a run that there never was before.
-    pub(crate) fn probe(boot: u32, operations: u64) -> Request {
-        let run = RunId::new(&format!("probe-{boot}-{operations}")).expect("it is a good name");
+    /// A name that there never was before.
+    pub(crate) fn new_name(boot: u32, operations: u64) -> RunId {
+        RunId::new(&format!("probe-{boot}-{operations}")).expect("it is a good name")
+    }
+
+    /// The beginning of a run.
+    pub(crate) fn probe(run: RunId) -> Request {
         let (events, producer, expected_last) = (vec![Bytes::from_static(b"probe")], None, None);
         Request::Append(Append { run, events, close: false, expected_last, producer, create: true })
     }

@@ -166,11 +166,13 @@ impl Index {
     pub(super) fn confirm(&mut self, run: &RunId, stat: &StreamStat) -> bool {
         let Some(entry) = self.entries.get_mut(run) else { return false };
         entry.is_doubtful = false;
-        entry.first = stat.first;
+        let is_trimmed = std::mem::replace(&mut entry.first, stat.first) != stat.first;
         let is_folded = entry.failure.is_none()
             && entry.state.epoch() == stat.epoch
             && entry.state.offset() == stat.last;
-        self.note_retention(run);
+        if is_trimmed {
+            self.note_retention(run);
+        }
         is_folded
     }
 
