@@ -5,8 +5,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::{
-    Cursor, EventFilter, FILTER_FIELDS, Head, Offset, Payload, Prepared, Reading, TextFilter,
-    Timestamp, coalesce, parse_batch, parse_lines,
+    Cursor, EventFilter, FILTER_FIELDS, Head, Merged, Offset, Payload, Prepared, Reading,
+    TextFilter, Timestamp, coalesce, parse_batch, parse_lines,
 };
 
 const EVENTS: &[&[u8]] = &[
@@ -105,7 +105,8 @@ fn a_filter_of_an_events_own_labels_lets_it_through() {
 fn merging_keeps_every_text_to_the_letter() {
     fuzz(EVENTS, WORDS, |input| {
         let events = taken(input);
-        let numbered = (1..).map(Offset::new).zip(events.iter().map(|event| &event.payload));
+        let numbered = (1..).map(Offset::new).zip(&events);
+        let numbered = numbered.map(|(at, event)| Merged::single(at, event.payload.clone()));
         let merged = coalesce(numbered);
         let before: Vec<Value> = events.iter().map(|event| json(&event.payload, 1)).collect();
         let after: Vec<Value> = merged.iter().map(|event| json(&event.payload, 1)).collect();
