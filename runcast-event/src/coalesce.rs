@@ -5,12 +5,10 @@
 //! any event that it was given misses no text and gets none twice. Readers may ask for it, and a log
 //! may store ended runs so.
 
-use std::collections::HashSet;
 use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::filter::Head;
 use crate::limits;
 use crate::offset::Offset;
 use crate::payload::Payload;
@@ -81,39 +79,32 @@ pub fn coalesce(events: impl IntoIterator<Item = Merged>) -> Vec<Merged> {
     merged
 }
 
-/// The most values of the label `variation` that are told apart in one run.
-const VARIATIONS_MAX: usize = 1_000;
-
 /// Says which deltas of one run may be stored as one event, going through it from the front.
 ///
-/// Where a run's state goes by a delta's time, which is that of the run's first event and of each
-/// variation's, that delta stays by itself: so the state that is made of what is stored is the same.
+/// The first of those that are alike stays by itself: when something began is known by its time, so
+/// that the state that is made of what is stored is the same.
 #[derive(Debug, Default)]
 pub struct StoredDeltas {
-    /// The variations, as they are written, whose first deltas have been passed.
-    begun: HashSet<Vec<u8>>,
+    /// Whether the two events before were alike.
+    goes_on: bool,
 }
 
 impl StoredDeltas {
     /// Where the texts of two events are that follow on each other, if one may stand for both: the
-    /// later one, with the text of the earlier one in front of its own.
+    /// later one, with the text of the earlier one in front of its own. To be called for any two
+    /// neighbours, in order.
     pub fn join(
         &mut self,
         earlier: &Payload,
         later: &Payload,
     ) -> Option<(Range<usize>, Range<usize>)> {
+        let went_on = std::mem::replace(&mut self.goes_on, false);
         let deltas = (Delta::of(earlier)?, Delta::of(later)?);
         if !deltas.0.is_like(&deltas.1) {
             return None;
         }
-        let variation = Head::of(later).variation.unwrap_or_default();
-        if !self.begun.contains(variation) {
-            if self.begun.len() < VARIATIONS_MAX {
-                self.begun.insert(variation.to_vec());
-            }
-            return None;
-        }
-        Some((deltas.0.place(), deltas.1.place()))
+        self.goes_on = true;
+        went_on.then(|| (deltas.0.place(), deltas.1.place()))
     }
 }
 
@@ -310,16 +301,24 @@ mod tests {
     }
 
     #[test]
-    fn the_first_delta_of_a_run_and_of_a_variation_is_stored_by_itself() {
-        let of = |variation: &str| json!({"type": "output", "variation": variation, "data": {"text": "x"}});
-        let plain = json!({"type": "output", "data": {"text": "x"}});
-        let payloads =
-            events(&[plain.clone(), plain.clone(), plain, of("a"), of("a"), of("a"), of("b")]);
+    fn the_first_of_adjacent_deltas_is_stored_by_itself() {
+        let other = json!({"type": "my.event"});
+        let payloads = events(&[
+            delta("a", "1"),
+            delta("a", "2"),
+            delta("a", "3"),
+            delta("b", "1"),
+            delta("b", "2"),
+            other,
+            delta("b", "3"),
+            delta("b", "4"),
+            delta("b", "5"),
+        ]);
         let mut deltas = StoredDeltas::default();
         let pairs = payloads.windows(2);
         let joined: Vec<bool> =
             pairs.map(|pair| deltas.join(&pair[0], &pair[1]).is_some()).collect();
-        assert_eq!(joined, [false, true, false, false, true, false]);
+        assert_eq!(joined, [false, true, false, false, false, false, false, true]);
     }
 
     fn draft() -> impl Strategy<Value = Value> {
