@@ -21,7 +21,7 @@ use crate::plane::{Plane, PlaneConfig, PlaneServices};
 use crate::presence::Presence;
 use crate::projection::{Listening, Projection, SavedStates};
 use crate::publisher::Publisher;
-use crate::retention::Retention;
+use crate::retention::{Compaction, Retention};
 
 /// Why a server cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +138,7 @@ impl Server {
         if let Err(error) = self.hub.set_gate(gate).await {
             tracing::error!(%error, "the feed cannot be read");
         }
+        self.hub.join_by(Arc::new(Compaction { states: projection.states() }));
         let keeper =
             Keeper { hub: self.hub.clone(), projection: projection.clone(), clock: clock.clone() };
         let keeper = tokio::spawn(keeper.run());

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use runcast_event::{Epoch, Offset, Payload, RunId, Timestamp};
+use runcast_event::{Epoch, Offset, RunId, Timestamp};
 use runcast_log::{Record, StreamStat};
 use runcast_run::{RunState, RunSummary, Status, WorkStatus};
 use tokio::sync::Notify;
@@ -15,6 +15,7 @@ use super::agenda::{Agenda, Retained};
 use super::due::Listening;
 use super::questions::{QuestionPlace, concerns_inputs};
 use crate::retention::RetentionPolicy;
+use crate::stored::event_of;
 
 /// Ended runs whose states are kept whole: somebody may look at those that ended just now, or were
 /// looked at just now. What older ones did is read from the log again.
@@ -244,8 +245,7 @@ impl Index {
         let is_new = entry.state.offset() == Offset::START;
         let before = entry.state.status();
         for record in records {
-            let payload = Payload::from_stored(record.payload.clone());
-            entry.state.apply(record.offset, stat.epoch, &payload);
+            entry.state.apply_merged(stat.epoch, &event_of(record));
         }
         if records.iter().any(|record| changes_steps(&record.payload)) {
             entry.steps = entry.state.step_statuses().fold(0, |bits, status| bits | bit(status));

@@ -72,6 +72,8 @@ pub struct RetentionClass {
     pub bytes_max: Option<u64>,
     /// Events of a run are kept for so many seconds.
     pub age_max_s: Option<u64>,
+    /// Whether the log may store adjacent deltas of a run that has ended as one event.
+    pub coalesce_ended: bool,
 }
 
 /// Classes that make no sense.
@@ -132,8 +134,10 @@ impl RetentionClass {
             return Err("no run has such a status and is, by ended, in the class".to_owned());
         }
         let only_open = self.ended == Some(false) || !of_status(true);
-        if only_open && (self.keep_ended_s.is_some() || self.keep_runs.is_some()) {
-            let problem = "keep_ended_s and keep_runs are about runs that have ended, and no run of \
+        let is_of_ended =
+            self.keep_ended_s.is_some() || self.keep_runs.is_some() || self.coalesce_ended;
+        if only_open && is_of_ended {
+            let problem = "keep_ended_s, keep_runs and coalesce_ended are about runs that have ended, and no run of \
                            the class has; leave ended and status out";
             return Err(problem.to_owned());
         }
@@ -173,6 +177,11 @@ impl RetentionPolicy {
             None => (asked, None),
             Some((at, class)) => (class.keep().and(asked), class.keep_runs.map(|_| at)),
         }
+    }
+
+    /// Whether the class of a run asks for merged deltas when the run has ended.
+    pub(crate) fn merges(&self, state: &RunState) -> bool {
+        self.0.iter().find(|class| class.has(state)).is_some_and(|class| class.coalesce_ended)
     }
 
     /// How many ended runs of a class are kept.
