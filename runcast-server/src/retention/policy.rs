@@ -251,6 +251,17 @@ mod tests {
     }
 
     #[test]
+    fn a_runs_first_class_says_whether_its_deltas_are_merged() {
+        let merged = RetentionClass { coalesce_ended: true, ..RetentionClass::default() };
+        let other = RetentionClass { workflow: Some("w".into()), ..RetentionClass::default() };
+        let policy = RetentionPolicy::new(vec![other, merged]).unwrap();
+        let merges = |event: &str| policy.merges(&state(&[event]));
+        assert!(merges(r#"{"type":"run.started"}"#));
+        assert!(!merges(r#"{"type":"run.started","data":{"workflow":"w"}}"#));
+        assert!(!RetentionPolicy::default().merges(&state(&[r#"{"type":"run.started"}"#])));
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_refused() {
         let error = |class: RetentionClass| {
             RetentionPolicy::new(vec![RetentionClass::default(), class]).unwrap_err().to_string()
@@ -263,6 +274,12 @@ mod tests {
             ..RetentionClass::default()
         };
         assert!(error(open).contains("no run of the class has"));
+        let running = RetentionClass {
+            status: vec![Status::Running],
+            coalesce_ended: true,
+            ..RetentionClass::default()
+        };
+        assert!(error(running).contains("no run of the class has"));
         let nobody = RetentionClass {
             ended: Some(true),
             status: vec![Status::Running],

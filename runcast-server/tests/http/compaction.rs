@@ -6,6 +6,7 @@ use std::path::Path;
 
 use runcast_hub::HubConfig;
 use runcast_log::EmbeddedOptions;
+use runcast_log::inspect::{Selection, inspect};
 use runcast_server::{HttpConfig, RetentionClass, RetentionPolicy, ServerConfig, start};
 use serde_json::{Value, json};
 
@@ -14,6 +15,10 @@ use crate::websocket::socket::Socket;
 
 /// Seals and merges all the time.
 async fn on(directory: &Path) -> TestServer {
+    with(directory, 32 * 1024).await
+}
+
+async fn with(directory: &Path, wal_bytes_max: u64) -> TestServer {
     let classes = json!([{"workflow": "w", "coalesce_ended": true}]);
     let classes: Vec<RetentionClass> = serde_json::from_value(classes).unwrap();
     let retention = RetentionPolicy::new(classes).unwrap();
@@ -21,7 +26,7 @@ async fn on(directory: &Path) -> TestServer {
     let config = ServerConfig {
         data_dir: directory.to_path_buf(),
         log: EmbeddedOptions {
-            wal_bytes_max: 32 * 1024,
+            wal_bytes_max,
             room_bytes_max: 8 * 1024,
             seal_memory_bytes_max: 16 * 1024,
             merge_segments: 2,
@@ -197,4 +202,37 @@ async fn an_ended_run_of_a_class_that_asks_for_it_is_stored_merged_and_loses_no_
     assert!(!directory.path().join("states.saved").exists());
     let server = on(directory.path()).await;
     check(&server, &before, &state_before).await;
+}
+
+/// Bytes of a run's blocks in the segments.
+fn bytes_of(directory: &Path, run: &str) -> u64 {
+    let selection = Selection { run: Some(run.to_owned()), events: false };
+    let mut bytes = 0;
+    let is_damaged = inspect(directory, &selection, &mut |piece| {
+        bytes += if piece.kind == "block" { piece.bytes } else { 0 };
+        Ok(())
+    });
+    assert!(!is_damaged.unwrap());
+    bytes
+}
+
+#[tokio::test]
+async fn ten_thousand_tokens_take_a_tenth_of_the_place_when_they_are_merged() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = with(directory.path(), 4 * 1024 * 1024).await;
+    for (run, workflow) in [("r", "w"), ("plain", "other")] {
+        let token = json!({"type": "message.delta", "data": {"message": "m", "text": " token"}});
+        let started = json!({"type": "run.started", "data": {"workflow": workflow}});
+        let ended = json!({"type": "run.completed"});
+        let tokens = format!("{token}\n").repeat(10_000);
+        let lines = format!("{started}\n{tokens}{ended}\n");
+        let reply = server.lines(&format!("/v1/runs/{run}/events"), &lines).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert_eq!(state(&server, run).await["events"]["total"], 10_002);
+    }
+    compacted(&server, "r").await;
+    stop(server).await;
+    let (merged, plain) = (bytes_of(directory.path(), "r"), bytes_of(directory.path(), "plain"));
+    println!("{plain} bytes, merged {merged}");
+    assert!(merged * 10 < plain, "{merged} of {plain} bytes");
 }
