@@ -1,6 +1,7 @@
 //! The stored form of an event: one line of JSON, made once and never changed.
 
 use std::borrow::Cow;
+use std::num::NonZeroU64;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -117,7 +118,7 @@ pub struct Event {
     pub offset: Offset,
     /// How many events it stands for, if several were merged.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub merged: Option<u64>,
+    pub merged: Option<NonZeroU64>,
     /// Its type.
     #[serde(rename = "type")]
     pub event_type: String,
@@ -143,7 +144,7 @@ impl Event {
     /// The offset of the oldest event that it stands for.
     #[must_use]
     pub fn first(&self) -> Offset {
-        let before = self.merged.map_or(0, |merged| merged.saturating_sub(1));
+        let before = self.merged.map_or(0, |merged| merged.get() - 1);
         Offset::new(self.offset.get().saturating_sub(before))
     }
 

@@ -335,9 +335,9 @@ pub trait Join: Send {
     /// Where in two events, one right behind the other, the parts are that they differ by, if one event
     /// may stand for both: the later one, with the earlier one's part right before its own.
     ///
-    /// An event that is such a part shorter must be right too, because a reader may begin or end between
-    /// two events that were joined. Called for any two neighbours, in order, after the later event was
-    /// not joined or was.
+    /// A reader may begin or end between two events that were joined: what it gets is the newest one, or
+    /// the newest of all, without the parts that it does not want. Called once for any two neighbours, in
+    /// order.
     fn join(&mut self, earlier: &Bytes, later: &Bytes) -> Option<(Range<usize>, Range<usize>)>;
 }
 

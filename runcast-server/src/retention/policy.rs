@@ -179,6 +179,11 @@ impl RetentionPolicy {
         }
     }
 
+    /// Whether any class asks for merged deltas.
+    pub(crate) fn merges_any(&self) -> bool {
+        self.0.iter().any(|class| class.coalesce_ended)
+    }
+
     /// Whether the class of a run asks for merged deltas when the run has ended.
     pub(crate) fn merges(&self, state: &RunState) -> bool {
         self.0.iter().find(|class| class.has(state)).is_some_and(|class| class.coalesce_ended)
