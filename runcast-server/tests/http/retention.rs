@@ -338,23 +338,23 @@ async fn states_that_were_saved_go_on_over_trims_before_and_since() {
     .await;
     // All is folded in then.
     server.get("/v1/runs?limit=1").await;
-    let before = server.get("/v1/runs/r").await.json();
+    let before = state(&server, "r").await;
     stop(server).await;
     let file = directory.path().join("states.saved");
     let saved = std::fs::read(&file).unwrap();
 
     let server = on_disk(directory.path(), &hand, classes.clone()).await;
-    assert_eq!(server.get("/v1/runs/r").await.json(), before);
+    assert_eq!(state(&server, "r").await, before);
     say(&server, "r", json!({"type": "step.failed", "step": "t"})).await;
     put_out(&server, "r", 20).await;
     trimmed(&server, "r", before["offset"].as_u64().unwrap() + 1).await;
-    let before = server.get("/v1/runs/r").await.json();
+    let before = state(&server, "r").await;
     stop(server).await;
     assert!(std::fs::read(&file).unwrap() == saved, "little has changed");
 
     // Between what is saved and what the log has there are trimmed events.
     let server = on_disk(directory.path(), &hand, classes).await;
-    assert_eq!(server.get("/v1/runs/r").await.json(), before);
+    assert_eq!(state(&server, "r").await, before);
     let steps = before["steps"].as_array().unwrap().iter();
     let steps: Vec<_> = steps.map(|step| (&step["step"], &step["status"])).collect();
     assert_eq!(steps, [(&json!("s"), &json!("skipped")), (&json!("t"), &json!("failed"))]);
