@@ -11,6 +11,7 @@ mod lists;
 mod log;
 mod replay;
 mod room;
+mod stall;
 mod start;
 mod storm;
 
@@ -89,6 +90,7 @@ pub(crate) const ROWS: &[Row] = &[
     log::COLD,
     log::COLD_OF_MANY,
     log::DELETE,
+    stall::STALL,
     room::ROOM,
     storm::STORM,
     start::START,

@@ -1,5 +1,6 @@
-//! Data directories that somebody wrote on purpose: any bytes in a write-ahead log or a segment, with
-//! checksums that are right. The log opens and reads them or says what is wrong; it never breaks down.
+//! Data directories that somebody wrote on purpose: any bytes in a write-ahead log, a segment or the
+//! manifest, with checksums that are right. The log opens and reads them or says what is wrong; it
+//! never breaks down.
 
 #![allow(clippy::unwrap_used)]
 
@@ -125,6 +126,15 @@ mod fuzz {
         bytes
     }
 
+    fn checked_manifest(mut bytes: Vec<u8>) -> Vec<u8> {
+        if bytes.len() >= 20 {
+            let (length, end) = (bytes.len() as u32, bytes.len() - 4);
+            bytes[12..16].copy_from_slice(&length.to_le_bytes());
+            put_checksum(&mut bytes, 0..end, end);
+        }
+        bytes
+    }
+
     /// Opens what is there, and reads all that it says that there is.
     async fn read_all(directory: &Path, disk: &PowerDisk) {
         let Ok(log) = open(directory, disk) else { return };
@@ -186,5 +196,9 @@ mod fuzz {
     #[test]
     fn a_segment_of_any_bytes_is_read_or_refused() {
         try_file(|name| name.contains("seg-"), checked_segment);
+    }
+    #[test]
+    fn a_manifest_of_any_bytes_is_read_or_refused() {
+        try_file(|name| name.ends_with("manifest"), checked_manifest);
     }
 }

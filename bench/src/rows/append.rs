@@ -1,13 +1,16 @@
 //! Durable appends without a viewer.
 
+use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Result;
 
 use super::flow::run_names;
 use super::{Line, Row, Target};
 use crate::publish::{Amount, Pace, Plan, Progress, publish};
-use crate::sample::{Percentiles, Sample, Window, number};
+use crate::sample::{Percentiles, Sample, Window, milliseconds, number};
 use crate::scale::Scale;
 use crate::subject::{FloorDisk, Place};
 use crate::viewers::Faults;
@@ -19,6 +22,7 @@ pub(super) const SINGLE: Row = Row {
     lines: &[
         Line::new("cpu", "µs", "CPU an event", Target::AtMost(20.0)),
         Line::new("rate", "/s", "events a second", Target::Shown),
+        Line::new("p99", "×", "p99 of an answer, in syncs of the disk (p99)", Target::AtMost(2.0)),
     ],
     measure: |place, scale| append(place, scale, 64, 1),
 };
@@ -36,6 +40,9 @@ pub(super) const BATCH: Row = Row {
 
 /// The part of the time that goes before it and is not counted.
 const WARM_UP_PART: u32 = 5;
+/// How often a file is written and synced to see how long the disk takes for it, and with how much.
+const SYNCS: usize = 500;
+const SYNC_BYTES: usize = 16 * 1024;
 
 fn append(
     place: &Place,
@@ -66,14 +73,27 @@ fn append(
         disordered: 0,
         refused: warm_up.refused + published.refused,
     };
-    let sample = Sample {
-        latency_ms: Percentiles::of(&published.latency),
-        faults,
-        problem: published.problem,
-        spent,
-        ..Sample::default()
-    };
+    drop(subject);
+    let latency_ms = Percentiles::of(&published.latency);
+    let answer_ms = latency_ms.as_ref().map_or(0.0, |latency| latency.p99);
+    let sample =
+        Sample { latency_ms, faults, problem: published.problem, spent, ..Sample::default() };
     Ok(sample
         .with("cpu", spent.microseconds_each(published.events))
-        .with("rate", number(published.events) / published.wall.as_secs_f64()))
+        .with("rate", number(published.events) / published.wall.as_secs_f64())
+        .with("p99", answer_ms / sync_ms(&place.data)?))
+}
+
+/// How long the disk takes for a write that is synced, without anybody else: p99.
+fn sync_ms(directory: &Path) -> Result<f64> {
+    let mut file = tempfile::tempfile_in(directory)?;
+    let mut times = Vec::with_capacity(SYNCS);
+    for _ in 0..SYNCS {
+        let begin = Instant::now();
+        file.write_all(&[b'x'; SYNC_BYTES])?;
+        file.sync_data()?;
+        times.push(begin.elapsed());
+    }
+    times.sort_unstable();
+    Ok(milliseconds(times[SYNCS * 99 / 100]))
 }

@@ -63,7 +63,7 @@ pub(super) const DELETE: Row = Row {
 const WRITTEN: Line = Line::new("written", "×", "bytes written for a byte", Target::AtMost(3.0));
 
 const EVENT_BYTES: usize = 300;
-const EVENTS_A_BATCH: usize = 256;
+pub(super) const EVENTS_A_BATCH: usize = 256;
 const STREAMS: usize = 1_000;
 /// Batches that are on their way at a time.
 const CONCURRENT: usize = 64;
@@ -79,11 +79,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const LOOK_MAX: Duration = Duration::from_secs(90);
 
 fn run_in(place: &Place, measure: impl AsyncFnOnce(&Path) -> Result<Sample>) -> Result<Sample> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    in_directory(place, |directory| runtime.block_on(measure(&directory.join("data"))))
+}
+
+/// Measures in a directory of its own.
+pub(super) fn in_directory(
+    place: &Place,
+    measure: impl FnOnce(&Path) -> Result<Sample>,
+) -> Result<Sample> {
     std::fs::create_dir_all(&place.data)?;
     let directory = tempfile::Builder::new().prefix("runcast-bench-").tempdir_in(&place.data)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let begin = Instant::now();
-    let sample = runtime.block_on(measure(&directory.path().join("data")))?;
+    let sample = measure(directory.path())?;
     let wall_s = begin.elapsed().as_secs_f64();
     let memory = Memory::of(std::process::id())?;
     Ok(Sample { spent: Spent { wall_s, memory, ..sample.spent }, ..sample })
@@ -112,7 +120,7 @@ fn run(name: &str) -> RunId {
     RunId::new(name).expect("a short name")
 }
 
-fn batch(name: &str, events: usize) -> Append {
+pub(super) fn batch(name: &str, events: usize) -> Append {
     let event = Bytes::from(vec![b'x'; EVENT_BYTES]);
     Append {
         run: run(name),

@@ -79,7 +79,12 @@ impl Folder {
                 changed = self.changes.next() => runs.extend(changed),
                 ask = self.asked.recv() => match ask {
                     Some(ask) => waiting.push(ask),
-                    None => return,
+                    None => {
+                        // To free a million states one by one takes a second in which a server
+                        // that is stopped could have ended, and given back all at once.
+                        std::mem::forget(Arc::clone(&self.index));
+                        return;
+                    }
                 },
             }
             if waiting.is_empty() {
@@ -106,14 +111,13 @@ impl Folder {
     }
 
     async fn fold_all(&mut self) -> Result<(), ReadError> {
+        let mut left = usize::try_from(self.hub.measure_log().streams).unwrap_or(usize::MAX);
         if let Some(saved) = self.saved.clone() {
             let index = Arc::clone(&self.index);
             // A panic was printed when it happened; what was not put in is folded.
-            let _printed = tokio::task::spawn_blocking(move || saved.load(&index)).await;
+            let _printed = tokio::task::spawn_blocking(move || saved.load(&index, left)).await;
         }
         let mut after: Option<RunId> = None;
-        let streams = self.hub.measure_log().streams;
-        let mut left = usize::try_from(streams).unwrap_or(usize::MAX);
         loop {
             // Streams come and go meanwhile, so that this is about how many are left.
             self.taken.store(left, Ordering::Relaxed);
