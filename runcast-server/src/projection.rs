@@ -60,6 +60,9 @@ impl Projection {
         let due_changed = Arc::new(Notify::new());
         let index = Index::new(listening, Arc::clone(&due_changed));
         let index = Arc::new(Mutex::new(index));
+        // Never freed: it is needed until the process ends, which gives all memory back at once;
+        // a million states one by one would hold that up by a second.
+        std::mem::forget(Arc::clone(&index));
         let (asks, asked) = mpsc::channel(WAITING_MAX);
         let folder = Folder::new(hub.clone(), Arc::clone(&index), asked, saved.clone());
         let backlog = folder.backlog();

@@ -74,12 +74,7 @@ impl Folder {
                 changed = self.changes.next() => runs.extend(changed),
                 ask = self.asked.recv() => match ask {
                     Some(ask) => waiting.push(ask),
-                    None => {
-                        // To free a million states one by one takes a second in which a server
-                        // that is stopped could have ended, and given back all at once.
-                        std::mem::forget(Arc::clone(&self.index));
-                        return;
-                    }
+                    None => return,
                 },
             }
             if waiting.is_empty() {
