@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::{Agent, Task};
 use crate::command::Command;
+use crate::damage::Damaged;
 use crate::input::Input;
 use crate::json::Json;
 use crate::message::{Message, ToolCall};
@@ -28,6 +29,9 @@ pub struct EventCounts {
     pub output: u64,
     /// Of type `log`.
     pub log: u64,
+    /// Those among all that cannot be read any more, whatever they said.
+    #[serde(default)]
+    pub damaged: u64,
 }
 
 /// A run in a list: what it is, where it stands, how far it is.
@@ -120,6 +124,8 @@ pub struct RunSnapshot {
     pub usage: Usage,
     /// What is left out of this state, and is in the log.
     pub omitted: Omitted,
+    /// The events that cannot be read any more: this is the state of all others.
+    pub damaged: Vec<Damaged>,
 }
 
 /// What came of a step.
@@ -236,6 +242,7 @@ impl RunState {
             commands: Vec::new(),
             usage: Usage::default(),
             omitted: Omitted::default(),
+            damaged: self.damaged.clone(),
         };
         snapshot.current_stage = current_stage(&snapshot.stages);
         snapshot.current_step = current_step(&snapshot.steps);

@@ -3,6 +3,7 @@
 use runcast_event::{Epoch, Merged, Offset, Payload, Reading, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::damage::Damaged;
 use crate::declared::Declared;
 use crate::definition::Definition;
 use crate::json::Json;
@@ -32,6 +33,9 @@ pub struct RunState {
     /// The newest event's time as it is written: parsed when somebody asks.
     updated_at: String,
     pub(crate) events: EventCounts,
+    /// The first of its events that cannot be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) damaged: Vec<Damaged>,
     pub(crate) details: Details,
 }
 
@@ -75,6 +79,7 @@ impl RunState {
             started_at: None,
             updated_at: String::new(),
             events: EventCounts::default(),
+            damaged: Vec::new(),
             details: Details::Nothing,
         }
     }
@@ -94,7 +99,7 @@ impl RunState {
         if offset <= self.offset {
             return;
         }
-        let is_first = self.events.total == 0;
+        let is_first = self.events.total == self.events.damaged;
         self.offset = offset;
         self.epoch = epoch;
         self.updated_at.clear();

@@ -127,9 +127,7 @@ impl Projection {
             // It has ended, and what it did was let go.
             Some(None) => {
                 let state = to_the_end(&self.hub, RunState::new(run.clone())).await?;
-                let found = look(&state);
-                self.index().restore(state);
-                Ok(Some(found))
+                Ok(Some(self.index().restore(state, look)))
             }
         }
     }

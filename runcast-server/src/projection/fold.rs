@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::index::Index;
 use super::lock;
+use super::refold::Hole;
 use super::saved::SavedStates;
 
 /// How long changes gather when nobody waits for them: folding many at once costs far less.
@@ -157,22 +158,33 @@ impl Folder {
         let page = match self.hub.read(run, after, PAGE).await {
             // What retention took is not in the state of a run that is folded anew.
             Err(ReadError::Trimmed { first }) => {
-                self.hub.read(run, Offset::new(first.get() - 1), PAGE).await?
+                self.hub.read(run, Offset::new(first.get() - 1), PAGE).await
             }
-            page => page?,
+            page => page,
+        };
+        let (records, stat, hole) = match page {
+            Ok(page) => (page.records, page.stat, None),
+            Err(error) => {
+                let hole = Hole::found(&self.hub, run, error).await?;
+                (Vec::new(), hole.stat.clone(), Some(hole))
+            }
         };
         let mut index = lock(&self.index);
-        let is_other_history = page.stat.epoch != epoch || page.stat.last < after;
+        let is_other_history = stat.epoch != epoch || stat.last < after;
         if is_other_history && after > Offset::START {
             // The history that was folded is not the stream's any more.
             index.remove(run);
             return Ok(Progress::More);
         }
-        let Some(last) = page.records.last().map(|record| record.offset) else {
+        if let Some(hole) = hole {
+            index.miss(run, &hole);
+            return Ok(if hole.is_last() { Progress::Done } else { Progress::More });
+        }
+        let Some(last) = records.last().map(|record| record.offset) else {
             return Ok(Progress::Done);
         };
-        index.fold(run, &page.records, &page.stat);
-        Ok(if last < page.stat.last { Progress::More } else { Progress::Done })
+        index.fold(run, &records, &stat);
+        Ok(if last < stat.last { Progress::More } else { Progress::Done })
     }
 }
 

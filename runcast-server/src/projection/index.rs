@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::due::Listening;
 use super::questions::{QuestionPlace, concerns_inputs};
+use super::refold::Hole;
 
 /// Ended runs whose states are kept whole: somebody may look at those that ended just now, or were
 /// looked at just now. What older ones did is read from the log again.
@@ -224,6 +225,32 @@ impl Index {
 
     /// Folds in events of one stream, at least one, that follow on what is folded in.
     pub(super) fn fold(&mut self, run: &RunId, records: &[Record], stat: &StreamStat) {
+        let says = Says {
+            steps: records.iter().any(|record| changes_steps(&record.payload)),
+            inputs: records.iter().any(|record| concerns_inputs(&record.payload)),
+        };
+        self.change(run, stat, says, |state| {
+            for record in records {
+                let payload = Payload::from_stored(record.payload.clone());
+                state.apply(record.offset, stat.epoch, &payload);
+            }
+        });
+    }
+
+    /// Passes over events of one stream that cannot be read and follow on what is folded in.
+    pub(super) fn miss(&mut self, run: &RunId, hole: &Hole) {
+        // The end may be among them.
+        let says = Says { steps: true, inputs: true };
+        self.change(run, &hole.stat, says, |state| hole.fold_into(state));
+    }
+
+    fn change(
+        &mut self,
+        run: &RunId,
+        stat: &StreamStat,
+        says: Says,
+        change: impl FnOnce(&mut RunState),
+    ) {
         let now = self.listening.clock.now();
         self.changed_since_saved += 1;
         let entry = self.entry(run);
@@ -231,27 +258,27 @@ impl Index {
         entry.failure = None;
         entry.heard_at = now;
         let is_new = entry.state.offset() == Offset::START;
-        let before = entry.state.status();
-        for record in records {
-            let payload = Payload::from_stored(record.payload.clone());
-            entry.state.apply(record.offset, stat.epoch, &payload);
-        }
-        if records.iter().any(|record| changes_steps(&record.payload)) {
+        let (before, created_at) = (entry.state.status(), entry.state.created_at());
+        change(&mut entry.state);
+        if says.steps {
             entry.steps = entry.state.step_statuses().fold(0, |bits, status| bits | bit(status));
         }
         let now = entry.state.status();
-        if is_new {
-            let place = place_of(&entry.state);
-            self.order.insert(place);
-        } else {
+        let place = place_of(&entry.state);
+        if !is_new {
             self.statuses[before as usize] -= 1;
+        }
+        if is_new || place.created_at != created_at {
+            // A run begins with the first of its events that can be read.
+            self.order.remove(&Place { created_at, run: run.clone() });
+            self.order.insert(place);
         }
         self.statuses[now as usize] += 1;
         if now.is_terminal() && (is_new || !before.is_terminal()) {
             self.keep_whole(run.clone());
             self.listening.presence.forget(run);
         }
-        if records.iter().any(|record| concerns_inputs(&record.payload)) {
+        if says.inputs {
             self.note_questions(run);
         }
         self.note_due(run);
@@ -268,16 +295,23 @@ impl Index {
         }
     }
 
-    /// Takes back the whole state of an ended run, if it is the state that was let go.
-    pub(super) fn restore(&mut self, state: RunState) {
-        let run = state.run().clone();
-        let Some(entry) = self.entries.get_mut(&run) else { return };
-        let is_same =
-            (entry.state.epoch(), entry.state.offset()) == (state.epoch(), state.offset());
-        if is_same && !entry.state.is_whole() {
-            entry.state = state;
-            self.keep_whole(run);
+    /// Looks at the whole state of an ended run, which was folded anew, and takes it back if it is the
+    /// state that was let go.
+    pub(super) fn restore<T>(&mut self, anew: RunState, look: impl Fn(&RunState) -> T) -> T {
+        let run = anew.run().clone();
+        let is_same = |entry: &Entry| {
+            (entry.state.epoch(), entry.state.offset()) == (anew.epoch(), anew.offset())
+        };
+        let Some(entry) = self.entries.get_mut(&run).filter(|entry| is_same(entry)) else {
+            return look(&anew);
+        };
+        if entry.state.is_whole() {
+            return look(&entry.state);
         }
+        entry.state.take_back(anew);
+        let found = look(&entry.state);
+        self.keep_whole(run);
+        found
     }
 
     fn entry(&mut self, run: &RunId) -> &mut Entry {
@@ -354,6 +388,12 @@ impl Index {
         }
         places.next().is_none()
     }
+}
+
+/// What a change may have changed beside the state itself.
+struct Says {
+    steps: bool,
+    inputs: bool,
 }
 
 /// Whether an event can change where steps stand: a step's, one that declares steps, or an end.
@@ -453,7 +493,7 @@ mod tests {
             let payload = Payload::from_stored(record.payload.clone());
             state.apply(record.offset, Epoch::FIRST, &payload);
         }
-        index.restore(state.clone());
+        index.restore(state.clone(), |_| ());
         assert_eq!(index.state(&run(0)), Some(&state));
         assert!(!is_whole(&index, 1));
     }
