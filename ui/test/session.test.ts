@@ -201,7 +201,6 @@ it("damaged events are passed over, live and in what is loaded", async () => {
   expect(session.pages.block(1)?.entries.map(({ text }) => text.trim())).toContain(
     "Events 601–605 are damaged on the server’s disk and cannot be read",
   );
-  expect(await session.whole(601, 605, new AbortController().signal)).toEqual([{ gap: state.gap }]);
   session.close();
 });
 

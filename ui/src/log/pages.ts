@@ -144,7 +144,9 @@ export class Pages implements Blocks {
       let page = this.#pages.get(at);
       if (!page && first === firstOf(at, this.#first)) page = this.#begin(at);
       if (page && page.next >= first && page.next <= last) {
-        const time = page.builder.entries.at(-1)?.time ?? "";
+        // Nobody knows when they were: at the earliest then.
+        const before = page.builder.entries.at(-1) ?? this.#pages.get(at - 1)?.entries.at(-1);
+        const time = before?.time ?? "";
         const note = page.builder.note(page.next, time, damageText(page.next, last), "warn");
         note.last = last;
         page.next = last + 1;

@@ -142,13 +142,12 @@ export class RunSession {
     }
   };
 
-  /** The events themselves, whole, as JSON to read; of damaged ones, which they are. */
+  /** The events themselves, whole, as JSON to read. */
   async whole(first: number, last: number, signal: AbortSignal): Promise<unknown[]> {
     const after = formatCursor({ epoch: this.#epoch, offset: first - 1 });
     const limit = Math.min(last - first + 1, 100);
-    const { events, gap } = await this.#client.page(this.id, { after, limit, signal });
-    const whole: unknown[] = events.filter((event) => event.offset <= last);
-    return gap?.reason === "damaged" ? [{ gap }, ...whole] : whole;
+    const page = await this.#client.page(this.id, { after, limit, signal });
+    return page.events.filter((event) => event.offset <= last);
   }
 
   async #run(): Promise<void> {
