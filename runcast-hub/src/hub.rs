@@ -29,8 +29,9 @@ use crate::watch::{Position, Watch};
 /// How often an append is tried again for which the gate was not ready after all.
 const READY_TRIES_MAX: usize = 8;
 
-/// Places of the log that are looked at, one after the other, for where damage ends.
-const DAMAGE_LOOKS_MAX: usize = 1_000;
+/// Places of the log that are looked at, one after the other, for where damage ends: of a block each,
+/// so that it takes a few milliseconds at most.
+const DAMAGE_LOOKS_MAX: usize = 64;
 
 /// The hub's bounds.
 #[derive(Debug, Clone)]
@@ -272,7 +273,7 @@ impl Hub {
     ///
     /// # Errors
     /// As [`Log::read`]. Damaged events that follow on each other are one error, however many places
-    /// of the log they are in, up to [`DAMAGE_LOOKS_MAX`].
+    /// of the log they are in, up to a limit; behind it the next error follows on.
     pub async fn read(
         &self,
         run: &RunId,

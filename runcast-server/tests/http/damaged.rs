@@ -241,6 +241,47 @@ async fn damage_in_several_blocks_that_follow_on_each_other_is_one_gap() {
 }
 
 #[tokio::test]
+async fn wherever_it_rots_each_event_is_given_or_in_a_gap_and_the_state_knows_the_gaps() {
+    for pattern in 1..=6_u64 {
+        let lost: Vec<_> = (1..=30).filter(|at| at * pattern % 11 < 2).collect();
+        let marks: Vec<_> = lost.iter().map(|at| format!("mark-{at}-")).collect();
+        let marks: Vec<_> = marks.iter().map(String::as_str).collect();
+        let (_directory, server) = damaged(30, &marks).await;
+        let told = by_lines(&server).await;
+        let mut next = 1;
+        for item in &told {
+            let (from, to) = match *item {
+                Told::Event(at) => (at, at),
+                Told::Gap(from, to) => (from, to),
+            };
+            assert_eq!(from, next, "pattern {pattern}: {told:?}");
+            let is_lost = lost.iter().any(|at| (from..=to).contains(at));
+            assert_eq!(is_lost, matches!(item, Told::Gap(..)), "pattern {pattern}: {told:?}");
+            next = to + 1;
+        }
+        assert_eq!(next, 31);
+        assert_eq!(by_pages(&server, "&limit=4").await, told);
+        let wire = server.follow("/v1/runs/r/events").await.until(&last_part(&told)).await;
+        assert_eq!(of_frames(&wire), told);
+        let gaps: Vec<_> = told.iter().filter(|item| matches!(item, Told::Gap(..))).collect();
+        let state = server.get("/v1/runs/r").await.json();
+        let known = state["damaged"].as_array().unwrap().iter();
+        let known: Vec<_> = known
+            .map(|range| Told::Gap(range["from"].as_u64().unwrap(), range["to"].as_u64().unwrap()))
+            .collect();
+        assert_eq!(known.iter().collect::<Vec<_>>(), gaps);
+    }
+}
+
+/// How the frames of all that was told end.
+fn last_part(told: &[Told]) -> String {
+    match told.last().unwrap() {
+        Told::Event(at) => format!("mark-{at}-\"}}}}\n\n"),
+        Told::Gap(_, to) => format!("\"to\":{to},\"reason\":\"damaged\"}}\n\n"),
+    }
+}
+
+#[tokio::test]
 async fn a_run_with_damage_is_listed_appended_to_and_stopped_and_says_what_is_missing() {
     let (directory, server) = damaged(16, &["mark-6-"]).await;
     let (from, to) = check(&by_lines(&server).await, 16, &[6]);
