@@ -27,6 +27,26 @@ impl Damaged {
     }
 }
 
+/// What cannot be read of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Damage {
+    events: u64,
+    /// The first of them.
+    pub(crate) ranges: Vec<Damaged>,
+}
+
+impl Damage {
+    fn add(&mut self, events: Damaged) {
+        self.events += events.events();
+        let is_told = self.ranges.len() < limits::DAMAGED_MAX;
+        match self.ranges.last_mut() {
+            Some(before) if before.to.next() == events.from => before.to = events.to,
+            _ if is_told => self.ranges.push(events),
+            _ => {}
+        }
+    }
+}
+
 impl RunState {
     /// Passes over events that cannot be read any more. `is_end` says that the last of them ended the
     /// run. Those that are folded in already are not missing.
@@ -38,13 +58,7 @@ impl RunState {
         self.epoch = epoch;
         self.offset = events.to;
         self.events.total += events.events();
-        self.events.damaged += events.events();
-        let is_told = self.damaged.len() < limits::DAMAGED_MAX;
-        match self.damaged.last_mut() {
-            Some(before) if before.to.next() == events.from => before.to = events.to,
-            _ if is_told => self.damaged.push(events),
-            _ => {}
-        }
+        self.damage.get_or_insert_default().add(events);
         if is_end && self.end.is_none() {
             self.end_unknown();
         }
@@ -61,17 +75,21 @@ impl RunState {
         self.end = Some(Box::new(End { at, exit_code: None, signal: None, error: None, fraction }));
     }
 
+    /// How many of its events cannot be read, whatever they said.
+    pub(crate) fn damaged_events(&self) -> u64 {
+        self.damage.as_ref().map_or(0, |damage| damage.events)
+    }
+
     /// Whether events are missing that may have said anything.
     pub(crate) fn has_holes(&self) -> bool {
-        self.events.damaged > 0
+        self.damage.is_some()
     }
 
     /// Takes back what was let go, from a state that was folded anew from the same events. What is known
     /// of the run itself stays, also if the events that said so are damaged by now.
     pub fn take_back(&mut self, anew: Self) {
         self.details = anew.details;
-        self.damaged = anew.damaged;
-        self.events.damaged = anew.events.damaged;
+        self.damage = anew.damage;
     }
 }
 
@@ -109,6 +127,8 @@ mod tests {
             (&json!(8), &json!("n"), &json!("running"))
         );
         assert_eq!(RunState::decode(&state.encode()).unwrap(), state);
+        let whole = String::from_utf8(fold(&[json!({"type": "run.started"})]).encode()).unwrap();
+        assert!(!whole.contains("damage"), "a whole state is stored as before: {whole}");
     }
 
     #[test]

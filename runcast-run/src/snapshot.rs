@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use runcast_event::{Cursor, Epoch, Offset, RunId, Stage as Label, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::agent::{Agent, Task};
 use crate::command::Command;
@@ -13,7 +13,7 @@ use crate::json::Json;
 use crate::message::{Message, ToolCall};
 use crate::progress::Progress;
 use crate::stage::StageState;
-use crate::state::{Details, RunState};
+use crate::state::{Counts, Details, RunState};
 use crate::status::{Status, WorkStatus};
 use crate::step::Step;
 use crate::usage::Usage;
@@ -21,7 +21,7 @@ use crate::variation::Variation;
 use crate::work::is_zero;
 
 /// How many events a run has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct EventCounts {
     /// All.
     pub total: u64,
@@ -30,7 +30,6 @@ pub struct EventCounts {
     /// Of type `log`.
     pub log: u64,
     /// Those among all that cannot be read any more, whatever they said.
-    #[serde(default)]
     pub damaged: u64,
 }
 
@@ -212,7 +211,7 @@ impl RunState {
             ended_at: end.map(|end| end.at),
             updated_at,
             duration_ms: self.started_at.map(|started| until.millis_since(started)),
-            events: self.events,
+            events: self.event_counts(),
             epoch: self.epoch,
             offset: self.offset,
             cursor: Cursor::new(self.epoch, self.offset).to_string(),
@@ -242,7 +241,7 @@ impl RunState {
             commands: Vec::new(),
             usage: Usage::default(),
             omitted: Omitted::default(),
-            damaged: self.damaged.clone(),
+            damaged: self.damage.as_ref().map(|damage| damage.ranges.clone()).unwrap_or_default(),
         };
         snapshot.current_stage = current_stage(&snapshot.stages);
         snapshot.current_step = current_step(&snapshot.steps);
@@ -271,6 +270,11 @@ impl RunState {
         snapshot.commands = work.commands.iter().cloned().collect();
         snapshot.usage = work.usage;
         snapshot
+    }
+
+    fn event_counts(&self) -> EventCounts {
+        let Counts { total, output, log } = self.events;
+        EventCounts { total, output, log, damaged: self.damaged_events() }
     }
 
     /// The stages: those declared, in order, and the others that have begun.

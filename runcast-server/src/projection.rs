@@ -17,6 +17,7 @@ use crate::problem::{Code, Problem};
 
 mod due;
 mod fold;
+mod hole;
 mod index;
 mod questions;
 mod refold;
@@ -127,7 +128,7 @@ impl Projection {
             // It has ended, and what it did was let go.
             Some(None) => {
                 let state = to_the_end(&self.hub, RunState::new(run.clone())).await?;
-                Ok(Some(self.index().restore(state, look)))
+                Ok(Some(look(&self.index().restore(state))))
             }
         }
     }

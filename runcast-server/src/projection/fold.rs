@@ -11,9 +11,9 @@ use runcast_hub::{Changes, Hub};
 use runcast_log::{ReadError, ReadLimit};
 use tokio::sync::{mpsc, oneshot};
 
+use super::hole::Hole;
 use super::index::Index;
 use super::lock;
-use super::refold::Hole;
 use super::saved::SavedStates;
 
 /// How long changes gather when nobody waits for them: folding many at once costs far less.
@@ -132,7 +132,10 @@ impl Folder {
     async fn fold(&self, run: &RunId) {
         loop {
             let (epoch, after) = lock(&self.index).folded(run);
-            let outcome = self.fold_page(run, epoch, after).await;
+            let mut outcome = self.fold_page(run, epoch, after).await;
+            if let Err(error @ ReadError::Damaged { .. }) = outcome {
+                outcome = self.pass_over(run, epoch, after, error).await;
+            }
             match outcome {
                 Ok(Progress::More) => {}
                 Ok(Progress::Done) => return,
@@ -158,33 +161,40 @@ impl Folder {
         let page = match self.hub.read(run, after, PAGE).await {
             // What retention took is not in the state of a run that is folded anew.
             Err(ReadError::Trimmed { first }) => {
-                self.hub.read(run, Offset::new(first.get() - 1), PAGE).await
+                self.hub.read(run, Offset::new(first.get() - 1), PAGE).await?
             }
-            page => page,
-        };
-        let (records, stat, hole) = match page {
-            Ok(page) => (page.records, page.stat, None),
-            Err(error) => {
-                let hole = Hole::found(&self.hub, run, error).await?;
-                (Vec::new(), hole.stat.clone(), Some(hole))
-            }
+            page => page?,
         };
         let mut index = lock(&self.index);
-        let is_other_history = stat.epoch != epoch || stat.last < after;
+        let is_other_history = page.stat.epoch != epoch || page.stat.last < after;
         if is_other_history && after > Offset::START {
             // The history that was folded is not the stream's any more.
             index.remove(run);
             return Ok(Progress::More);
         }
-        if let Some(hole) = hole {
-            index.miss(run, &hole);
-            return Ok(if hole.is_last() { Progress::Done } else { Progress::More });
-        }
-        let Some(last) = records.last().map(|record| record.offset) else {
+        let Some(last) = page.records.last().map(|record| record.offset) else {
             return Ok(Progress::Done);
         };
-        index.fold(run, &records, &stat);
-        Ok(if last < stat.last { Progress::More } else { Progress::Done })
+        index.fold(run, &page.records, &page.stat);
+        Ok(if last < page.stat.last { Progress::More } else { Progress::Done })
+    }
+
+    /// Goes on behind events that cannot be read.
+    async fn pass_over(
+        &self,
+        run: &RunId,
+        epoch: Epoch,
+        after: Offset,
+        error: ReadError,
+    ) -> Result<Progress, ReadError> {
+        let hole = Hole::found(&self.hub, run, error).await?;
+        let mut index = lock(&self.index);
+        if after > Offset::START && (hole.stat.epoch != epoch || hole.stat.last < after) {
+            index.remove(run);
+            return Ok(Progress::More);
+        }
+        index.miss(run, &hole);
+        Ok(if hole.is_last() { Progress::Done } else { Progress::More })
     }
 }
 

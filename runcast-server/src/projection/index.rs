@@ -1,5 +1,6 @@
 //! The run states, and their order: newest first.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::ops::Bound;
@@ -12,8 +13,8 @@ use runcast_run::{RunState, RunSummary, Status, WorkStatus};
 use tokio::sync::Notify;
 
 use super::due::Listening;
+use super::hole::Hole;
 use super::questions::{QuestionPlace, concerns_inputs};
-use super::refold::Hole;
 
 /// Ended runs whose states are kept whole: somebody may look at those that ended just now, or were
 /// looked at just now. What older ones did is read from the log again.
@@ -295,23 +296,21 @@ impl Index {
         }
     }
 
-    /// Looks at the whole state of an ended run, which was folded anew, and takes it back if it is the
-    /// state that was let go.
-    pub(super) fn restore<T>(&mut self, anew: RunState, look: impl Fn(&RunState) -> T) -> T {
+    /// Takes back the whole state of an ended run, which was folded anew, if it is the state that was
+    /// let go. Gives the state to look at.
+    pub(super) fn restore(&mut self, anew: RunState) -> Cow<'_, RunState> {
         let run = anew.run().clone();
-        let is_same = |entry: &Entry| {
+        let is_same = |entry: &&mut Box<Entry>| {
             (entry.state.epoch(), entry.state.offset()) == (anew.epoch(), anew.offset())
         };
-        let Some(entry) = self.entries.get_mut(&run).filter(|entry| is_same(entry)) else {
-            return look(&anew);
+        let Some(entry) = self.entries.get_mut(&run).filter(is_same) else {
+            return Cow::Owned(anew);
         };
-        if entry.state.is_whole() {
-            return look(&entry.state);
+        if !entry.state.is_whole() {
+            entry.state.take_back(anew);
+            self.keep_whole(run.clone());
         }
-        entry.state.take_back(anew);
-        let found = look(&entry.state);
-        self.keep_whole(run);
-        found
+        Cow::Borrowed(&self.entries[&run].state)
     }
 
     fn entry(&mut self, run: &RunId) -> &mut Entry {
@@ -493,7 +492,7 @@ mod tests {
             let payload = Payload::from_stored(record.payload.clone());
             state.apply(record.offset, Epoch::FIRST, &payload);
         }
-        index.restore(state.clone(), |_| ());
+        index.restore(state.clone());
         assert_eq!(index.state(&run(0)), Some(&state));
         assert!(!is_whole(&index, 1));
     }
