@@ -226,32 +226,15 @@ impl Index {
 
     /// Folds in events of one stream, at least one, that follow on what is folded in.
     pub(super) fn fold(&mut self, run: &RunId, records: &[Record], stat: &StreamStat) {
-        let says = Says {
-            steps: records.iter().any(|record| changes_steps(&record.payload)),
-            inputs: records.iter().any(|record| concerns_inputs(&record.payload)),
-        };
-        self.change(run, stat, says, |state| {
-            for record in records {
-                let payload = Payload::from_stored(record.payload.clone());
-                state.apply(record.offset, stat.epoch, &payload);
-            }
-        });
+        self.go_on(run, records, stat, None);
     }
 
     /// Passes over events of one stream that cannot be read and follow on what is folded in.
     pub(super) fn miss(&mut self, run: &RunId, hole: &Hole) {
-        // The end may be among them.
-        let says = Says { steps: true, inputs: true };
-        self.change(run, &hole.stat, says, |state| hole.fold_into(state));
+        self.go_on(run, &[], &hole.stat, Some(hole));
     }
 
-    fn change(
-        &mut self,
-        run: &RunId,
-        stat: &StreamStat,
-        says: Says,
-        change: impl FnOnce(&mut RunState),
-    ) {
+    fn go_on(&mut self, run: &RunId, records: &[Record], stat: &StreamStat, hole: Option<&Hole>) {
         let now = self.listening.clock.now();
         self.changed_since_saved += 1;
         let entry = self.entry(run);
@@ -260,26 +243,37 @@ impl Index {
         entry.heard_at = now;
         let is_new = entry.state.offset() == Offset::START;
         let (before, created_at) = (entry.state.status(), entry.state.created_at());
-        change(&mut entry.state);
-        if says.steps {
+        for record in records {
+            let payload = Payload::from_stored(record.payload.clone());
+            entry.state.apply(record.offset, stat.epoch, &payload);
+        }
+        // The end may be in a hole.
+        if let Some(hole) = hole {
+            hole.fold_into(&mut entry.state);
+        }
+        if hole.is_some() || records.iter().any(|record| changes_steps(&record.payload)) {
             entry.steps = entry.state.step_statuses().fold(0, |bits, status| bits | bit(status));
         }
         let now = entry.state.status();
-        let place = place_of(&entry.state);
-        if !is_new {
-            self.statuses[before as usize] -= 1;
-        }
-        if is_new || place.created_at != created_at {
-            // A run begins with the first of its events that can be read.
-            self.order.remove(&Place { created_at, run: run.clone() });
+        if is_new {
+            let place = place_of(&entry.state);
             self.order.insert(place);
+        } else {
+            let is_moved = entry.state.created_at() != created_at;
+            let place = is_moved.then(|| place_of(&entry.state));
+            self.statuses[before as usize] -= 1;
+            // A run begins with the first of its events that can be read.
+            if let Some(place) = place {
+                self.order.remove(&Place { created_at, run: run.clone() });
+                self.order.insert(place);
+            }
         }
         self.statuses[now as usize] += 1;
         if now.is_terminal() && (is_new || !before.is_terminal()) {
             self.keep_whole(run.clone());
             self.listening.presence.forget(run);
         }
-        if says.inputs {
+        if hole.is_some() || records.iter().any(|record| concerns_inputs(&record.payload)) {
             self.note_questions(run);
         }
         self.note_due(run);
@@ -387,12 +381,6 @@ impl Index {
         }
         places.next().is_none()
     }
-}
-
-/// What a change may have changed beside the state itself.
-struct Says {
-    steps: bool,
-    inputs: bool,
 }
 
 /// Whether an event can change where steps stand: a step's, one that declares steps, or an end.
