@@ -17,6 +17,7 @@ use crate::problem::{Code, Problem};
 
 mod due;
 mod fold;
+mod hole;
 mod index;
 mod questions;
 mod refold;
@@ -130,9 +131,7 @@ impl Projection {
             // It has ended, and what it did was let go.
             Some(None) => {
                 let state = to_the_end(&self.hub, RunState::new(run.clone())).await?;
-                let found = look(&state);
-                self.index().restore(state);
-                Ok(Some(found))
+                Ok(Some(look(&self.index().restore(state))))
             }
         }
     }

@@ -5,6 +5,8 @@ use runcast_hub::Hub;
 use runcast_log::{ReadError, ReadLimit};
 use runcast_run::RunState;
 
+use super::hole::Hole;
+
 /// How much is read at a time.
 const PAGE: ReadLimit = ReadLimit { events_max: 1_000, bytes_max: 1024 * 1024 };
 
@@ -15,6 +17,15 @@ pub(crate) async fn to_the_end(hub: &Hub, mut state: RunState) -> Result<RunStat
         let page = match hub.read(state.run(), after, PAGE).await {
             Err(ReadError::Trimmed { first }) if state.offset() == Offset::START => {
                 after = Offset::new(first.get() - 1);
+                continue;
+            }
+            Err(error @ ReadError::Damaged { .. }) => {
+                let hole = Hole::found(hub, state.run(), error).await?;
+                after = hole.events.to;
+                hole.fold_into(&mut state);
+                if hole.is_last() {
+                    return Ok(state);
+                }
                 continue;
             }
             page => page?,
