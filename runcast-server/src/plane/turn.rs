@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use mio::event::Event;
 use runcast_event::RunId;
-use runcast_hub::{GapReason, Look};
+use runcast_hub::Look;
 use runcast_log::{Page, ReadError};
 
 use super::inbox::Message;
@@ -246,11 +246,11 @@ impl Shard {
     fn on_page(&mut self, key: PageKey, page: Result<Page, ReadError>) {
         let Some(Asked { run, shape, readers }) = self.pages.came(&key) else { return };
         let epoch = readers.iter().find_map(|reader| self.reader(*reader).map(|r| r.place.epoch));
-        if matches!(page, Err(ReadError::Trimmed { .. })) {
-            self.counts.told_gap(GapReason::Trimmed, readers.len());
-        }
         // Without an epoch there is no reader any more.
         let Some(epoch) = epoch else { return };
+        if let Some(gap) = key.gap(epoch, &page) {
+            self.counts.told_gap(gap.reason, readers.len());
+        }
         match key.wave((&run, &shape), epoch, page) {
             Ok(wave) => {
                 let wave = Arc::new(wave);

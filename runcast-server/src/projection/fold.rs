@@ -11,6 +11,7 @@ use runcast_hub::{Changes, Hub};
 use runcast_log::{ReadError, ReadLimit};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::hole::Hole;
 use super::index::Index;
 use super::lock;
 use super::refold::base_of;
@@ -79,12 +80,7 @@ impl Folder {
                 changed = self.changes.next() => runs.extend(changed),
                 ask = self.asked.recv() => match ask {
                     Some(ask) => waiting.push(ask),
-                    None => {
-                        // To free a million states one by one takes a second in which a server
-                        // that is stopped could have ended, and given back all at once.
-                        std::mem::forget(Arc::clone(&self.index));
-                        return;
-                    }
+                    None => return,
                 },
             }
             if waiting.is_empty() {
@@ -140,7 +136,10 @@ impl Folder {
     async fn fold(&self, run: &RunId) {
         loop {
             let (epoch, after) = lock(&self.index).folded(run);
-            let outcome = self.fold_page(run, epoch, after).await;
+            let mut outcome = self.fold_page(run, epoch, after).await;
+            if let Err(error @ ReadError::Damaged { .. }) = outcome {
+                outcome = self.pass_over(run, epoch, after, error).await;
+            }
             match outcome {
                 Ok(Progress::More) => {}
                 Ok(Progress::Done) => return,
@@ -186,6 +185,24 @@ impl Folder {
         };
         index.fold(run, &page.records, &page.stat);
         Ok(if last < page.stat.last { Progress::More } else { Progress::Done })
+    }
+
+    /// Goes on behind events that cannot be read.
+    async fn pass_over(
+        &self,
+        run: &RunId,
+        epoch: Epoch,
+        after: Offset,
+        error: ReadError,
+    ) -> Result<Progress, ReadError> {
+        let hole = Hole::found(&self.hub, run, error).await?;
+        let mut index = lock(&self.index);
+        if after > Offset::START && (hole.stat.epoch != epoch || hole.stat.last < after) {
+            index.remove(run);
+            return Ok(Progress::More);
+        }
+        index.miss(run, &hole);
+        Ok(if hole.is_last() { Progress::Done } else { Progress::More })
     }
 }
 

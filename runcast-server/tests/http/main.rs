@@ -6,6 +6,7 @@ mod appends;
 mod client;
 mod coalescing;
 mod connections;
+mod damaged;
 mod departures;
 mod faults;
 mod feed;

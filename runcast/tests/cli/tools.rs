@@ -38,7 +38,12 @@ fn damage(data: &Path) -> PathBuf {
 
 /// A server on data that is there.
 fn serve(data: &Path) -> (Running, String) {
-    let mut process = Running::start(&["serve", "--listen", "127.0.0.1:0", "--data", text(data)]);
+    serve_with(data, &[])
+}
+
+fn serve_with(data: &Path, flags: &[&str]) -> (Running, String) {
+    let args = ["serve", "--listen", "127.0.0.1:0", "--data", text(data)];
+    let mut process = Running::start(&[&args, flags].concat());
     let Some(line) = process.out.next() else { panic!("{:#?}", process.err.rest()) };
     let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap();
     (process, url.to_owned())
@@ -213,4 +218,57 @@ fn inspect_shows_what_is_in_files_and_no_events_unless_asked() {
     assert!(damaged.out.contains("damaged") && damaged.out.contains(" b "), "{}", damaged.out);
     fs::write(data.join("notes.txt"), "no log").unwrap();
     assert_eq!(ended(&["inspect", text(&data.join("notes.txt"))]).code, Some(1));
+}
+
+/// Flips a byte of a text that is sealed; false while it is not.
+fn rot(data: &Path, mark: &str) -> bool {
+    let files = fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path());
+    let sealed = files.filter(|path| path.extension().is_some_and(|end| end == "seg"));
+    for path in sealed {
+        let mut bytes = fs::read(&path).unwrap();
+        let at = bytes.windows(mark.len()).position(|part| part == mark.as_bytes());
+        if let Some(at) = at {
+            bytes[at] ^= 1;
+            fs::write(&path, bytes).unwrap();
+            return true;
+        }
+    }
+    false
+}
+
+#[test]
+fn damaged_events_are_told_and_the_others_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let small = ["--set", "wal_bytes_max=100000"];
+    let (mut process, url) = serve_with(directory.path(), &small);
+    let filling = "x".repeat(30_000);
+    let event = |mark: &str| {
+        let data = format!("{{\"mark\":\"{mark}\",\"filling\":\"{filling}\"}}");
+        let published = ended(&["publish", "a", "my.event", "--data", &data, "--url", &url]);
+        assert_eq!(published.code, Some(0), "{}", published.err);
+    };
+    event("whole");
+    event("whole");
+    event("s3cr3t");
+    // Until the write-ahead log that has it is sealed.
+    while !rot(directory.path(), "s3cr3t") {
+        event("whole");
+    }
+    process.terminate();
+    assert!(process.wait().success());
+    let (_process, url) = serve(directory.path());
+    let published = ended(&["publish", "a", "run.completed", "--url", &url]);
+    assert_eq!(published.code, Some(0), "{}", published.err);
+    let seen = ended(&["tail", "a", "--url", &url]);
+    assert_eq!(seen.code, Some(0), "{}", seen.err);
+    assert!(seen.err.contains("damaged on the server's disk and cannot be read"), "{}", seen.err);
+    let events: Vec<Value> =
+        seen.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(events.iter().all(|event| event["offset"] != 3), "{:?}", seen.err);
+    assert_eq!((&events[0]["offset"], &events[0]["data"]["mark"]), (&1.into(), &"whole".into()));
+    assert_eq!(events.last().unwrap()["type"], "run.completed");
+    let shown = ended(&["runs", "show", "a", "--url", &url]).out;
+    assert!(shown.contains("cannot be read any more"), "{shown}");
+    let found = doctor(directory.path(), &[]);
+    assert!(found.code == Some(1) && found.out.contains("events"), "{}", found.out);
 }

@@ -3,6 +3,7 @@ use std::fs;
 use runcast_event::{Epoch, Offset, RunId, Timestamp, parse_event};
 use runcast_log::{Record, StreamStat};
 use runcast_run::{Status, WorkStatus};
+use tokio::sync::watch;
 
 use super::super::index::{Filter, Listed};
 use super::*;
@@ -12,7 +13,8 @@ use crate::projection::Listening;
 use crate::retention::RetentionPolicy;
 
 fn empty() -> Mutex<Index> {
-    let clock = Clock::System;
+    // Whatever is put in first, all was heard at the same time.
+    let clock = Clock::Set(watch::channel(Timestamp::default()).1);
     let presence = Presence::new(clock.clone());
     let listening = Listening { clock, presence, silent_after: Duration::from_secs(60) };
     Mutex::new(Index::new(listening, Arc::default(), RetentionPolicy::default()))
