@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::process::{Ended, Running, Server, ended};
+use crate::process::{Ended, Running, Server, ended, ended_of};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -166,6 +166,46 @@ fn a_backup_and_a_restore_that_are_killed_leave_what_was_and_are_done_again() {
     let made = ended(&["backup", text(&data), text(&target)]);
     assert_eq!(made.code, Some(0), "{}", made.err);
     assert_eq!((sets().count(), whole()), (2, 1), "a set and the lock");
+}
+
+/// Ends a command that finds no more room than a block for any file: as far as it can tell, the
+/// disk is full.
+fn without_room(args: &[&str]) -> Ended {
+    let limited = "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\"";
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", limited, env!("CARGO_BIN_EXE_runcast")]).args(args);
+    ended_of(command)
+}
+
+#[test]
+fn without_room_the_tools_say_so_and_leave_what_was() {
+    let (directory, data) = stopped();
+    let target = directory.path().join("backup");
+    let refused = without_room(&["backup", text(&data), text(&target)]);
+    assert_eq!(refused.code, Some(1), "{}{}", refused.out, refused.err);
+    assert!(refused.err.contains("too large"), "{}", refused.err);
+    let sets =
+        || fs::read_dir(&target).unwrap().filter(|set| set.as_ref().unwrap().path().is_dir());
+    assert_eq!(sets().count(), 0, "what was begun is gone, and its room with it");
+    let made = ended(&["backup", text(&data), text(&target)]);
+    assert_eq!(made.code, Some(0), "{}", made.err);
+
+    let back = directory.path().join("back");
+    let refused = without_room(&["restore", text(&target), text(&back)]);
+    assert_eq!(refused.code, Some(1), "{}{}", refused.out, refused.err);
+    assert!(refused.err.contains("too large"), "{}", refused.err);
+    let restored = ended(&["restore", text(&target), text(&back)]);
+    assert_eq!(restored.code, Some(0), "{}", restored.err);
+    assert!(restored.out.contains("2 runs, 2 events"), "{}", restored.out);
+
+    damage(&data);
+    let found = doctor(&data, &["--json"]).out;
+    let refused = without_room(&["doctor", text(&data), "--repair"]);
+    assert_eq!(refused.code, Some(2), "{}{}", refused.out, refused.err);
+    assert!(refused.err.contains("too large"), "{}", refused.err);
+    assert_eq!(doctor(&data, &["--json"]).out, found, "a repair is done whole or not at all");
+    assert_eq!(doctor(&data, &["--repair"]).code, Some(0));
+    assert_eq!(doctor(&data, &[]).code, Some(0));
 }
 
 #[test]
