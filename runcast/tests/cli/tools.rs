@@ -89,6 +89,50 @@ fn the_doctor_says_what_is_damaged_and_repairs_what_a_server_refuses() {
 }
 
 #[test]
+fn a_trimmed_run_is_shown_and_comes_back_from_a_backup_with_its_state() {
+    let server = Server::start();
+    let data = PathBuf::from(server.data());
+    let made = r#"{"type":"run.started","data":{"name":"n","retention":{"events_max":5}}}"#;
+    let event = "{\"type\":\"my.event\"}\n";
+    server.publish("t", &format!("{made}\n{}", event.repeat(20)));
+    let trims = |data: &Path| {
+        let shown = ended(&["inspect", text(data), "--run", "t", "--json"]).out;
+        let pieces = shown.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        pieces.filter(|piece| piece["kind"] == "trim").collect::<Vec<_>>()
+    };
+    let trim = loop {
+        if let Some(trim) = trims(&data).pop() {
+            break trim;
+        }
+    };
+    assert!(trim["base_bytes"].as_u64().unwrap() > 0, "{trim}");
+    let state = |url: &str| {
+        let shown = ended(&["runs", "show", "t", "--json", "--url", url]);
+        let mut state: Value = serde_json::from_str(&shown.out).unwrap();
+        // It is of another epoch then, and may be trimmed once more.
+        state
+            .as_object_mut()
+            .unwrap()
+            .retain(|name, _| !["epoch", "cursor", "first_offset"].contains(&&**name));
+        state
+    };
+    let before = state(&server.url);
+    assert_eq!((&before["name"], &before["events"]["total"]), (&"n".into(), &21.into()));
+    let (target, back) =
+        (server.directory.path().join("backup"), server.directory.path().join("back"));
+    for step in [["backup", text(&data), text(&target)], ["restore", text(&target), text(&back)]] {
+        let done = ended(&step);
+        assert_eq!(done.code, Some(0), "{}{}", done.out, done.err);
+    }
+    assert_eq!(doctor(&back, &[]).code, Some(0));
+    assert!(!trims(&back).is_empty());
+    let (mut process, url) = serve(&back);
+    assert_eq!(state(&url), before);
+    process.terminate();
+    assert!(process.wait().success());
+}
+
+#[test]
 fn a_backup_of_a_server_at_work_comes_back_event_by_event() {
     let server = Server::start();
     let data = PathBuf::from(server.data());
@@ -260,8 +304,8 @@ fn inspect_shows_what_is_in_files_and_no_events_unless_asked() {
     assert_eq!(ended(&["inspect", text(&data.join("notes.txt"))]).code, Some(1));
 }
 
-/// Flips a byte of a text that is sealed; false while it is not.
-fn rot(data: &Path, mark: &str) -> bool {
+/// Flips a byte of a text that is sealed.
+fn rot(data: &Path, mark: &str) {
     let files = fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path());
     let sealed = files.filter(|path| path.extension().is_some_and(|end| end == "seg"));
     for path in sealed {
@@ -269,11 +313,10 @@ fn rot(data: &Path, mark: &str) -> bool {
         let at = bytes.windows(mark.len()).position(|part| part == mark.as_bytes());
         if let Some(at) = at {
             bytes[at] ^= 1;
-            fs::write(&path, bytes).unwrap();
-            return true;
+            return fs::write(&path, bytes).unwrap();
         }
     }
-    false
+    panic!("{mark} is not sealed");
 }
 
 #[test]
@@ -290,10 +333,11 @@ fn damaged_events_are_told_and_the_others_shown() {
     event("whole");
     event("whole");
     event("s3cr3t");
-    // Until the write-ahead log that has it is sealed.
-    while !rot(directory.path(), "s3cr3t") {
+    // Until the write-ahead log that has it is sealed and gone.
+    while directory.path().join("wal-0000000001.log").exists() {
         event("whole");
     }
+    rot(directory.path(), "s3cr3t");
     process.terminate();
     assert!(process.wait().success());
     let (_process, url) = serve(directory.path());
