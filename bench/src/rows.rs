@@ -77,6 +77,7 @@ pub(crate) const ROWS: &[Row] = &[
     fan_out::MANY_RUNS,
     filters::FILTERS,
     append::SINGLE,
+    append::PACED,
     append::BATCH,
     replay::STREAM,
     replay::PAGES,

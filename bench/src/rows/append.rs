@@ -3,9 +3,9 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::flow::run_names;
 use super::{Line, Row, Target};
@@ -22,9 +22,8 @@ pub(super) const SINGLE: Row = Row {
     lines: &[
         Line::new("cpu", "µs", "CPU an event", Target::AtMost(20.0)),
         Line::new("rate", "/s", "events a second", Target::Shown),
-        Line::new("p99", "×", "p99 of an answer, in syncs of the disk (p99)", Target::AtMost(2.0)),
     ],
-    measure: |place, scale| append(place, scale, 64, 1),
+    measure: |place, scale| append(place, scale, CONNECTIONS, 1),
 };
 
 pub(super) const BATCH: Row = Row {
@@ -38,6 +37,20 @@ pub(super) const BATCH: Row = Row {
     measure: |place, scale| append(place, scale, 8, 256),
 };
 
+pub(super) const PACED: Row = Row {
+    name: "append-paced",
+    about: "the same as append-single at 5,000 events/s",
+    has_floor: true,
+    lines: &[
+        Line::new("p99", "×", "p99 of an answer, in syncs of the disk", Target::AtMost(2.0)),
+        Line::new("sync", "ms", "p99 of a sync", Target::Shown),
+    ],
+    measure: paced,
+};
+
+const CONNECTIONS: usize = 64;
+/// 5,000 a second.
+const PACE: Duration = Duration::from_micros(200);
 /// The part of the time that goes before it and is not counted.
 const WARM_UP_PART: u32 = 5;
 /// How often a file is written and synced to see how long the disk takes for it, and with how much.
@@ -73,15 +86,42 @@ fn append(
         disordered: 0,
         refused: warm_up.refused + published.refused,
     };
-    drop(subject);
-    let latency_ms = Percentiles::of(&published.latency);
-    let answer_ms = latency_ms.as_ref().map_or(0.0, |latency| latency.p99);
-    let sample =
-        Sample { latency_ms, faults, problem: published.problem, spent, ..Sample::default() };
+    let sample = Sample {
+        latency_ms: Percentiles::of(&published.latency),
+        faults,
+        problem: published.problem,
+        spent,
+        ..Sample::default()
+    };
     Ok(sample
         .with("cpu", spent.microseconds_each(published.events))
-        .with("rate", number(published.events) / published.wall.as_secs_f64())
-        .with("p99", answer_ms / sync_ms(&place.data)?))
+        .with("rate", number(published.events) / published.wall.as_secs_f64()))
+}
+
+/// How long an answer takes when neither the server nor the generator is short of time.
+fn paced(place: &Place, scale: &Scale) -> Result<Sample> {
+    let subject = place.start(FloorDisk::Durable)?;
+    let plan = Plan {
+        runs: run_names("append", CONNECTIONS),
+        connections: CONNECTIONS,
+        events_a_request: 1,
+        pace: Pace::Every(PACE),
+        amount: Amount::For(scale.appends),
+    };
+    let progress: Arc<Progress> = Progress::of(plan.runs.len());
+    let window = Window::open(&subject)?;
+    let published = publish(subject.address(), &plan, &progress)?;
+    let spent = window.close()?;
+    let latency = Percentiles::of(&published.latency).context("nothing was answered")?;
+    let (p99, sync) = (latency.p99, sync_ms(&place.data)?);
+    let sample = Sample {
+        latency_ms: Some(latency),
+        faults: Faults { refused: published.refused, ..Faults::default() },
+        problem: published.problem,
+        spent,
+        ..Sample::default()
+    };
+    Ok(sample.with("p99", p99 / sync).with("sync", sync))
 }
 
 /// How long the disk takes for a write that is synced, without anybody else: p99.

@@ -13,6 +13,7 @@ use super::{Line, Row, Target};
 use crate::sample::{Percentiles, Sample, number};
 use crate::scale::Scale;
 use crate::subject::Place;
+use crate::viewers::nanosecond_histogram;
 
 pub(super) const STALL: Row = Row {
     name: "log-stall",
@@ -51,7 +52,7 @@ fn stall(place: &Place, scale: &Scale) -> Result<Sample> {
         };
         let alone = open("alone", UpkeepBy::Stepped)?;
         let kept = open("kept", UpkeepBy::Background)?;
-        let (mut alone_ns, mut kept_ns) = (Histogram::new(3)?, Histogram::new(3)?);
+        let (mut alone_ns, mut kept_ns) = (nanosecond_histogram(), nanosecond_histogram());
         let turn = scale.flow * 2 / TURNS;
         for _ in 0..TURNS {
             runtime.block_on(probe(&alone, turn, &mut alone_ns))?;
