@@ -11,6 +11,7 @@ mod lists;
 mod log;
 mod replay;
 mod room;
+mod stall;
 mod start;
 mod storm;
 
@@ -76,6 +77,7 @@ pub(crate) const ROWS: &[Row] = &[
     fan_out::MANY_RUNS,
     filters::FILTERS,
     append::SINGLE,
+    append::PACED,
     append::BATCH,
     replay::STREAM,
     replay::PAGES,
@@ -89,6 +91,7 @@ pub(crate) const ROWS: &[Row] = &[
     log::COLD,
     log::COLD_OF_MANY,
     log::DELETE,
+    stall::STALL,
     room::ROOM,
     storm::STORM,
     start::START,

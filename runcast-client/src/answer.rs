@@ -178,7 +178,7 @@ pub struct Gap {
     /// The last one, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Offset>,
-    /// `trimmed` or `epoch_changed`.
+    /// `trimmed`, `damaged` or `epoch_changed`.
     pub reason: String,
     /// The epoch in which the stream goes on at `from`, for `epoch_changed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -163,8 +163,10 @@ impl Follower {
                 Some(Delivery::Gap(Gap { from: next, to, reason, epoch: self.epoch }))
             }
             Err(ReadError::NotFound | ReadError::Deleted) => Some(Delivery::Deleted),
-            Err(error @ ReadError::Damaged { .. }) => {
-                Some(Delivery::Failed { reason: error.to_string() })
+            Err(ReadError::Damaged { last, .. }) => {
+                self.reading = Reading::CatchingUp { next: last.next() };
+                let reason = GapReason::Damaged;
+                Some(Delivery::Gap(Gap { from: next, to: last, reason, epoch: self.epoch }))
             }
             Err(ReadError::Failed { reason }) => Some(Delivery::Failed { reason }),
         }

@@ -29,6 +29,10 @@ use crate::watch::{Position, Watch};
 /// How often an append is tried again for which the gate was not ready after all.
 const READY_TRIES_MAX: usize = 8;
 
+/// Places of the log that are looked at, one after the other, for where damage ends: of a block each,
+/// so that it takes a few milliseconds at most.
+const DAMAGE_LOOKS_MAX: usize = 64;
+
 /// The hub's bounds.
 #[derive(Debug, Clone)]
 pub struct HubConfig {
@@ -268,14 +272,24 @@ impl Hub {
     /// Reads a page; see [`Log::read`].
     ///
     /// # Errors
-    /// As [`Log::read`].
+    /// As [`Log::read`]. Damaged events that follow on each other are one error, however many places
+    /// of the log they are in, up to a limit; behind it the next error follows on.
     pub async fn read(
         &self,
         run: &RunId,
         after: Offset,
         limit: ReadLimit,
     ) -> Result<Page, ReadError> {
-        self.log.read(run, after, limit).await
+        let mut read = self.log.read(run, after, limit).await;
+        let next = ReadLimit { events_max: 1, bytes_max: 1 };
+        for _ in 0..DAMAGE_LOOKS_MAX {
+            let Err(ReadError::Damaged { last, .. }) = &mut read else { break };
+            match self.log.read(run, *last, next).await {
+                Err(ReadError::Damaged { last: further, .. }) if further > *last => *last = further,
+                _ => break,
+            }
+        }
+        read
     }
 
     /// How a stream stands; see [`Log::stat`].

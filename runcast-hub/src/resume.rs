@@ -26,6 +26,20 @@ pub enum GapReason {
     /// They were lost, or deleted with their stream, and their offsets given to other events. The
     /// reader has seen them; the stream goes on at `from`.
     EpochChanged,
+    /// What is stored of them is not what was appended.
+    Damaged,
+}
+
+impl Gap {
+    /// Where a reader goes on that was told of it.
+    #[must_use]
+    pub fn behind(&self) -> Cursor {
+        let after = match self.reason {
+            GapReason::Trimmed | GapReason::Damaged => self.to,
+            GapReason::EpochChanged => Offset::new(self.from.get().saturating_sub(1)),
+        };
+        Cursor::new(self.epoch, after)
+    }
 }
 
 /// Where a reader goes on.

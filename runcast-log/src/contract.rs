@@ -69,7 +69,8 @@ pub trait Log: Send + Sync + 'static {
     async fn trim(&self, run: &RunId, trim: Trim) -> Result<bool, DeleteError>;
 
     /// What the newest trim of a stream put in the place of the events that are gone; none if there
-    /// was no trim, or it put nothing there.
+    /// was no trim, or it put nothing there. What is lost of it is [`ReadError::Damaged`], of the events
+    /// that it stands for.
     async fn base(&self, run: &RunId) -> Result<Option<Bytes>, ReadError>;
 
     /// From which event on a stream keeps at most so many bytes, as far as the log knows without

@@ -1,5 +1,6 @@
-//! Data directories that somebody wrote on purpose: any bytes in a write-ahead log or a segment, with
-//! checksums that are right. The log opens and reads them or says what is wrong; it never breaks down.
+//! Data directories that somebody wrote on purpose: any bytes in a write-ahead log, a segment or the
+//! manifest, with checksums that are right. The log opens and reads them or says what is wrong; it
+//! never breaks down.
 
 #![allow(clippy::unwrap_used)]
 
@@ -133,6 +134,15 @@ mod fuzz {
         bytes
     }
 
+    fn checked_manifest(mut bytes: Vec<u8>) -> Vec<u8> {
+        if bytes.len() >= 20 {
+            let (length, end) = (bytes.len() as u32, bytes.len() - 4);
+            bytes[12..16].copy_from_slice(&length.to_le_bytes());
+            put_checksum(&mut bytes, 0..end, end);
+        }
+        bytes
+    }
+
     /// Opens what is there, and reads all that it says that there is.
     async fn read_all(directory: &Path, disk: &PowerDisk) {
         let Ok(log) = open(directory, disk) else { return };
@@ -205,5 +215,10 @@ mod fuzz {
         let joined = b"\x07\0\x06\0joined";
         let has_joined = |bytes: &[u8]| bytes.windows(joined.len()).any(|window| window == joined);
         try_file(|name, bytes| name.contains("seg-") && has_joined(bytes), checked_segment);
+    }
+
+    #[test]
+    fn a_manifest_of_any_bytes_is_read_or_refused() {
+        try_file(|name, _| name.ends_with("manifest"), checked_manifest);
     }
 }

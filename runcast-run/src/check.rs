@@ -42,18 +42,26 @@ impl RunState {
             return Ok(());
         }
         let event = Reading::of(payload);
+        match self.check_judged(&event) {
+            // What the missing events said may be what it wants.
+            Err(refusal) if self.has_holes() && refusal.is_for_want_of_events() => Ok(()),
+            checked => checked,
+        }
+    }
+
+    fn check_judged(&self, event: &Reading<'_>) -> Result<(), Refusal> {
         match event.event_type() {
-            "run.queued" | "run.started" | "run.updated" => check_definition(&event),
+            "run.queued" | "run.started" | "run.updated" => check_definition(event),
             "run.resumed" if !self.standing.is_paused() => {
                 Err(Refusal::NotPaused { status: self.status() })
             }
-            "stage.started" | "stage.completed" | "stage.failed" => self.check_stage(&event),
-            "step.completed" => self.check_step(&event),
-            "input.requested" => self.check_question(&event),
-            "input.answered" | "input.timed_out" => self.check_answer(&event),
-            "command.requested" => self.check_command(&event),
+            "stage.started" | "stage.completed" | "stage.failed" => self.check_stage(event),
+            "step.completed" => self.check_step(event),
+            "input.requested" => self.check_question(event),
+            "input.answered" | "input.timed_out" => self.check_answer(event),
+            "command.requested" => self.check_command(event),
             "command.delivered" | "command.done" | "command.refused" | "command.expired" => {
-                self.check_outcome(&event)
+                self.check_outcome(event)
             }
             _ => Ok(()),
         }

@@ -8,6 +8,7 @@
 mod agent;
 mod check;
 mod command;
+mod damage;
 mod declared;
 mod definition;
 mod due;
@@ -39,6 +40,7 @@ mod work;
 pub use agent::{Agent, Task};
 pub use check::{Refusal, RefusedAt};
 pub use command::{Command, CommandStatus, PAUSE, RESUME, STOP};
+pub use damage::Damaged;
 pub use definition::Definition;
 pub use due::{Due, Liveness};
 pub use input::{Input, InputStatus};

@@ -29,6 +29,8 @@ pub const TOOL_CALLS_MAX: usize = 200;
 pub const INPUTS_MAX: usize = 32;
 /// Commands that may be open at once, and commands that are kept. The oldest that are over go first.
 pub const COMMANDS_MAX: usize = 32;
+/// Ranges of damaged events that are told. More are only counted, in `events.damaged`.
+pub const DAMAGED_MAX: usize = 32;
 /// The largest prompt, schema, list of choices or default of an input, in bytes as JSON, and the
 /// largest arguments of a command: what is asked must be in the state whole.
 pub const ASKED_BYTES_MAX: usize = VALUE_BYTES_MAX;

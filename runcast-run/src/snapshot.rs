@@ -3,16 +3,17 @@
 use std::collections::{HashMap, HashSet};
 
 use runcast_event::{Cursor, Epoch, Offset, RunId, Stage as Label, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::agent::{Agent, Task};
 use crate::command::Command;
+use crate::damage::Damaged;
 use crate::input::Input;
 use crate::json::Json;
 use crate::message::{Message, ToolCall};
 use crate::progress::Progress;
 use crate::stage::StageState;
-use crate::state::{Details, RunState};
+use crate::state::{Counts, Details, RunState};
 use crate::status::{Status, WorkStatus};
 use crate::step::Step;
 use crate::usage::Usage;
@@ -20,7 +21,7 @@ use crate::variation::Variation;
 use crate::work::is_zero;
 
 /// How many events a run has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct EventCounts {
     /// All.
     pub total: u64,
@@ -28,6 +29,8 @@ pub struct EventCounts {
     pub output: u64,
     /// Of type `log`.
     pub log: u64,
+    /// Those among all that cannot be read any more, whatever they said.
+    pub damaged: u64,
 }
 
 /// A run in a list: what it is, where it stands, how far it is.
@@ -120,6 +123,8 @@ pub struct RunSnapshot {
     pub usage: Usage,
     /// What is left out of this state, and is in the log.
     pub omitted: Omitted,
+    /// The events that cannot be read any more: this is the state of all others.
+    pub damaged: Vec<Damaged>,
 }
 
 /// What came of a step.
@@ -206,7 +211,7 @@ impl RunState {
             ended_at: end.map(|end| end.at),
             updated_at,
             duration_ms: self.started_at.map(|started| until.millis_since(started)),
-            events: self.events,
+            events: self.event_counts(),
             epoch: self.epoch,
             offset: self.offset,
             cursor: Cursor::new(self.epoch, self.offset).to_string(),
@@ -236,6 +241,7 @@ impl RunState {
             commands: Vec::new(),
             usage: Usage::default(),
             omitted: Omitted::default(),
+            damaged: self.damage.as_ref().map(|damage| damage.ranges.clone()).unwrap_or_default(),
         };
         snapshot.current_stage = current_stage(&snapshot.stages);
         snapshot.current_step = current_step(&snapshot.steps);
@@ -264,6 +270,11 @@ impl RunState {
         snapshot.commands = work.commands.iter().cloned().collect();
         snapshot.usage = work.usage;
         snapshot
+    }
+
+    fn event_counts(&self) -> EventCounts {
+        let Counts { total, output, log } = self.events;
+        EventCounts { total, output, log, damaged: self.damaged_events() }
     }
 
     /// The stages: those declared, in order, and the others that have begun.

@@ -62,6 +62,11 @@ impl Standing {
         is_new
     }
 
+    /// It has ended, and nobody can say how.
+    pub(crate) fn end_unknown(&mut self) {
+        *self = Self { life: Status::Crashed, ..Self::default() };
+    }
+
     /// Folds in an event. Nothing comes after an end.
     pub(crate) fn apply(&mut self, event: &Reading<'_>) {
         if self.life.is_terminal() {

@@ -3,10 +3,10 @@
 use runcast_event::{Epoch, Merged, Offset, Payload, Reading, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::damage::Damage;
 use crate::declared::Declared;
 use crate::definition::Definition;
 use crate::json::Json;
-use crate::snapshot::EventCounts;
 use crate::standing::Standing;
 use crate::status::Status;
 use crate::usage::Usage;
@@ -31,8 +31,19 @@ pub struct RunState {
     pub(crate) started_at: Option<Timestamp>,
     /// The newest event's time as it is written: parsed when somebody asks.
     updated_at: String,
-    pub(crate) events: EventCounts,
+    pub(crate) events: Counts,
+    /// What cannot be read of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) damage: Option<Box<Damage>>,
     pub(crate) details: Details,
+}
+
+/// How many events a run has, those that cannot be read among all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Counts {
+    pub(crate) total: u64,
+    pub(crate) output: u64,
+    pub(crate) log: u64,
 }
 
 /// What a terminal event said.
@@ -74,7 +85,8 @@ impl RunState {
             created_at: Timestamp::default(),
             started_at: None,
             updated_at: String::new(),
-            events: EventCounts::default(),
+            events: Counts::default(),
+            damage: None,
             details: Details::Nothing,
         }
     }
@@ -94,7 +106,7 @@ impl RunState {
         if offset <= self.offset {
             return;
         }
-        let is_first = self.events.total == 0;
+        let is_first = self.events.total == self.damaged_events();
         self.offset = offset;
         self.epoch = epoch;
         self.updated_at.clear();

@@ -6,7 +6,6 @@
 
 use runcast_event::Epoch;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use crate::declared::Declared;
 use crate::state::RunState;
@@ -21,10 +20,15 @@ struct Outgoing<'a> {
 }
 
 #[derive(Deserialize)]
-struct Incoming<'a> {
+struct Incoming {
     version: u32,
-    #[serde(borrow)]
-    state: &'a RawValue,
+    state: RunState,
+}
+
+/// What every form has.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
 }
 
 /// Why a stored state cannot be used.
@@ -57,11 +61,17 @@ impl RunState {
     /// # Errors
     /// When the bytes are damaged, or a newer version of Runcast wrote them.
     pub fn decode(bytes: &[u8]) -> Result<Self, StoredStateError> {
-        let incoming: Incoming<'_> = serde_json::from_slice(bytes)?;
-        if incoming.version != VERSION {
-            return Err(StoredStateError::Version { found: incoming.version });
-        }
-        let mut state: Self = serde_json::from_str(incoming.state.get())?;
+        let mut state = match serde_json::from_slice::<Incoming>(bytes) {
+            Ok(Incoming { version: VERSION, state }) => state,
+            // What a newer form has in its state may be anything.
+            other => {
+                let found = serde_json::from_slice::<Versioned>(bytes)?.version;
+                return Err(match other {
+                    Err(error) if found == VERSION => error.into(),
+                    _ => StoredStateError::Version { found },
+                });
+            }
+        };
         state.declared = Declared::of(&state.definition);
         Ok(state)
     }

@@ -97,9 +97,14 @@ impl Work {
         }
     }
 
-    /// The run has ended: what has not is interrupted, and nothing waits any more.
+    /// The event ends the run.
     pub(crate) fn end(&mut self, event: &Reading<'_>, at: Timestamp) {
         self.room.keep(&mut self.output, event.field("output"), &mut self.omitted_bytes);
+        self.close(at);
+    }
+
+    /// The run has ended: what has not is interrupted, and nothing waits any more.
+    pub(crate) fn close(&mut self, at: Timestamp) {
         self.stages.iter_mut().for_each(|stage| stage.interrupt(at));
         self.steps.iter_mut().for_each(|step| step.interrupt(at));
         self.variations.iter_mut().for_each(|variation| variation.interrupt(at));

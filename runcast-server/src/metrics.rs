@@ -23,7 +23,8 @@ mod traffic;
 pub(crate) use exposition::{Exposition, METRICS_MEDIA_TYPE};
 pub(crate) use traffic::{Connected, Eviction, Traffic, Transport};
 
-const GAP_REASONS: [GapReason; 2] = [GapReason::Trimmed, GapReason::EpochChanged];
+const GAP_REASONS: [GapReason; 3] =
+    [GapReason::Trimmed, GapReason::EpochChanged, GapReason::Damaged];
 
 /// Everything that the server counts itself.
 #[derive(Debug)]

@@ -19,6 +19,7 @@ use crate::retention::RetentionPolicy;
 mod agenda;
 mod due;
 mod fold;
+mod hole;
 mod index;
 mod questions;
 mod refold;
@@ -65,6 +66,9 @@ impl Projection {
         let (due_changed, retention_changed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let index = Index::new(listening, Arc::clone(&due_changed), policy);
         let index = Arc::new(Mutex::new(index));
+        // Never freed: it is needed until the process ends, which gives all memory back at once;
+        // a million states one by one would hold that up by a second.
+        std::mem::forget(Arc::clone(&index));
         let (asks, asked) = mpsc::channel(WAITING_MAX);
         let folder = Folder::new(
             hub.clone(),
@@ -138,9 +142,7 @@ impl Projection {
             // It has ended, and what it did was let go.
             Some(None) => {
                 let state = to_the_end(&self.hub, RunState::new(run.clone())).await?;
-                let found = look(&state);
-                self.index().restore(state);
-                Ok(Some(found))
+                Ok(Some(look(&self.index().restore(state))))
             }
         }
     }

@@ -182,9 +182,15 @@ impl Retention {
         Ok(Offset::new(low))
     }
 
-    /// When the event at an offset happened.
+    /// When the event at an offset happened, or the next one that can be read; long ago if there is none.
     async fn time_of(&self, run: &RunId, offset: Offset) -> Result<Timestamp, ReadError> {
-        let page = self.hub.read(run, Offset::new(offset.get() - 1), ONE).await?;
+        let mut after = Offset::new(offset.get() - 1);
+        let page = loop {
+            match self.hub.read(run, after, ONE).await {
+                Err(ReadError::Damaged { last, .. }) => after = last,
+                page => break page?,
+            }
+        };
         let record = page.records.into_iter().next();
         let time = record.map(|record| Payload::from_stored(record.payload).time_text().parse());
         Ok(time.and_then(Result::ok).unwrap_or_default())

@@ -75,6 +75,16 @@ fn a_log_that_cannot_note_its_end_is_durable_nevertheless() {
 }
 
 #[test]
+fn a_sync_that_fails_while_the_log_is_closed_counts_as_one_that_failed() {
+    lives(&[535]);
+}
+
+#[test]
+fn states_that_differ_in_what_nobody_has_seen_are_told_apart() {
+    lives(&[9_020]);
+}
+
+#[test]
 fn what_could_not_be_removed_at_once_is_removed_later() {
     lives(&[2_974, 3_132, 14_758, 17_017]);
 }

@@ -211,6 +211,10 @@ async fn show(client: &Client, args: &Show) -> anyhow::Result<ExitCode> {
         line("took", &took(millis))?;
     }
     line("events", &run.offset.to_string())?;
+    let damaged = run.rest.get("events").and_then(|events| events["damaged"].as_u64());
+    if let Some(events) = damaged.filter(|events| *events > 0) {
+        line("damaged", &format!("{events} events cannot be read any more"))?;
+    }
     if let Some(error) = run.rest.get("error").filter(|error| !error.is_null()) {
         let text = error.as_str().map_or_else(|| error.to_string(), ToOwned::to_owned);
         line("error", &printable(&text))?;

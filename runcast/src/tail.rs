@@ -216,6 +216,7 @@ fn gap_text(gap: &Gap) -> String {
     };
     match gap.reason.as_str() {
         "trimmed" => format!("{events} are no longer kept"),
+        "damaged" => format!("{events} are damaged on the server's disk and cannot be read"),
         "epoch_changed" => format!("{events} were lost by the server or replaced"),
         other => format!("{events} are missing: {other}"),
     }

@@ -1,4 +1,5 @@
-//! A short stress run against the real binary; `make stress` is a long one.
+//! A short stress run against the real binary, as long as it takes until that was killed at least
+//! once; `make stress` is a long one.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -9,7 +10,7 @@ fn readers_of_all_kinds_see_everything_once_and_in_order_through_kills() {
     let directory = tempfile::tempdir().unwrap();
     let settings = Settings {
         seconds: 10,
-        kills: 0,
+        kills: 1,
         set: Vec::new(),
         seed: None,
         over: Vec::new(),

@@ -2,7 +2,7 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -23,13 +23,17 @@ export class RuncastServer {
   url = "";
   #process: ChildProcess | undefined;
   readonly #data: string;
+  readonly #settings: readonly string[];
 
-  private constructor(data: string) {
+  private constructor(data: string, settings: readonly string[]) {
     this.#data = data;
+    this.#settings = settings;
   }
 
-  static async start(): Promise<RuncastServer> {
-    const server = new RuncastServer(await mkdtemp(join(tmpdir(), "runcast-e2e-")));
+  /** Starts one, with settings such as `wal_bytes_max=100000`. */
+  static async start(...settings: string[]): Promise<RuncastServer> {
+    const data = await mkdtemp(join(tmpdir(), "runcast-e2e-"));
+    const server = new RuncastServer(data, settings);
     await server.#spawn("127.0.0.1:0");
     return server;
   }
@@ -107,8 +111,23 @@ export class RuncastServer {
     await fetch(`${this.url}/v1/runs/${run}`, { method: "DELETE" });
   }
 
+  /** Damages a text in the sealed events; false while it is not sealed. */
+  async rot(text: string): Promise<boolean> {
+    for (const name of await readdir(this.#data)) {
+      if (!name.endsWith(".seg")) continue;
+      const bytes = await readFile(join(this.#data, name));
+      const at = bytes.indexOf(text);
+      if (at < 0) continue;
+      bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at);
+      await writeFile(join(this.#data, name), bytes);
+      return true;
+    }
+    return false;
+  }
+
   async #spawn(listen: string): Promise<void> {
-    const args = ["serve", "--data", this.#data, "--listen", listen];
+    const settings = this.#settings.flatMap((setting) => ["--set", setting]);
+    const args = ["serve", "--data", this.#data, "--listen", listen, ...settings];
     const process = spawn(BIN, args, { stdio: ["ignore", "pipe", "pipe"] });
     this.#process = process;
     const said: string[] = [];

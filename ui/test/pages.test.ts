@@ -125,6 +125,34 @@ describe("the pages of a log", () => {
     expect(first?.offset).toBe(1_201);
   });
 
+  it("go on behind damaged events, and say which they are", () => {
+    const pages = new Pages();
+    pages.setRange(1, 1_600);
+    for (const offset of [1, 2]) pages.add(event(offset));
+    pages.damage(3, 3);
+    pages.add(event(4));
+    pages.damage(5, 1_510);
+    expect([0, 2, 3].map((page) => pages.missing(page))).toEqual([undefined, 1_001, 1_511]);
+    pages.damage(1_001, 1_510);
+    expect(pages.missing(2)).toBeUndefined();
+    for (let offset = 1_511; offset <= 1_600; offset += 1) pages.add(event(offset));
+    pages.damage(1_601, 1_602);
+    expect([pages.last, pages.missing(3)]).toEqual([1_602, undefined]);
+    const notes = [0, 1, 2, 3].flatMap((page) =>
+      (pages.block(page)?.entries ?? [])
+        .filter(({ kind }) => kind === "note")
+        .map(({ offset, last, time, text }) => [offset, last, time !== "", text]),
+    );
+    const are = "are damaged on the server’s disk and cannot be read";
+    expect(notes).toEqual([
+      [3, 3, true, "Event 3 is damaged on the server’s disk and cannot be read"],
+      [5, 500, true, `Events 5–500 ${are}`],
+      [1_001, 1_500, false, `Events 1001–1500 ${are}`],
+      [1_501, 1_510, false, `Events 1501–1510 ${are}`],
+      [1_601, 1_602, true, `Events 1601–1602 ${are}`],
+    ]);
+  });
+
   it("let go of events that were lost, and go on with those in their place", () => {
     const pages = new Pages();
     pages.setRange(1, 1_000);

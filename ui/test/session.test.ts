@@ -1,4 +1,4 @@
-import type { Client, FollowItem, FollowOptions, Page, Run } from "@runcast/core";
+import type { Client, FollowItem, FollowOptions, Gap, Page, Run } from "@runcast/core";
 import { ProblemError } from "@runcast/core";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { RunSession } from "../src/run/session.ts";
@@ -14,7 +14,14 @@ const items = (from: number, to: number) =>
 
 /** A client of a run that a test makes: how far it is, and what a follower gets. */
 function scripted(run: { offset: number; first?: number; epoch?: number } | ProblemError) {
-  const state = { run, follows: [] as string[], pages: [] as string[], gets: 0, getMs: 0 };
+  const state = {
+    run,
+    follows: [] as string[],
+    pages: [] as string[],
+    gets: 0,
+    getMs: 0,
+    gap: undefined as Gap | undefined,
+  };
   let batches: (after: string) => AsyncGenerator<FollowItem[]> = async function* () {};
   const client = {
     get: async () => {
@@ -27,7 +34,15 @@ function scripted(run: { offset: number; first?: number; epoch?: number } | Prob
     page: async (_: string, query: { after: string; limit: number }) => {
       state.pages.push(query.after);
       const after = Number(query.after);
-      const events = items(after + 1, after + query.limit).flatMap((it) =>
+      const { gap } = state;
+      if (gap && after + 1 === gap.from) {
+        const events = items(gap.to + 1, after + query.limit).map(
+          (it) => "event" in it && it.event,
+        );
+        return { events, gap, first: 1, last: 1_000_000 } as unknown as Page;
+      }
+      const until = gap && after < gap.from ? gap.from - 1 : after + query.limit;
+      const events = items(after + 1, Math.min(until, after + query.limit)).flatMap((it) =>
         it.kind === "event" ? [it.event] : [],
       );
       return { events, first: 1, last: 1_000_000 } as unknown as Page;
@@ -163,6 +178,29 @@ it("a history that was replaced is let go, and the log goes on behind a note", a
   await vi.advanceTimersByTimeAsync(100);
   expect(session.pages.missing(0)).toBe(1);
   expect(session.pages.last).toBe(11);
+  session.close();
+});
+
+it("damaged events are passed over, live and in what is loaded", async () => {
+  const { session, state, follows } = scripted({ offset: 2_000 });
+  const damaged = (from: number, to: number) =>
+    ({ from, to, reason: "damaged", epoch: 1 }) as const;
+  state.gap = damaged(601, 605);
+  follows(async function* () {
+    yield [...items(1_001, 1_100), { kind: "gap", gap: damaged(1_101, 1_999) }, item(2_000)];
+  });
+  session.start();
+  await vi.advanceTimersByTimeAsync(100);
+  session.pages.want(1, 3);
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect([1, 2, 3].map((page) => session.pages.missing(page))).toEqual([
+    undefined,
+    undefined,
+    undefined,
+  ]);
+  expect(session.pages.block(1)?.entries.map(({ text }) => text.trim())).toContain(
+    "Events 601–605 are damaged on the server’s disk and cannot be read",
+  );
   session.close();
 });
 

@@ -1,13 +1,16 @@
 //! Durable appends without a viewer.
 
+use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::flow::run_names;
 use super::{Line, Row, Target};
 use crate::publish::{Amount, Pace, Plan, Progress, publish};
-use crate::sample::{Percentiles, Sample, Window, number};
+use crate::sample::{Percentiles, Sample, Window, milliseconds, number};
 use crate::scale::Scale;
 use crate::subject::{FloorDisk, Place};
 use crate::viewers::Faults;
@@ -20,7 +23,7 @@ pub(super) const SINGLE: Row = Row {
         Line::new("cpu", "µs", "CPU an event", Target::AtMost(20.0)),
         Line::new("rate", "/s", "events a second", Target::Shown),
     ],
-    measure: |place, scale| append(place, scale, 64, 1),
+    measure: |place, scale| append(place, scale, CONNECTIONS, 1),
 };
 
 pub(super) const BATCH: Row = Row {
@@ -34,8 +37,25 @@ pub(super) const BATCH: Row = Row {
     measure: |place, scale| append(place, scale, 8, 256),
 };
 
+pub(super) const PACED: Row = Row {
+    name: "append-paced",
+    about: "the same as append-single at 5,000 events/s",
+    has_floor: true,
+    lines: &[
+        Line::new("p99", "×", "p99 of an answer, in syncs of the disk", Target::AtMost(2.0)),
+        Line::new("sync", "ms", "p99 of a sync", Target::Shown),
+    ],
+    measure: paced,
+};
+
+const CONNECTIONS: usize = 64;
+/// 5,000 a second.
+const PACE: Duration = Duration::from_micros(200);
 /// The part of the time that goes before it and is not counted.
 const WARM_UP_PART: u32 = 5;
+/// How often a file is written and synced to see how long the disk takes for it, and with how much.
+const SYNCS: usize = 500;
+const SYNC_BYTES: usize = 16 * 1024;
 
 fn append(
     place: &Place,
@@ -76,4 +96,44 @@ fn append(
     Ok(sample
         .with("cpu", spent.microseconds_each(published.events))
         .with("rate", number(published.events) / published.wall.as_secs_f64()))
+}
+
+/// How long an answer takes when neither the server nor the generator is short of time.
+fn paced(place: &Place, scale: &Scale) -> Result<Sample> {
+    let subject = place.start(FloorDisk::Durable)?;
+    let plan = Plan {
+        runs: run_names("append", CONNECTIONS),
+        connections: CONNECTIONS,
+        events_a_request: 1,
+        pace: Pace::Every(PACE),
+        amount: Amount::For(scale.appends),
+    };
+    let progress: Arc<Progress> = Progress::of(plan.runs.len());
+    let window = Window::open(&subject)?;
+    let published = publish(subject.address(), &plan, &progress)?;
+    let spent = window.close()?;
+    let latency = Percentiles::of(&published.latency).context("nothing was answered")?;
+    let (p99, sync) = (latency.p99, sync_ms(&place.data)?);
+    let sample = Sample {
+        latency_ms: Some(latency),
+        faults: Faults { refused: published.refused, ..Faults::default() },
+        problem: published.problem,
+        spent,
+        ..Sample::default()
+    };
+    Ok(sample.with("p99", p99 / sync).with("sync", sync))
+}
+
+/// How long the disk takes for a write that is synced, without anybody else: p99.
+fn sync_ms(directory: &Path) -> Result<f64> {
+    let mut file = tempfile::tempfile_in(directory)?;
+    let mut times = Vec::with_capacity(SYNCS);
+    for _ in 0..SYNCS {
+        let begin = Instant::now();
+        file.write_all(&[b'x'; SYNC_BYTES])?;
+        file.sync_data()?;
+        times.push(begin.elapsed());
+    }
+    times.sort_unstable();
+    Ok(milliseconds(times[SYNCS * 99 / 100]))
 }

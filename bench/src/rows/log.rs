@@ -37,7 +37,7 @@ pub(super) const COLD: Row = Row {
     name: "log-cold",
     about: "1,000 events of 300 B of one run of 1,000, from the disk",
     has_floor: false,
-    lines: &[Line::new("ms", "ms", "the median run", Target::AtMost(1.0)), WRITTEN],
+    lines: &[Line::new("ms", "ms", "the median run", Target::AtMost(1.0)), NEWEST, WRITTEN],
     measure: |place, scale| run_in(place, async |at| cold(at, scale.log_runs, READ_EVENTS).await),
 };
 
@@ -45,7 +45,7 @@ pub(super) const COLD_OF_MANY: Row = Row {
     name: "log-cold-many",
     about: "the same among 100,000 active runs of 10 events",
     has_floor: false,
-    lines: &[Line::new("ms", "ms", "the median run", Target::AtMost(5.0)), WRITTEN],
+    lines: &[Line::new("ms", "ms", "the median run", Target::AtMost(5.0)), NEWEST, WRITTEN],
     measure: |place, scale| run_in(place, async |at| cold(at, scale.log_runs * 100, 10).await),
 };
 
@@ -60,10 +60,12 @@ pub(super) const DELETE: Row = Row {
     measure: |place, _| run_in(place, async |directory| delete(directory).await),
 };
 
+const NEWEST: Line =
+    Line::new("newest", "ms", "the same, its newest events in the write-ahead log", Target::Shown);
 const WRITTEN: Line = Line::new("written", "×", "bytes written for a byte", Target::AtMost(3.0));
 
 const EVENT_BYTES: usize = 300;
-const EVENTS_A_BATCH: usize = 256;
+pub(super) const EVENTS_A_BATCH: usize = 256;
 const STREAMS: usize = 1_000;
 /// Batches that are on their way at a time.
 const CONCURRENT: usize = 64;
@@ -79,11 +81,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const LOOK_MAX: Duration = Duration::from_secs(90);
 
 fn run_in(place: &Place, measure: impl AsyncFnOnce(&Path) -> Result<Sample>) -> Result<Sample> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    in_directory(place, |directory| runtime.block_on(measure(&directory.join("data"))))
+}
+
+/// Measures in a directory of its own.
+pub(super) fn in_directory(
+    place: &Place,
+    measure: impl FnOnce(&Path) -> Result<Sample>,
+) -> Result<Sample> {
     std::fs::create_dir_all(&place.data)?;
     let directory = tempfile::Builder::new().prefix("runcast-bench-").tempdir_in(&place.data)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let begin = Instant::now();
-    let sample = runtime.block_on(measure(&directory.path().join("data")))?;
+    let sample = measure(directory.path())?;
     let wall_s = begin.elapsed().as_secs_f64();
     let memory = Memory::of(std::process::id())?;
     Ok(Sample { spent: Spent { wall_s, memory, ..sample.spent }, ..sample })
@@ -112,7 +122,7 @@ fn run(name: &str) -> RunId {
     RunId::new(name).expect("a short name")
 }
 
-fn batch(name: &str, events: usize) -> Append {
+pub(super) fn batch(name: &str, events: usize) -> Append {
     let event = Bytes::from(vec![b'x'; EVENT_BYTES]);
     Append {
         run: run(name),
@@ -188,13 +198,29 @@ async fn cold(directory: &Path, runs: usize, events_each: usize) -> Result<Sampl
         append_all(&log, between.chain(&read).map(|name| batch(name, 1))).await?;
     }
     keep_up(&log)?;
-    let written = written(&log);
-    log.shut_down().await;
-    drop(log);
-    let log = open(directory, UpkeepBy::Stepped)?;
+    let newest = read_cold(&log, directory, &read).await?;
+    append_all(&log, a_file_of("behind")).await?;
     keep_up(&log)?;
+    let written = written(&log);
+    let sealed = read_cold(&log, directory, &read).await?;
+    log.shut_down().await;
+    Ok(Sample::default()
+        .with("ms", milliseconds(sealed))
+        .with("newest", milliseconds(newest))
+        .with("written", written))
+}
+
+/// Batches that fill a write-ahead log, so that what was before them is sealed.
+fn a_file_of(name: &str) -> impl Iterator<Item = Append> {
+    let bytes = EmbeddedOptions::default().wal_bytes_max as usize;
+    let count = bytes / (EVENT_BYTES * EVENTS_A_BATCH) + 1;
+    std::iter::repeat_with(move || batch(name, EVENTS_A_BATCH)).take(count)
+}
+
+/// How long the median run takes to read when the system has nothing of it.
+async fn read_cold(log: &EmbeddedLog, directory: &Path, runs: &[String]) -> Result<Duration> {
     let mut times = Vec::new();
-    for name in &read {
+    for name in runs {
         forget(directory)?;
         let begin = Instant::now();
         let page = log.read(&run(name), Offset::START, ALL).await?;
@@ -202,8 +228,7 @@ async fn cold(directory: &Path, runs: usize, events_each: usize) -> Result<Sampl
         ensure!(page.records.len() == READ_EVENTS, "{name} has not all its events");
     }
     times.sort_unstable();
-    let median = milliseconds(times[times.len() / 2]);
-    Ok(Sample::default().with("ms", median).with("written", written))
+    Ok(times[times.len() / 2])
 }
 
 /// Lets the system forget what it has of the files.
@@ -211,6 +236,8 @@ fn forget(directory: &Path) -> Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
         let file = std::fs::File::open(&path)?;
+        // What is not on the disk yet cannot be forgotten.
+        file.sync_data()?;
         fadvise(&file, 0, None, Advice::DontNeed)
             .with_context(|| format!("{} stays in memory", path.display()))?;
     }
@@ -222,10 +249,7 @@ async fn delete(directory: &Path) -> Result<Sample> {
     let names: Vec<String> = (0..DELETED_RUNS).map(|number| format!("run-{number}")).collect();
     let all = names.iter().cycle().take(DELETED_RUNS * DELETED_BATCHES);
     append_all(&log, all.map(|name| batch(name, EVENTS_A_BATCH))).await?;
-    // A file's worth behind them, so that what is deleted is sealed.
-    let behind = std::iter::repeat_with(|| batch("behind", EVENTS_A_BATCH));
-    let file = EmbeddedOptions::default().wal_bytes_max as usize;
-    append_all(&log, behind.take(file / (EVENT_BYTES * EVENTS_A_BATCH) + 1)).await?;
+    append_all(&log, a_file_of("behind")).await?;
     keep_up(&log)?;
     log.shut_down().await;
     drop(log);

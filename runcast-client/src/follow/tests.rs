@@ -156,19 +156,22 @@ async fn a_hole_or_an_older_epoch_is_a_broken_connection_and_never_told() {
 #[tokio::test]
 async fn a_gap_is_told_and_the_stream_goes_on_behind_it() {
     let trimmed = "event: gap\ndata: {\"from\":1,\"to\":9,\"reason\":\"trimmed\"}\n\n";
+    let damaged = "id: 13\nevent: gap\ndata: {\"from\":11,\"to\":13,\"reason\":\"damaged\"}\n\n";
     let changed =
         "event: gap\ndata: {\"from\":6,\"to\":10,\"reason\":\"epoch_changed\",\"epoch\":2}\n\n";
     let mut script = Script::start(vec![
-        Answer::Close(stream_of(&(trimmed.to_owned() + &event(1, 10) + changed))),
+        Answer::Close(stream_of(&(trimmed.to_owned() + &event(1, 10) + damaged))),
+        Answer::Close(stream_of(&(event(1, 14) + changed))),
         Answer::Close(stream_of(&(event(2, 6) + "event: deleted\ndata: {}\n\n"))),
     ])
     .await;
     let told = told(&mut script.follow("0")).await;
     let expected =
-        ["connecting", "live", "gap 1 trimmed", "10", "gap 6 epoch_changed", "reconnecting 1"];
+        ["connecting", "live", "gap 1 trimmed", "10", "gap 11 damaged", "reconnecting 1"];
     assert_eq!(told[..6], expected);
-    assert_eq!(told[6..], ["live", "6", "deleted"]);
-    assert_eq!(script.cursors(), ["0", "2.5"]);
+    let expected = ["live", "14", "gap 6 epoch_changed", "reconnecting 1", "live", "6", "deleted"];
+    assert_eq!(told[6..], expected);
+    assert_eq!(script.cursors(), ["0", "13", "2.5"]);
 }
 
 #[tokio::test]

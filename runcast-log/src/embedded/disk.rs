@@ -73,6 +73,9 @@ pub trait DiskFile: Send + Sync + 'static {
         false
     }
 
+    /// Says that these bytes are about to be read, so that the disk can fetch many places at once.
+    fn will_read(&self, _position: u64, _length: usize) {}
+
     /// Writes all of `bytes` at a position.
     ///
     /// # Errors
@@ -185,6 +188,14 @@ impl DiskFile for SystemFile {
         let wanted = bytes.len();
         let mut parts = [io::IoSliceMut::new(bytes)];
         preadv2(&self.0, &mut parts, position, ReadWriteFlags::NOWAIT) == Ok(wanted)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn will_read(&self, position: u64, length: usize) {
+        use rustix::fs::{Advice, fadvise};
+        // Without it the reads only take longer.
+        let length = std::num::NonZeroU64::new(length as u64);
+        let _advised = fadvise(&self.0, position, length, Advice::WillNeed);
     }
 
     fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {

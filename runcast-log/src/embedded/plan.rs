@@ -134,6 +134,18 @@ impl Span {
         Ok(Bytes::from(buffer))
     }
 
+    /// Lets the disk fetch it while others are fetched and read.
+    pub(crate) fn announce(&self) {
+        match &self.source {
+            Source::Wal(_, file) => file.will_read(self.position, self.length),
+            Source::Segment(segment) => {
+                if let Ok(file) = segment.file() {
+                    file.will_read(self.position, self.length);
+                }
+            }
+        }
+    }
+
     /// Its bytes if the system has them in memory.
     pub(crate) fn read_cached(&self) -> Option<Bytes> {
         let mut buffer = vec![0; self.length];

@@ -46,6 +46,9 @@ impl PageRead {
 
     /// The page. Blocks.
     pub(crate) fn blocking(&self) -> Taken {
+        if self.plan.spans.len() > 1 {
+            self.plan.spans.iter().for_each(Span::announce);
+        }
         let mut records = Collector::new(self);
         let taken = self.plan.spans.iter().try_for_each(|span| records.take_span(span));
         self.page(records, taken)

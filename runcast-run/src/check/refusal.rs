@@ -174,6 +174,18 @@ impl Refusal {
         }
     }
 
+    /// Whether it is refused only because no event said before what it needs.
+    pub(super) const fn is_for_want_of_events(&self) -> bool {
+        matches!(
+            self,
+            Self::NotPaused { .. }
+                | Self::StageNotDeclared { .. }
+                | Self::StepNotStarted { .. }
+                | Self::InputUnknown { .. }
+                | Self::CommandUnknown { .. }
+        )
+    }
+
     /// What would be allowed instead: types of events, stages, inputs or answers. Nothing is
     /// allowed after an end.
     #[must_use]

@@ -38,12 +38,12 @@ fn a_run_goes_from_queued_to_its_end() {
         "status": "failed", "status_reason": "why", "is_terminal": true, "exit_code": 3,
         "signal": null, "error": {"m": 1}, "progress": null, "open_inputs": 0,
         "created_at": at(1), "started_at": at(2), "ended_at": at(4), "updated_at": at(4),
-        "duration_ms": 2_000, "events": {"total": 4, "output": 1, "log": 0},
+        "duration_ms": 2_000, "events": {"total": 4, "output": 1, "log": 0, "damaged": 0},
         "epoch": 1, "offset": 4, "cursor": "4", "first_offset": 1,
         "current_stage": null, "current_step": null, "step_results": [], "output_data": [1],
         "stages": [], "steps": [], "variations": [], "agents": [], "tasks": [], "messages": [],
         "tool_calls": [], "inputs": [], "commands": [],
-        "usage": {"input_tokens": 0, "output_tokens": 0}, "omitted": {},
+        "usage": {"input_tokens": 0, "output_tokens": 0}, "omitted": {}, "damaged": [],
     });
     assert_eq!(json, expected);
 }

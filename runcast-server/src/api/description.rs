@@ -98,6 +98,8 @@ forms! {
         total: u64,
         output: u64,
         log: u64,
+        /// Those among all that cannot be read any more.
+        damaged: u64,
     }
 
     /// How much of a run is done.
@@ -225,6 +227,14 @@ forms! {
         /// What is left out of the state by its limits, counted by kind.
         #[schema(value_type = Object)]
         omitted: String,
+        /// The events that cannot be read any more: this is the state of all others.
+        damaged: Vec<DamagedBody>,
+    }
+
+    /// Events of a run that cannot be read any more.
+    DamagedBody as Damaged {
+        from: u64,
+        to: u64,
     }
 
     /// Runs, newest first.
@@ -243,7 +253,7 @@ forms! {
     GapBody as Gap {
         from: u64,
         to: u64,
-        /// `trimmed` or `epoch_changed`.
+        /// `trimmed`, `epoch_changed` or `damaged`.
         reason: String,
         /// The epoch that the stream goes on in, when it changed.
         epoch: Option<u32>,

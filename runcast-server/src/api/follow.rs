@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use runcast_event::{Cursor, EventFilter, FILTER_FIELDS, Offset, Payload, RunId};
 use runcast_hub::{Delivery, Follower, Format, Hub, Slice};
-use runcast_log::{ReadLimit, StreamStat};
+use runcast_log::{ReadError, ReadLimit, StreamStat};
 use tokio::time::Interval;
 
 use super::Services;
@@ -129,6 +129,24 @@ fn has_seen_all(cursor: Cursor, stat: &StreamStat) -> bool {
     stat.closed && cursor == Cursor::new(stat.epoch, stat.last)
 }
 
+/// The type of the event that ended a run, if that is still known.
+pub(super) async fn type_of_end(
+    hub: &Hub,
+    run: &RunId,
+    last: Offset,
+) -> Result<Option<String>, ReadError> {
+    let before = Offset::new(last.get().saturating_sub(1));
+    let limit = ReadLimit { events_max: 1, bytes_max: 1 };
+    match hub.read(run, before, limit).await {
+        Ok(page) => {
+            let record = page.records.into_iter().next().ok_or(ReadError::NotFound)?;
+            Ok(Some(Payload::from_stored(record.payload).event_type().to_owned()))
+        }
+        Err(ReadError::Damaged { .. } | ReadError::Trimmed { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// One open stream of events.
 struct Viewer {
     hub: Hub,
@@ -184,12 +202,17 @@ impl Viewer {
                 }
                 Delivery::Gap(gap) => {
                     self.carried.told(&gap);
+                    self.told = gap.behind();
                     Some(sse::gap(&gap))
                 }
                 Delivery::End { last } => {
                     self.next = Next::Nothing;
-                    let event_type = self.terminal_type(last).await?;
-                    Some(self.end_frame(last, &event_type))
+                    let event_type = match self.terminal.take() {
+                        // This viewer did not get it.
+                        None => type_of_end(&self.hub, self.follower.run(), last).await.ok()?,
+                        event_type => event_type,
+                    };
+                    Some(self.end_frame(last, event_type.as_deref()))
                 }
                 Delivery::Deleted => {
                     self.next = Next::Nothing;
@@ -204,7 +227,7 @@ impl Viewer {
     }
 
     /// Says that the run has ended, and moves the reader to the tail, so that it comes back to a 204.
-    fn end_frame(&self, last: Offset, event_type: &str) -> Bytes {
+    fn end_frame(&self, last: Offset, event_type: Option<&str>) -> Bytes {
         let end = sse::end(last, event_type);
         let cursor = self.follower.cursor();
         if cursor == self.told {
@@ -237,18 +260,6 @@ impl Viewer {
             self.told = self.follower.cursor();
         }
         frames
-    }
-
-    /// The type of the run's last event, which is read again if this viewer did not get it.
-    async fn terminal_type(&mut self, last: Offset) -> Option<String> {
-        if let Some(event_type) = self.terminal.take() {
-            return Some(event_type);
-        }
-        let before = Offset::new(last.get().saturating_sub(1));
-        let limit = ReadLimit { events_max: 1, bytes_max: 1 };
-        let page = self.hub.read(self.follower.run(), before, limit).await.ok()?;
-        let record = page.records.into_iter().next()?;
-        Some(Payload::from_stored(record.payload).event_type().to_owned())
     }
 }
 

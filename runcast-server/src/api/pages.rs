@@ -9,7 +9,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use runcast_event::{Cursor, Epoch, Merged, Offset, RunId, TextFilter, limits};
-use runcast_hub::{Delivery, FollowError, Gap, Hub, resume};
+use runcast_hub::{Delivery, FollowError, Gap, GapReason, Hub, resume};
 use runcast_log::{Page, ReadError, ReadLimit, Record, StreamStat};
 use tokio::time::Instant;
 
@@ -153,14 +153,23 @@ async fn collect(
     let resumed = resume(cursor, &stat)?;
     let mut page = PageWriter::new(run, stat.epoch);
     let (epoch, mut after, mut scanned, mut taken) = (stat.epoch, resumed.after, 0, 0);
-    let mut is_full = false;
+    let (mut is_full, mut gap) = (false, resumed.gap);
     while !is_full && scanned < wanted.scan_max {
         let events_max = match wanted.chooses() {
             false => wanted.limit - taken,
             true => STEP.events_max.min(wanted.scan_max - scanned),
         };
         let limit = ReadLimit { events_max, bytes_max: STEP.bytes_max };
-        let read = read(hub, run, epoch, after, limit).await?;
+        let read = match read(hub, run, epoch, after, limit).await? {
+            Stretch::Events(page) => page,
+            // A page tells of one gap, which is before its events.
+            Stretch::Damaged(_) if gap.is_some() || page.events() > 0 => break,
+            Stretch::Damaged(damage) => {
+                after = damage.to;
+                gap = Some(damage);
+                continue;
+            }
+        };
         stat = read.stat;
         let Some(newest) = read.records.last() else { break };
         scanned += count_of(&read.records) as usize;
@@ -184,7 +193,13 @@ async fn collect(
         tokio::task::yield_now().await;
     }
     let scan_ended = wanted.chooses() && scanned >= wanted.scan_max;
-    Ok(Collected { page, next: Cursor::new(epoch, after), stat, gap: resumed.gap, scan_ended })
+    Ok(Collected { page, next: Cursor::new(epoch, after), stat, gap, scan_ended })
+}
+
+/// What a request reads next.
+enum Stretch {
+    Events(Page),
+    Damaged(Gap),
 }
 
 /// Reads on in the history that a request began in.
@@ -194,10 +209,16 @@ async fn read(
     epoch: Epoch,
     after: Offset,
     limit: ReadLimit,
-) -> Result<Page, Problem> {
-    let page = hub.read(run, after, limit).await?;
+) -> Result<Stretch, Problem> {
+    let page = match hub.read(run, after, limit).await {
+        Err(ReadError::Damaged { last, .. }) => {
+            let (from, reason) = (after.next(), GapReason::Damaged);
+            return Ok(Stretch::Damaged(Gap { from, to: last, reason, epoch }));
+        }
+        page => page?,
+    };
     if page.stat.epoch == epoch {
-        return Ok(page);
+        return Ok(Stretch::Events(page));
     }
     // The run was deleted and made again while it was read: what was read is gone.
     Err(Problem::new(Code::RunDeleted, "the run was deleted while it was read"))
@@ -252,15 +273,19 @@ struct Export {
 impl Export {
     async fn next_part(&mut self) -> Result<Option<Bytes>, Problem> {
         if let Some(gap) = self.gap.take() {
-            self.metrics.told_gap(gap.reason);
-            let mut out = Vec::new();
-            write_gap_line(&gap, &mut out);
-            return Ok(Some(out.into()));
+            return Ok(Some(self.tell(&gap)));
         }
         if self.after >= self.last {
             return Ok(None);
         }
-        let mut page = read(&self.hub, &self.run, self.epoch, self.after, STEP).await?;
+        let mut page = match read(&self.hub, &self.run, self.epoch, self.after, STEP).await? {
+            Stretch::Events(page) => page,
+            Stretch::Damaged(gap) => {
+                let gap = Gap { to: gap.to.min(self.last), ..gap };
+                self.after = gap.to;
+                return Ok(Some(self.tell(&gap)));
+            }
+        };
         page.records.retain(|record| record.first() <= self.last);
         let Some(newest) = page.records.last() else { return Ok(None) };
         self.after = newest.offset;
@@ -268,5 +293,11 @@ impl Export {
         let mut out = Vec::with_capacity(STEP.bytes_max);
         write_lines(&self.view.of(&page.records), &mut out);
         Ok(Some(out.into()))
+    }
+    fn tell(&self, gap: &Gap) -> Bytes {
+        self.metrics.told_gap(gap.reason);
+        let mut out = Vec::new();
+        write_gap_line(gap, &mut out);
+        out.into()
     }
 }

@@ -236,6 +236,7 @@ const fn gap_name(reason: GapReason) -> &'static str {
     match reason {
         GapReason::Trimmed => "trimmed",
         GapReason::EpochChanged => "epoch_changed",
+        GapReason::Damaged => "damaged",
     }
 }
 

@@ -55,6 +55,18 @@ impl PageKey {
         }
     }
 
+    /// What the readers are told instead of a page, when events are missing.
+    pub(super) fn gap(&self, epoch: Epoch, page: &Result<Page, ReadError>) -> Option<Gap> {
+        let (to, reason) = match (page, self.wanted) {
+            (Err(ReadError::Trimmed { first }), Wanted::Events) => {
+                (Offset::new(first.get().saturating_sub(1)), GapReason::Trimmed)
+            }
+            (Err(ReadError::Damaged { last, .. }), Wanted::Events) => (*last, GapReason::Damaged),
+            _ => return None,
+        };
+        Some(Gap { from: self.next, to, reason, epoch })
+    }
+
     /// Makes what the readers get of a page.
     pub(super) fn wave(
         &self,
@@ -65,13 +77,22 @@ impl PageKey {
         let Self { next, deletions, wanted, .. } = *self;
         let (parts, then) = (Vec::new(), Then::More);
         let mut wave = Wave { from: next, deletions, parts, then, committed_at: None };
+        if let Some(gap) = self.gap(epoch, &page) {
+            let behind = Place { epoch, next: gap.to.next() };
+            wave.parts.push(Part { bytes: shape.gap(run, &gap), behind });
+            return Ok(wave);
+        }
         match page {
             Ok(page) if wanted == Wanted::End => {
                 let record = page.records.first().ok_or(ReadError::NotFound)?;
                 // The stream is closed behind this event, whatever it is.
-                let event_type = terminal_type(record).unwrap_or_default();
+                let event_type = terminal_type(record);
                 let behind = Place { epoch: page.stat.epoch, next };
-                wave.end((run, shape), behind, &event_type);
+                wave.end((run, shape), behind, event_type.as_deref());
+            }
+            // That it has ended is known, and not how.
+            Err(ReadError::Damaged { .. } | ReadError::Trimmed { .. }) if wanted == Wanted::End => {
+                wave.end((run, shape), Place { epoch, next }, None);
             }
             Ok(page) => {
                 if let Some(last) = page.records.last() {
@@ -79,12 +100,6 @@ impl PageKey {
                     let bytes = shape.page(run, behind.epoch, &page.records);
                     wave.parts.push(Part { bytes, behind });
                 }
-            }
-            Err(ReadError::Trimmed { first }) => {
-                let to = Offset::new(first.get().saturating_sub(1));
-                let gap = Gap { from: next, to, reason: GapReason::Trimmed, epoch };
-                let behind = Place { epoch, next: first };
-                wave.parts.push(Part { bytes: shape.gap(run, &gap), behind });
             }
             Err(ReadError::NotFound | ReadError::Deleted) => {
                 let behind = Place { epoch, next };

@@ -73,6 +73,8 @@ pub(super) enum Chore {
     Advance(usize),
     /// A WebSocket's client has sent more, or has answers waiting.
     Listen(usize),
+    /// A connection whose socket was full took everything.
+    GoOn(usize),
 }
 
 /// The lengths of things in ticks.
@@ -211,11 +213,12 @@ impl Shard {
     }
 
     /// Does what did not fit into the turn, each thing once.
-    fn go_on(&mut self) {
+    pub(super) fn go_on(&mut self) {
         for _ in 0..self.agenda.len() {
             match self.agenda.pop_front() {
                 Some(Chore::Advance(at)) => self.advance(at, &mut Waves::default()),
                 Some(Chore::Listen(at)) => self.listen(at),
+                Some(Chore::GoOn(at)) => self.go_on_with(at),
                 None => break,
             }
         }

@@ -76,6 +76,66 @@ async fn a_shard_that_failed_is_followed_by_one_that_serves_until_it_is_told_to_
     thread.join().unwrap();
 }
 
+/// What a client sends over a WebSocket.
+fn client_text(text: &str) -> Vec<u8> {
+    let length = u8::try_from(text.len()).unwrap();
+    [&[0x81, 0x80 | length, 0, 0, 0, 0], text.as_bytes()].concat()
+}
+
+#[tokio::test]
+async fn whoever_finds_that_a_full_socket_has_room_all_that_waited_go_on() {
+    let services = services();
+    for number in 0..100 {
+        let filler = "x".repeat(240_000);
+        let event = format!(r#"{{"type":"my.event","data":{{"n":{number},"x":"{filler}"}}}}"#);
+        let event = runcast_event::parse_event(event.as_bytes(), Default::default()).unwrap();
+        let append = runcast_log::Append {
+            run: RunId::new("r").unwrap(),
+            events: vec![event.payload.into_bytes()],
+            close: number == 99,
+            expected_last: None,
+            producer: None,
+            create: true,
+        };
+        services.hub.append(append).await.unwrap();
+    }
+    let config = PlaneConfig {
+        shards: 1,
+        heartbeat: Duration::from_secs(15),
+        stalled: Duration::from_secs(30),
+        pong_timeout: Duration::from_secs(30),
+        reconnect_spread: Duration::ZERO,
+    };
+    let counts = PlaneCounts::new(&Metrics::new());
+    let mut shard = Shard::new(&services, &config, counts, Handle::current()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    client.set_nonblocking(true).unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let seat = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    let read_before = client_text(r#"{"type":"subscribe","run":"r","after":"0"}"#);
+    shard.join(Newcomer { stream, wish: Wish::WebSocket { read_before }, seat });
+    for _ in 0..100 {
+        shard.go_on();
+    }
+    assert!(shard.links[0].is_full);
+    let mut got = 0;
+    let mut buffer = vec![0; 1024 * 1024];
+    // Nobody tells the shard that there is room: it finds out when it says something.
+    for _ in 0..100_000 {
+        while let Ok(length @ 1..) = client.read(&mut buffer) {
+            got += length;
+        }
+        shard.flush(0);
+        shard.go_on();
+        if got > 100 * 240_000 {
+            break;
+        }
+    }
+    assert!(got > 100 * 240_000, "{got} bytes came");
+}
+
 #[tokio::test]
 async fn a_websocket_that_opens_when_the_server_stops_is_told_when_to_come_back() {
     let config = PlaneConfig {

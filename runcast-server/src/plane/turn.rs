@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use mio::event::Event;
 use runcast_event::RunId;
-use runcast_hub::{GapReason, Look};
+use runcast_hub::Look;
 use runcast_log::{Page, ReadError};
 
 use super::inbox::Message;
@@ -82,12 +82,6 @@ impl Shard {
                     self.flow(reader, &mut Waves::default());
                 }
             }
-            (Kind::WebSocket(_), Phase::Open) => {
-                if self.flush(at) {
-                    self.listen(at);
-                    self.flow_on(at);
-                }
-            }
             (_, Phase::Open | Phase::Ending) => {
                 self.flush(at);
             }
@@ -139,7 +133,7 @@ impl Shard {
         let now = self.wheel.now();
         let Some(reader) = self.readers.get_mut(at) else { return };
         let Some(link) = self.links.get_mut(reader.link) else { return };
-        let before = reader.place.next;
+        let (before, was_full) = (reader.place.next, link.is_full);
         let tally = self.tally.of(link.transport());
         let progress = match link.send(parts, &mut reader.place, now) {
             Ok(Taken { progress, bytes, parts }) => {
@@ -154,6 +148,9 @@ impl Shard {
         };
         tally.events += reader.place.next.get().saturating_sub(before.get());
         tally.stalls += u64::from(progress != Progress::Sent);
+        if was_full && progress == Progress::Sent {
+            self.agenda.push_back(Chore::GoOn(reader.link));
+        }
         match (progress, then) {
             (Progress::Sent, Then::Wait) => reader.is_behind = false,
             (Progress::Sent, Then::More) => self.agenda.push_back(Chore::Advance(at)),
@@ -177,15 +174,28 @@ impl Shard {
         }
     }
 
+    /// Whoever waited for a socket that was full goes on: on a WebSocket that may be several, and
+    /// only the first of them is there when it is found to have room.
+    pub(super) fn go_on_with(&mut self, at: usize) {
+        if self.links.get(at).is_some_and(|link| matches!(link.kind, Kind::WebSocket(_))) {
+            self.listen(at);
+            self.flow_on(at);
+        }
+    }
+
     /// Writes what a connection has to say. False if its socket does not take all of it.
     pub(super) fn flush(&mut self, at: usize) -> bool {
         let now = self.wheel.now();
         let Some(link) = self.links.get_mut(at) else { return false };
+        let was_full = link.is_full;
         let tally = self.tally.of(link.transport());
         match link.send(&[], &mut Place::START.clone(), now) {
             Ok(Taken { progress, bytes, .. }) => {
                 tally.bytes += bytes as u64;
                 tally.stalls += u64::from(progress != Progress::Sent);
+                if was_full && progress == Progress::Sent {
+                    self.agenda.push_back(Chore::GoOn(at));
+                }
                 if progress == Progress::Sent && link.phase == Phase::Ending {
                     self.finish(at);
                 }
@@ -246,11 +256,11 @@ impl Shard {
     fn on_page(&mut self, key: PageKey, page: Result<Page, ReadError>) {
         let Some(Asked { run, shape, readers }) = self.pages.came(&key) else { return };
         let epoch = readers.iter().find_map(|reader| self.reader(*reader).map(|r| r.place.epoch));
-        if matches!(page, Err(ReadError::Trimmed { .. })) {
-            self.counts.told_gap(GapReason::Trimmed, readers.len());
-        }
         // Without an epoch there is no reader any more.
         let Some(epoch) = epoch else { return };
+        if let Some(gap) = key.gap(epoch, &page) {
+            self.counts.told_gap(gap.reason, readers.len());
+        }
         match key.wave((&run, &shape), epoch, page) {
             Ok(wave) => {
                 let wave = Arc::new(wave);

@@ -87,7 +87,7 @@ impl Wave {
             Some(Look::End) => {
                 let last = slices.last().and_then(|slice| slice.records().last());
                 match last.and_then(terminal_type) {
-                    Some(event_type) => wave.end((run, shape), behind, &event_type),
+                    Some(event_type) => wave.end((run, shape), behind, Some(&event_type)),
                     None => wave.then = Then::ReadEnd,
                 }
             }
@@ -116,7 +116,12 @@ impl Wave {
     }
 
     /// Adds that the run has ended.
-    pub(super) fn end(&mut self, (run, shape): (&RunId, &Shape), behind: Place, event_type: &str) {
+    pub(super) fn end(
+        &mut self,
+        (run, shape): (&RunId, &Shape),
+        behind: Place,
+        event_type: Option<&str>,
+    ) {
         let bytes = shape.end(run, behind.cursor(), event_type);
         self.parts.push(Part { bytes, behind });
         self.then = Then::Close;

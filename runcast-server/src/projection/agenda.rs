@@ -37,10 +37,11 @@ impl Retained {
         Self { bytes: Some(0), ..Self::default() }
     }
 
-    /// More events came; the first of all happened at that time.
-    pub(super) fn grow(&mut self, bytes: u64, created_at: Option<Timestamp>) {
+    /// More events came; the first of all that can be read happened at that time.
+    pub(super) fn grow(&mut self, bytes: u64, created_at: Timestamp) {
         self.bytes = self.bytes.map(|before| before + bytes);
-        self.oldest_at = self.oldest_at.or(created_at);
+        let is_known = created_at > Timestamp::default();
+        self.oldest_at = self.oldest_at.or(is_known.then_some(created_at));
     }
 }
 

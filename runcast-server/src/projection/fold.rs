@@ -11,6 +11,7 @@ use runcast_hub::{Changes, Hub};
 use runcast_log::{ReadError, ReadLimit};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::hole::Hole;
 use super::index::Index;
 use super::lock;
 use super::refold::base_of;
@@ -106,14 +107,13 @@ impl Folder {
     }
 
     async fn fold_all(&mut self) -> Result<(), ReadError> {
+        let mut left = usize::try_from(self.hub.measure_log().streams).unwrap_or(usize::MAX);
         if let Some(saved) = self.saved.clone() {
             let index = Arc::clone(&self.index);
             // A panic was printed when it happened; what was not put in is folded.
-            let _printed = tokio::task::spawn_blocking(move || saved.load(&index)).await;
+            let _printed = tokio::task::spawn_blocking(move || saved.load(&index, left)).await;
         }
         let mut after: Option<RunId> = None;
-        let streams = self.hub.measure_log().streams;
-        let mut left = usize::try_from(streams).unwrap_or(usize::MAX);
         loop {
             // Streams come and go meanwhile, so that this is about how many are left.
             self.taken.store(left, Ordering::Relaxed);
@@ -136,7 +136,10 @@ impl Folder {
     async fn fold(&self, run: &RunId) {
         loop {
             let (epoch, after) = lock(&self.index).folded(run);
-            let outcome = self.fold_page(run, epoch, after).await;
+            let mut outcome = self.fold_page(run, epoch, after).await;
+            if let Err(error @ ReadError::Damaged { .. }) = outcome {
+                outcome = self.pass_over(run, epoch, after, error).await;
+            }
             match outcome {
                 Ok(Progress::More) => {}
                 Ok(Progress::Done) => return,
@@ -182,6 +185,24 @@ impl Folder {
         };
         index.fold(run, &page.records, &page.stat);
         Ok(if last < page.stat.last { Progress::More } else { Progress::Done })
+    }
+
+    /// Goes on behind events that cannot be read.
+    async fn pass_over(
+        &self,
+        run: &RunId,
+        epoch: Epoch,
+        after: Offset,
+        error: ReadError,
+    ) -> Result<Progress, ReadError> {
+        let hole = Hole::found(&self.hub, run, error).await?;
+        let mut index = lock(&self.index);
+        if after > Offset::START && (hole.stat.epoch != epoch || hole.stat.last < after) {
+            index.remove(run);
+            return Ok(Progress::More);
+        }
+        index.miss(run, &hole);
+        Ok(if hole.is_last() { Progress::Done } else { Progress::More })
     }
 }
 

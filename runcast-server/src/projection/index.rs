@@ -1,5 +1,6 @@
 //! The run states, and their order: newest first.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::ops::Bound;
@@ -13,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::agenda::{Agenda, Retained};
 use super::due::Listening;
+use super::hole::Hole;
 use super::questions::{QuestionPlace, concerns_inputs};
 use crate::retention::RetentionPolicy;
 use crate::stored::event_of;
@@ -236,6 +238,15 @@ impl Index {
 
     /// Folds in events of one stream, at least one, that follow on what is folded in.
     pub(super) fn fold(&mut self, run: &RunId, records: &[Record], stat: &StreamStat) {
+        self.go_on(run, records, stat, None);
+    }
+
+    /// Passes over events of one stream that cannot be read and follow on what is folded in.
+    pub(super) fn miss(&mut self, run: &RunId, hole: &Hole) {
+        self.go_on(run, &[], &hole.stat, Some(hole));
+    }
+
+    fn go_on(&mut self, run: &RunId, records: &[Record], stat: &StreamStat, hole: Option<&Hole>) {
         let now = self.listening.clock.now();
         self.changed_since_saved += 1;
         let entry = self.entry(run);
@@ -243,11 +254,15 @@ impl Index {
         entry.failure = None;
         entry.heard_at = now;
         let is_new = entry.state.offset() == Offset::START;
-        let before = entry.state.status();
+        let (before, created_at) = (entry.state.status(), entry.state.created_at());
         for record in records {
             entry.state.apply_merged(stat.epoch, &event_of(record));
         }
-        if records.iter().any(|record| changes_steps(&record.payload)) {
+        // The end may be in a hole.
+        if let Some(hole) = hole {
+            hole.fold_into(&mut entry.state);
+        }
+        if hole.is_some() || records.iter().any(|record| changes_steps(&record.payload)) {
             entry.steps = entry.state.step_statuses().fold(0, |bits, status| bits | bit(status));
         }
         let now = entry.state.status();
@@ -255,19 +270,26 @@ impl Index {
             entry.retained = Retained::from_its_first_event();
         }
         let bytes = records.iter().map(|record| record.payload.len() as u64).sum();
-        entry.retained.grow(bytes, is_new.then(|| entry.state.created_at()));
+        entry.retained.grow(bytes, entry.state.created_at());
         if is_new {
             let place = place_of(&entry.state);
             self.order.insert(place);
         } else {
+            let is_moved = entry.state.created_at() != created_at;
+            let place = is_moved.then(|| place_of(&entry.state));
             self.statuses[before as usize] -= 1;
+            // A run begins with the first of its events that can be read.
+            if let Some(place) = place {
+                self.order.remove(&Place { created_at, run: run.clone() });
+                self.order.insert(place);
+            }
         }
         self.statuses[now as usize] += 1;
         if now.is_terminal() && (is_new || !before.is_terminal()) {
             self.keep_whole(run.clone());
             self.listening.presence.forget(run);
         }
-        if records.iter().any(|record| concerns_inputs(&record.payload)) {
+        if hole.is_some() || records.iter().any(|record| concerns_inputs(&record.payload)) {
             self.note_questions(run);
         }
         self.note_due(run);
@@ -309,16 +331,21 @@ impl Index {
         }
     }
 
-    /// Takes back the whole state of an ended run, if it is the state that was let go.
-    pub(super) fn restore(&mut self, state: RunState) {
-        let run = state.run().clone();
-        let Some(entry) = self.entries.get_mut(&run) else { return };
-        let is_same =
-            (entry.state.epoch(), entry.state.offset()) == (state.epoch(), state.offset());
-        if is_same && !entry.state.is_whole() {
-            entry.state = state;
-            self.keep_whole(run);
+    /// Takes back the whole state of an ended run, which was folded anew, if it is the state that was
+    /// let go. Gives the state to look at.
+    pub(super) fn restore(&mut self, anew: RunState) -> Cow<'_, RunState> {
+        let run = anew.run().clone();
+        let is_same = |entry: &&mut Box<Entry>| {
+            (entry.state.epoch(), entry.state.offset()) == (anew.epoch(), anew.offset())
+        };
+        let Some(entry) = self.entries.get_mut(&run).filter(is_same) else {
+            return Cow::Owned(anew);
+        };
+        if !entry.state.is_whole() {
+            entry.state.take_back(anew);
+            self.keep_whole(run.clone());
         }
+        Cow::Borrowed(&self.entries[&run].state)
     }
 
     fn entry(&mut self, run: &RunId) -> &mut Entry {

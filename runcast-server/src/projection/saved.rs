@@ -13,10 +13,10 @@
 //! The file is written under another name, synced and renamed.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read as _, Write as _};
+use std::io::{self, BufWriter, Read as _, Write as _};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use runcast_event::RunId;
@@ -30,8 +30,10 @@ const MAGIC: &[u8; 8] = b"RUNCASTS";
 const VERSION: u32 = 1;
 /// States that are encoded or put in at a time, while nobody else can look at them.
 const STEP: usize = 250;
-/// Bytes that are read and decoded at a time, by all processors together.
-const READ_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes that are read at a time, to be decoded by one of the processors.
+const BLOCK_BYTES: u64 = 1024 * 1024;
+/// What is before each state: its length and its checksum.
+const HEAD_BYTES: usize = 8;
 /// What a state is at most: many times what one may keep.
 const STATE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The file is written anew when so many runs have changed, and one of so many.
@@ -48,8 +50,9 @@ pub(crate) struct SavedStates {
 }
 
 impl SavedStates {
-    /// Puts the saved states into an index that is empty. Blocks.
-    pub(super) fn load(&self, index: &Mutex<Index>) {
+    /// Puts the saved states into an index that is empty, with room for so many. Blocks.
+    pub(super) fn load(&self, index: &Mutex<Index>, runs: usize) {
+        lock(index).entries.reserve(runs);
         match self.read(index) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -61,27 +64,21 @@ impl SavedStates {
     }
 
     fn read(&self, index: &Mutex<Index>) -> io::Result<()> {
-        let mut file = BufReader::with_capacity(READ_BYTES, File::open(&self.file)?);
+        let mut file = File::open(&self.file)?;
         let mut header = [0; 20];
         file.read_exact(&mut header)?;
         if header != self.header() {
             return Err(invalid("another version, or another log"));
         }
-        loop {
-            let batch = read_batch(&mut file)?;
-            if batch.is_empty() {
-                return Ok(());
-            }
-            let mut states = decode(&batch)?.into_iter();
-            loop {
-                let step: Vec<_> = states.by_ref().take(STEP).collect();
-                if step.is_empty() {
-                    break;
-                }
-                let mut index = lock(index);
-                step.into_iter().for_each(|(steps, state)| index.put_saved(steps, state));
-            }
-        }
+        let blocks = Mutex::new(Blocks { file, rest: Vec::new() });
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            let put_in = || scope.spawn(|| put_in_blocks(&blocks, index));
+            let workers: Vec<_> = std::iter::repeat_with(put_in).take(workers).collect();
+            workers.into_iter().try_for_each(|worker| {
+                worker.join().map_err(|_| invalid("a state cannot be read"))?
+            })
+        })
     }
 
     fn header(&self) -> [u8; 20] {
@@ -211,47 +208,82 @@ fn invalid(reason: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
-/// The bytes of some states, each with its checksum; none at the file's end.
-fn read_batch(file: &mut BufReader<File>) -> io::Result<Vec<(u32, Vec<u8>)>> {
-    let (mut batch, mut bytes) = (Vec::new(), 0);
-    while bytes < READ_BYTES {
-        let mut head = [0; 8];
-        match file.read_exact(&mut head) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
-            read => read?,
+/// The file's states, some at a time.
+struct Blocks {
+    file: File,
+    /// The beginning of a state whose end was not read yet.
+    rest: Vec<u8>,
+}
+
+impl Blocks {
+    /// The next states, each whole and with its head; none at the file's end.
+    fn next(&mut self) -> io::Result<Vec<u8>> {
+        let mut block = std::mem::take(&mut self.rest);
+        loop {
+            let read = (&mut self.file).take(BLOCK_BYTES).read_to_end(&mut block)?;
+            let whole = whole_states(&block)?;
+            if whole > 0 {
+                self.rest = block.split_off(whole);
+                return Ok(block);
+            }
+            if read == 0 {
+                let is_end = block.is_empty();
+                return if is_end { Ok(block) } else { Err(invalid("the last state is cut off")) };
+            }
         }
-        let [l0, l1, l2, l3, c0, c1, c2, c3] = head;
-        let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
-        if length > STATE_BYTES_MAX {
-            return Err(invalid("a state is longer than any can be"));
-        }
-        let mut state = vec![0; length];
-        file.read_exact(&mut state)?;
-        bytes += length;
-        batch.push((u32::from_le_bytes([c0, c1, c2, c3]), state));
     }
-    Ok(batch)
 }
 
-fn decode(batch: &[(u32, Vec<u8>)]) -> io::Result<Vec<(u8, RunState)>> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let shares = batch.chunks(batch.len().div_ceil(threads).max(1));
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = shares
-            .map(|share| scope.spawn(move || share.iter().map(decode_one).collect()))
-            .collect();
-        let mut states = Vec::with_capacity(batch.len());
-        for worker in workers {
-            let share: io::Result<Vec<_>> =
-                worker.join().map_err(|_| invalid("a state cannot be read"))?;
-            states.extend(share?);
+/// Bytes of the states whose ends are in a block.
+fn whole_states(block: &[u8]) -> io::Result<usize> {
+    let mut at = 0;
+    while let Some((length, _)) = head(&block[at..])? {
+        let end = at + HEAD_BYTES + length;
+        if end > block.len() {
+            break;
         }
-        Ok(states)
-    })
+        at = end;
+    }
+    Ok(at)
 }
 
-fn decode_one((checksum, record): &(u32, Vec<u8>)) -> io::Result<(u8, RunState)> {
-    if crc32c::crc32c(record) != *checksum {
+/// The length and the checksum of the state that begins here.
+fn head(bytes: &[u8]) -> io::Result<Option<(usize, u32)>> {
+    let Some(&[l0, l1, l2, l3, c0, c1, c2, c3]) = bytes.first_chunk() else { return Ok(None) };
+    let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    if length > STATE_BYTES_MAX {
+        return Err(invalid("a state is longer than any can be"));
+    }
+    Ok(Some((length, u32::from_le_bytes([c0, c1, c2, c3]))))
+}
+
+/// Decodes blocks and puts their states in, until there are no more.
+fn put_in_blocks(blocks: &Mutex<Blocks>, index: &Mutex<Index>) -> io::Result<()> {
+    loop {
+        let block = blocks.lock().unwrap_or_else(PoisonError::into_inner).next()?;
+        if block.is_empty() {
+            return Ok(());
+        }
+        let mut states = decode(&block)?.into_iter();
+        while states.len() > 0 {
+            let mut index = lock(index);
+            states.by_ref().take(STEP).for_each(|(steps, state)| index.put_saved(steps, state));
+        }
+    }
+}
+
+fn decode(mut block: &[u8]) -> io::Result<Vec<(u8, RunState)>> {
+    let mut states = Vec::new();
+    while let Some((length, checksum)) = head(block)? {
+        let (record, rest) = block[HEAD_BYTES..].split_at(length);
+        states.push(decode_one(checksum, record)?);
+        block = rest;
+    }
+    Ok(states)
+}
+
+fn decode_one(checksum: u32, record: &[u8]) -> io::Result<(u8, RunState)> {
+    if crc32c::crc32c(record) != checksum {
         return Err(invalid("a state is damaged"));
     }
     let (steps, state) = record.split_first().ok_or_else(|| invalid("a state is empty"))?;

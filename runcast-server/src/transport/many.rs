@@ -78,9 +78,11 @@ pub(crate) fn passed<'a>(cursors: impl IntoIterator<Item = (&'a RunId, Cursor)>)
     format!("id: {}\n\n", id.join(",")).into()
 }
 
-/// Says which events of a run the reader cannot have.
-pub(crate) fn gap(run: &RunId, gap: &Gap) -> Bytes {
-    let mut out = format!("event: gap\ndata: {{\"run\":\"{run}\",").into_bytes();
+/// Says which events of a run the reader cannot have, and moves it behind them.
+pub(crate) fn gap(id: &Id, run: &RunId, gap: &Gap) -> Bytes {
+    let mut out = Vec::new();
+    id.write(run, gap.behind(), &mut out);
+    write!(out, "event: gap\ndata: {{\"run\":\"{run}\",").expect(VEC);
     let brace = out.len();
     write_gap(gap, &mut out);
     out.remove(brace);
@@ -91,8 +93,8 @@ pub(crate) fn gap(run: &RunId, gap: &Gap) -> Bytes {
 /// How a run of the connection has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// By its terminal event.
-    Run { last: Offset, event_type: String },
+    /// By its terminal event, of this type if that is still known.
+    Run { last: Offset, event_type: Option<String> },
     /// It was deleted.
     Deleted,
 }
@@ -148,7 +150,7 @@ mod tests {
     #[test]
     fn special_frames_name_their_run() {
         let run = RunId::new("a").unwrap();
-        let ended = Ended::Run { last: Offset::new(9), event_type: "run.failed".to_owned() };
+        let ended = Ended::Run { last: Offset::new(9), event_type: Some("run.failed".to_owned()) };
         let frame = end(&run, &ended);
         assert_eq!(
             frame,

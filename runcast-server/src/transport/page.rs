@@ -79,6 +79,7 @@ pub(super) fn write_gap(gap: &Gap, out: &mut Vec<u8>) {
     let Gap { from, to, reason, epoch } = gap;
     let result = match reason {
         GapReason::Trimmed => write!(out, "{{\"from\":{from},\"to\":{to},\"reason\":\"trimmed\"}}"),
+        GapReason::Damaged => write!(out, "{{\"from\":{from},\"to\":{to},\"reason\":\"damaged\"}}"),
         GapReason::EpochChanged => write!(
             out,
             "{{\"from\":{from},\"to\":{to},\"reason\":\"epoch_changed\",\"epoch\":{epoch}}}"

@@ -46,8 +46,8 @@ impl Shape {
         if self.is_websocket() { message::gap(run, gap) } else { sse::gap(gap) }
     }
 
-    /// That the run has ended, with the event at the cursor.
-    pub(crate) fn end(&self, run: &RunId, cursor: Cursor, event_type: &str) -> Bytes {
+    /// That the run has ended, with the event at the cursor, of this type if that is still known.
+    pub(crate) fn end(&self, run: &RunId, cursor: Cursor, event_type: Option<&str>) -> Bytes {
         if self.is_websocket() {
             return message::end(run, cursor, event_type);
         }

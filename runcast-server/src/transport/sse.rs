@@ -83,16 +83,16 @@ pub(super) fn write_event(epoch: Epoch, event: &Merged, format: Format, out: &mu
     out.extend_from_slice(b"\n\n");
 }
 
-/// Says which events the reader cannot have.
+/// Says which events the reader cannot have, and moves it behind them.
 pub(crate) fn gap(gap: &Gap) -> Bytes {
-    let mut out = b"event: gap\ndata: ".to_vec();
+    let mut out = format!("id: {}\nevent: gap\ndata: ", gap.behind()).into_bytes();
     write_gap(gap, &mut out);
     out.extend_from_slice(b"\n\n");
     out.into()
 }
 
-/// Says that the run has ended, with the event that ended it.
-pub(crate) fn end(offset: Offset, event_type: &str) -> Bytes {
+/// Says that the run has ended, and with which type of event, if that is still known.
+pub(crate) fn end(offset: Offset, event_type: Option<&str>) -> Bytes {
     let data = serde_json::json!({"offset": offset, "type": event_type});
     format!("event: end\ndata: {data}\n\n").into()
 }
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn special_frames_have_a_name_and_no_id() {
+    fn special_frames_have_a_name_and_a_gap_says_where_it_goes_on() {
         let trimmed = Gap {
             from: Offset::new(10),
             to: Offset::new(20),
@@ -166,16 +166,21 @@ mod tests {
         };
         assert_eq!(
             gap(&trimmed),
-            "event: gap\ndata: {\"from\":10,\"to\":20,\"reason\":\"trimmed\"}\n\n"
+            "id: 20\nevent: gap\ndata: {\"from\":10,\"to\":20,\"reason\":\"trimmed\"}\n\n"
+        );
+        let damaged = Gap { reason: GapReason::Damaged, ..trimmed };
+        assert_eq!(
+            gap(&damaged),
+            "id: 20\nevent: gap\ndata: {\"from\":10,\"to\":20,\"reason\":\"damaged\"}\n\n"
         );
         let changed =
             Gap { reason: GapReason::EpochChanged, epoch: Epoch::new(2).unwrap(), ..trimmed };
         assert_eq!(
             gap(&changed),
-            "event: gap\ndata: {\"from\":10,\"to\":20,\"reason\":\"epoch_changed\",\"epoch\":2}\n\n"
+            "id: 2.9\nevent: gap\ndata: {\"from\":10,\"to\":20,\"reason\":\"epoch_changed\",\"epoch\":2}\n\n"
         );
         assert_eq!(
-            end(Offset::new(99), "run.completed"),
+            end(Offset::new(99), Some("run.completed")),
             "event: end\ndata: {\"offset\":99,\"type\":\"run.completed\"}\n\n"
         );
     }

@@ -171,6 +171,7 @@ async fn a_gap_is_told_before_what_comes_after_it() {
     let expected = r#": runcast
 retry: 1000
 
+id: 2.0
 event: gap
 data: {"from":1,"to":2,"reason":"epoch_changed","epoch":2}
 

@@ -7,6 +7,7 @@ mod client;
 mod coalescing;
 mod compaction;
 mod connections;
+mod damaged;
 mod departures;
 mod faults;
 mod feed;

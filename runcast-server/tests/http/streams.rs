@@ -113,6 +113,7 @@ retry: 1000
 event: deleted
 data: {"run":"gone"}
 
+id: a:1,b:2.0,gone:1
 event: gap
 data: {"run":"b","from":1,"to":1,"reason":"epoch_changed","epoch":2}
 

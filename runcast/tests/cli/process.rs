@@ -26,7 +26,12 @@ pub(crate) struct Ended {
 
 /// Runs a command to its end.
 pub(crate) fn ended(args: &[&str]) -> Ended {
-    let output = runcast(args).output().unwrap();
+    ended_of(runcast(args))
+}
+
+/// Runs any command to its end.
+pub(crate) fn ended_of(mut command: Command) -> Ended {
+    let output = command.output().unwrap();
     Ended {
         code: output.status.code(),
         out: String::from_utf8(output.stdout).unwrap(),

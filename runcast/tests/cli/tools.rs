@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::process::{Ended, Running, Server, ended};
+use crate::process::{Ended, Running, Server, ended, ended_of};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -38,7 +38,12 @@ fn damage(data: &Path) -> PathBuf {
 
 /// A server on data that is there.
 fn serve(data: &Path) -> (Running, String) {
-    let mut process = Running::start(&["serve", "--listen", "127.0.0.1:0", "--data", text(data)]);
+    serve_with(data, &[])
+}
+
+fn serve_with(data: &Path, flags: &[&str]) -> (Running, String) {
+    let args = ["serve", "--listen", "127.0.0.1:0", "--data", text(data)];
+    let mut process = Running::start(&[&args, flags].concat());
     let Some(line) = process.out.next() else { panic!("{:#?}", process.err.rest()) };
     let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap();
     (process, url.to_owned())
@@ -79,6 +84,50 @@ fn the_doctor_says_what_is_damaged_and_repairs_what_a_server_refuses() {
     let (mut process, url) = serve(&data);
     let b = ended(&["publish", "b", "my.event", "--url", &url]);
     assert!(b.out.contains("offset 2"), "{}{}", b.out, b.err);
+    process.terminate();
+    assert!(process.wait().success());
+}
+
+#[test]
+fn a_trimmed_run_is_shown_and_comes_back_from_a_backup_with_its_state() {
+    let server = Server::start();
+    let data = PathBuf::from(server.data());
+    let made = r#"{"type":"run.started","data":{"name":"n","retention":{"events_max":5}}}"#;
+    let event = "{\"type\":\"my.event\"}\n";
+    server.publish("t", &format!("{made}\n{}", event.repeat(20)));
+    let trims = |data: &Path| {
+        let shown = ended(&["inspect", text(data), "--run", "t", "--json"]).out;
+        let pieces = shown.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        pieces.filter(|piece| piece["kind"] == "trim").collect::<Vec<_>>()
+    };
+    let trim = loop {
+        if let Some(trim) = trims(&data).pop() {
+            break trim;
+        }
+    };
+    assert!(trim["base_bytes"].as_u64().unwrap() > 0, "{trim}");
+    let state = |url: &str| {
+        let shown = ended(&["runs", "show", "t", "--json", "--url", url]);
+        let mut state: Value = serde_json::from_str(&shown.out).unwrap();
+        // It is of another epoch then, and may be trimmed once more.
+        state
+            .as_object_mut()
+            .unwrap()
+            .retain(|name, _| !["epoch", "cursor", "first_offset"].contains(&&**name));
+        state
+    };
+    let before = state(&server.url);
+    assert_eq!((&before["name"], &before["events"]["total"]), (&"n".into(), &21.into()));
+    let (target, back) =
+        (server.directory.path().join("backup"), server.directory.path().join("back"));
+    for step in [["backup", text(&data), text(&target)], ["restore", text(&target), text(&back)]] {
+        let done = ended(&step);
+        assert_eq!(done.code, Some(0), "{}{}", done.out, done.err);
+    }
+    assert_eq!(doctor(&back, &[]).code, Some(0));
+    assert!(!trims(&back).is_empty());
+    let (mut process, url) = serve(&back);
+    assert_eq!(state(&url), before);
     process.terminate();
     assert!(process.wait().success());
 }
@@ -163,6 +212,46 @@ fn a_backup_and_a_restore_that_are_killed_leave_what_was_and_are_done_again() {
     assert_eq!((sets().count(), whole()), (2, 1), "a set and the lock");
 }
 
+/// Ends a command that finds no more room than a block for any file: as far as it can tell, the
+/// disk is full.
+fn without_room(args: &[&str]) -> Ended {
+    let limited = "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\"";
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", limited, env!("CARGO_BIN_EXE_runcast")]).args(args);
+    ended_of(command)
+}
+
+#[test]
+fn without_room_the_tools_say_so_and_leave_what_was() {
+    let (directory, data) = stopped();
+    let target = directory.path().join("backup");
+    let refused = without_room(&["backup", text(&data), text(&target)]);
+    assert_eq!(refused.code, Some(1), "{}{}", refused.out, refused.err);
+    assert!(refused.err.contains("too large"), "{}", refused.err);
+    let sets =
+        || fs::read_dir(&target).unwrap().filter(|set| set.as_ref().unwrap().path().is_dir());
+    assert_eq!(sets().count(), 0, "what was begun is gone, and its room with it");
+    let made = ended(&["backup", text(&data), text(&target)]);
+    assert_eq!(made.code, Some(0), "{}", made.err);
+
+    let back = directory.path().join("back");
+    let refused = without_room(&["restore", text(&target), text(&back)]);
+    assert_eq!(refused.code, Some(1), "{}{}", refused.out, refused.err);
+    assert!(refused.err.contains("too large"), "{}", refused.err);
+    let restored = ended(&["restore", text(&target), text(&back)]);
+    assert_eq!(restored.code, Some(0), "{}", restored.err);
+    assert!(restored.out.contains("2 runs, 2 events"), "{}", restored.out);
+
+    damage(&data);
+    let found = doctor(&data, &["--json"]).out;
+    let refused = without_room(&["doctor", text(&data), "--repair"]);
+    assert_eq!(refused.code, Some(2), "{}{}", refused.out, refused.err);
+    assert!(refused.err.contains("too large"), "{}", refused.err);
+    assert_eq!(doctor(&data, &["--json"]).out, found, "a repair is done whole or not at all");
+    assert_eq!(doctor(&data, &["--repair"]).code, Some(0));
+    assert_eq!(doctor(&data, &[]).code, Some(0));
+}
+
 #[test]
 fn a_viewer_that_saw_more_than_the_backup_has_is_told_so() {
     let server = Server::start();
@@ -213,4 +302,57 @@ fn inspect_shows_what_is_in_files_and_no_events_unless_asked() {
     assert!(damaged.out.contains("damaged") && damaged.out.contains(" b "), "{}", damaged.out);
     fs::write(data.join("notes.txt"), "no log").unwrap();
     assert_eq!(ended(&["inspect", text(&data.join("notes.txt"))]).code, Some(1));
+}
+
+/// Flips a byte of a text that is sealed.
+fn rot(data: &Path, mark: &str) {
+    let files = fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path());
+    let sealed = files.filter(|path| path.extension().is_some_and(|end| end == "seg"));
+    for path in sealed {
+        let mut bytes = fs::read(&path).unwrap();
+        let at = bytes.windows(mark.len()).position(|part| part == mark.as_bytes());
+        if let Some(at) = at {
+            bytes[at] ^= 1;
+            return fs::write(&path, bytes).unwrap();
+        }
+    }
+    panic!("{mark} is not sealed");
+}
+
+#[test]
+fn damaged_events_are_told_and_the_others_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let small = ["--set", "wal_bytes_max=100000"];
+    let (mut process, url) = serve_with(directory.path(), &small);
+    let filling = "x".repeat(30_000);
+    let event = |mark: &str| {
+        let data = format!("{{\"mark\":\"{mark}\",\"filling\":\"{filling}\"}}");
+        let published = ended(&["publish", "a", "my.event", "--data", &data, "--url", &url]);
+        assert_eq!(published.code, Some(0), "{}", published.err);
+    };
+    event("whole");
+    event("whole");
+    event("s3cr3t");
+    // Until the write-ahead log that has it is sealed and gone.
+    while directory.path().join("wal-0000000001.log").exists() {
+        event("whole");
+    }
+    rot(directory.path(), "s3cr3t");
+    process.terminate();
+    assert!(process.wait().success());
+    let (_process, url) = serve(directory.path());
+    let published = ended(&["publish", "a", "run.completed", "--url", &url]);
+    assert_eq!(published.code, Some(0), "{}", published.err);
+    let seen = ended(&["tail", "a", "--url", &url]);
+    assert_eq!(seen.code, Some(0), "{}", seen.err);
+    assert!(seen.err.contains("damaged on the server's disk and cannot be read"), "{}", seen.err);
+    let events: Vec<Value> =
+        seen.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(events.iter().all(|event| event["offset"] != 3), "{:?}", seen.err);
+    assert_eq!((&events[0]["offset"], &events[0]["data"]["mark"]), (&1.into(), &"whole".into()));
+    assert_eq!(events.last().unwrap()["type"], "run.completed");
+    let shown = ended(&["runs", "show", "a", "--url", &url]).out;
+    assert!(shown.contains("cannot be read any more"), "{shown}");
+    let found = doctor(directory.path(), &[]);
+    assert!(found.code == Some(1) && found.out.contains("events"), "{}", found.out);
 }

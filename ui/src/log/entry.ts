@@ -84,10 +84,11 @@ export class EntryBuilder {
   }
 
   /** Adds a row that is no event's: what happened to the history before the event at `offset`. */
-  note(offset: number, time: string, text: string, tone: Tone): void {
+  note(offset: number, time: string, text: string, tone: Tone): Entry {
     this.#count = this.entries.length;
     const entry = this.#open({ offset, type: "note", time }, "note", tone);
     overwrite(entry, 0, text, PLAIN);
+    return entry;
   }
 
   #output(event: RunEvent): void {

@@ -136,6 +136,28 @@ export class Pages implements Blocks {
     else this.#measure(at);
   }
 
+  /** Events that the server cannot read any more: the log goes on behind them, and says so. */
+  damage(from: number, to: number): void {
+    this.#last = Math.max(this.#last, to);
+    for (const at of new Set([pageOf(from), ...this.#pages.keys(), pageOf(to)])) {
+      if (at < pageOf(from) || at > pageOf(to)) continue;
+      const first = Math.max(from, firstOf(at, this.#first));
+      const last = Math.min(to, (at + 1) * PAGE_EVENTS);
+      let page = this.#pages.get(at);
+      if (!page && first === firstOf(at, this.#first)) page = this.#begin(at);
+      if (page && page.next >= first && page.next <= last) {
+        // Nobody knows when they were: at the earliest then.
+        const before = page.builder.entries.at(-1) ?? this.#pages.get(at - 1)?.entries.at(-1);
+        const time = before?.time ?? "";
+        const note = page.builder.note(page.next, time, damageText(page.next, last), "warn");
+        note.last = last;
+        page.next = last + 1;
+        page.isDirty = true;
+      }
+      this.#measure(at);
+    }
+  }
+
   /** The event that a page needs next, or undefined when it is complete. */
   missing(page: number): number | undefined {
     const next = this.#pages.get(page)?.next ?? firstOf(page, this.#first);
@@ -283,6 +305,11 @@ export function layOut(
     starts.push(line);
   }
   return starts;
+}
+
+function damageText(from: number, to: number): string {
+  const events = from === to ? `Event ${from} is` : `Events ${from}–${to} are`;
+  return `${events} damaged on the server’s disk and cannot be read`;
 }
 
 function pageOf(offset: number): number {

@@ -57,6 +57,11 @@ export function Head({ session, run, isGone }: HeadProps) {
           </Fact>
         )}
         {last > 0 && <Fact name="Events">{count(last)}</Fact>}
+        {run && run.events.damaged > 0 && (
+          <Fact name="Damaged">
+            <span class="tone-warn">{count(run.events.damaged)} events cannot be read</span>
+          </Fact>
+        )}
         {run?.progress && !run.is_terminal && (
           <Fact name="Progress">
             <Progress progress={run.progress} now={now} />

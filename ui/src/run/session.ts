@@ -14,6 +14,7 @@ import {
   type FollowItem,
   type FollowState,
   formatCursor,
+  type Gap,
   type Input,
   isTerminal,
   ProblemError,
@@ -268,8 +269,7 @@ export class RunSession {
         return;
       case "gap":
         this.#epoch = item.gap.epoch;
-        if (item.gap.reason === "trimmed") this.pages.setRange(item.gap.to + 1, item.gap.to);
-        else this.pages.rewind(item.gap.from, gapText(item.gap.from, item.gap.to));
+        this.#gap(item.gap);
         this.#refreshSoon(0);
         return;
       case "deleted":
@@ -280,6 +280,12 @@ export class RunSession {
     }
   }
 
+  #gap({ from, to, reason }: Gap): void {
+    if (reason === "trimmed") this.pages.setRange(to + 1, to);
+    else if (reason === "damaged") this.pages.damage(from, to);
+    else this.pages.rewind(from, gapText(from, to));
+  }
+
   async #loadPage(page: number, signal: AbortSignal): Promise<void> {
     const next = this.pages.missing(page);
     if (next === undefined) return;
@@ -288,6 +294,7 @@ export class RunSession {
     const loaded = await this.#client.page(this.id, { after, limit, signal });
     if (signal.aborted) return;
     if (loaded.first > this.pages.first) this.pages.setRange(loaded.first, loaded.last);
+    if (loaded.gap?.reason === "damaged") this.pages.damage(loaded.gap.from, loaded.gap.to);
     for (const event of loaded.events) this.pages.add(event);
     this.#frame.request();
   }

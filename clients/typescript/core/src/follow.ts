@@ -12,13 +12,23 @@ import { firstOffset, isTerminal, parseEvent, type RunEvent } from "./event.ts";
 import { NetworkError, ProblemError, ProtocolError } from "./problem.ts";
 import { FRAME_CHARS_MAX, type SseFrame, SseParser } from "./sse.ts";
 
+/**
+ * Why events cannot be had: they are no longer kept, are damaged on the server's disk, or were lost and
+ * perhaps replaced: then a gap's `from` comes next, in its `epoch`.
+ */
+export type GapReason = "trimmed" | "damaged" | "epoch_changed";
+
 /** Events that this reader does not get. */
 export interface Gap {
   readonly from: number;
   readonly to: number;
-  /** No longer kept, or lost and perhaps replaced: then `from` comes next, in `epoch`. */
-  readonly reason: "trimmed" | "epoch_changed";
+  readonly reason: GapReason;
   readonly epoch: number;
+}
+
+/** What a server gives as a reason; one of a later server means only that the events are gone. */
+export function gapReason(reason: unknown): GapReason {
+  return reason === "epoch_changed" || reason === "damaged" ? reason : "trimmed";
 }
 
 export type FollowItem =
@@ -346,7 +356,7 @@ export class Follow implements AsyncIterable<FollowItem> {
     }
     const now = isOffset(epoch) ? Math.max(epoch, this.#cursor.epoch) : this.#cursor.epoch;
     this.#cursor = { epoch: now, offset: Math.max(to, this.#cursor.offset) };
-    return { kind: "gap", gap: { from, to, reason: "trimmed", epoch: now } };
+    return { kind: "gap", gap: { from, to, reason: gapReason(reason), epoch: now } };
   }
 
   async #recover(error: Error, stop: AbortSignal): Promise<void> {

@@ -32,6 +32,7 @@ export {
   type FollowState,
   follow,
   type Gap,
+  type GapReason,
 } from "./follow.ts";
 export { NetworkError, type ProblemCode, ProblemError, ProtocolError } from "./problem.ts";
 export type { EventDraft, Producer, Published, PublishOptions } from "./publisher.ts";

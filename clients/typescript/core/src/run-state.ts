@@ -31,6 +31,8 @@ export interface RunState extends Run {
   readonly usage: Usage;
   /** How much is left out of the state, by kind. It is in the log. */
   readonly omitted: Readonly<Record<string, number>>;
+  /** The events that cannot be read any more, the first ranges of them: this is the state of all others. */
+  readonly damaged: readonly { readonly from: number; readonly to: number }[];
 }
 
 /** Begun and ended, as far as that was said. Times are RFC 3339. */

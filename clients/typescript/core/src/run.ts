@@ -1,6 +1,7 @@
 /** A run as a list has it, and a page of its events. */
 
 import type { RunEvent } from "./event.ts";
+import type { GapReason } from "./follow.ts";
 
 export type RunStatus =
   | "queued"
@@ -38,7 +39,13 @@ export interface Run {
   readonly ended_at: string | null;
   readonly updated_at: string;
   readonly duration_ms: number | null;
-  readonly events: { readonly total: number; readonly output: number; readonly log: number };
+  readonly events: {
+    readonly total: number;
+    readonly output: number;
+    readonly log: number;
+    /** Those among all that are damaged and cannot be read any more. */
+    readonly damaged: number;
+  };
   readonly epoch: number;
   /** The offset at which this is true. */
   readonly offset: number;
@@ -58,10 +65,11 @@ export interface Page {
   readonly last: number;
   /** The run has ended. */
   readonly closed: boolean;
+  /** What is missing in front of the events. */
   readonly gap?: {
     readonly from: number;
     readonly to: number;
-    readonly reason: "trimmed" | "epoch_changed";
+    readonly reason: GapReason;
     readonly epoch?: number;
   };
 }

@@ -8,7 +8,13 @@
 
 import { type Cursor, formatCursor, parseCursor, START } from "./cursor.ts";
 import { firstOffset, toEvent } from "./event.ts";
-import type { Choice, EndedBecause, FollowItem, FollowState } from "./follow.ts";
+import {
+  type Choice,
+  type EndedBecause,
+  type FollowItem,
+  type FollowState,
+  gapReason,
+} from "./follow.ts";
 import type { ClientMessage, ServerMessage } from "./message.ts";
 import { ProblemError, ProtocolError } from "./problem.ts";
 
@@ -237,9 +243,9 @@ export class Subscription implements AsyncIterable<FollowItem> {
     if (typeof from !== "number" || typeof to !== "number") {
       throw new ProtocolError("a gap has no ends");
     }
-    const kind = reason === "epoch_changed" ? reason : "trimmed";
     this.#cursor = at;
-    this.#items.push({ kind: "gap", gap: { from, to, reason: kind, epoch: at.epoch } });
+    const gap = { from, to, reason: gapReason(reason), epoch: at.epoch };
+    this.#items.push({ kind: "gap", gap });
   }
 
   #refused(problem: ProblemError): void {

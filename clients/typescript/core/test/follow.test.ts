@@ -141,6 +141,21 @@ describe("following a run", () => {
     expect(server.cursors).toEqual(["0", "21"]);
   });
 
+  it("tells of damaged events wherever they are, and of an end that nobody can name", async () => {
+    const damaged = (from: number, to: number) =>
+      `id: ${to}\n${special("gap", { from, to, reason: "damaged" })}`;
+    server.streams(
+      stream([frame(1), damaged(2, 3), frame(4)]),
+      stream([damaged(5, 6), special("end", { offset: 6, type: null })]),
+    );
+    const { items, states } = await all();
+    expect(seen(items)).toEqual([1, "gap", 4, "gap", "end"]);
+    expect(items[1]).toEqual({ kind: "gap", gap: { from: 2, to: 3, reason: "damaged", epoch: 1 } });
+    const because = { reason: "end", offset: 6, type: null };
+    expect(states.at(-1)).toEqual({ phase: "ended", because });
+    expect(server.cursors).toEqual(["0", "4"]);
+  });
+
   it("goes back to where a new epoch's history differs", async () => {
     const changed = special("gap", { from: 2, to: 3, reason: "epoch_changed", epoch: 2 });
     server.streams(

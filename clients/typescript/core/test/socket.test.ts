@@ -61,6 +61,21 @@ test("a connection is opened when it is first needed, with the subprotocol", () 
   expect(FakeSocket.newest.sent.map(({ run }) => run)).toEqual(["a", "b"]);
 });
 
+test("damaged events are a gap, behind which the subscription goes on", async () => {
+  const subscription = socket().follow("r");
+  const items = read(subscription);
+  FakeSocket.newest.open().say(subscribed("r", "0", "4"));
+  FakeSocket.newest.say(events("r", 1, 1));
+  const gap = { from: 2, to: 3, reason: "damaged" };
+  FakeSocket.newest.say({ type: "gap", run: "r", gap, cursor: "3" });
+  FakeSocket.newest.say(events("r", 4, 4));
+  FakeSocket.newest.say({ type: "end", run: "r", offset: 4, event_type: null, cursor: "4" });
+  await settle();
+  expect(items.map(({ kind }) => kind)).toEqual(["event", "gap", "event", "end"]);
+  expect(items[1]).toEqual({ kind: "gap", gap: { ...gap, epoch: 1 } });
+  expect(items[3]).toEqual({ kind: "end", offset: 4, type: null });
+});
+
 test("a subscription has the states of a follow", async () => {
   const states: FollowState["phase"][] = [];
   const runs = socket();

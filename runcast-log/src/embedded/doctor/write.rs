@@ -1,7 +1,7 @@
 //! Writing what a repair keeps into new files.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -33,20 +33,32 @@ pub(super) struct NewSegments<'a> {
     pub(super) next: u32,
 }
 
+impl Drop for NewSegments<'_> {
+    /// A file that was not finished goes: its room may be what is missing.
+    fn drop(&mut self) {
+        let _gone = SystemDisk.remove(&self.unfinished());
+    }
+}
+
 impl NewSegments<'_> {
+    /// What the next one is called until it is written.
+    fn unfinished(&self) -> PathBuf {
+        self.directory.join(format!("{}{NEW_SUFFIX}", segment::file_name(self.next)))
+    }
+
     fn header(&self, level: u32) -> SegmentHeader {
         SegmentHeader { level, log_id: self.log_id, number: self.next }
     }
 
     fn create(&self) -> Result<Arc<dyn DiskFile>, OpenError> {
-        let path = self.directory.join(format!("{}{NEW_SUFFIX}", segment::file_name(self.next)));
+        let path = self.unfinished();
         SystemDisk.create(&path).map_err(OpenError::io("make", &path))
     }
 
     /// Gives a file that is written its name.
     fn finish(&mut self, level: u32, length: u64) -> Result<ListedSegment, OpenError> {
         let number = self.next;
-        let new = self.directory.join(format!("{}{NEW_SUFFIX}", segment::file_name(number)));
+        let new = self.unfinished();
         let renamed = SystemDisk.rename(&new, &segment_path(self.directory, number));
         renamed.map_err(OpenError::io("rename", &new))?;
         self.next += 1;

@@ -10,6 +10,7 @@ use super::entry::{NewBlocks, encode};
 use super::header::Trailer;
 use super::index::{NameHash, SegmentIndex};
 use crate::contract::{Append, ProducerStamp};
+use crate::embedded::base::BasePlace;
 use crate::stream::{Placement, Stream};
 
 /// Streams as an index knows them, with their names.
@@ -30,7 +31,15 @@ fn streams() -> Vec<(&'static str, Stream)> {
     open.begin_epoch(1);
     let mut deleted = Stream::new(Epoch::FIRST);
     deleted.delete();
-    vec![("$feed", open), ("run_1", closed), ("run_2", deleted)]
+    let mut trimmed = closed.clone();
+    trimmed.trim(Offset::new(11), true);
+    vec![
+        ("$feed", open),
+        ("run_1", closed),
+        ("run_2", deleted),
+        ("trimmed_1", trimmed.clone()),
+        ("trimmed_2", trimmed),
+    ]
 }
 
 fn entries() -> (Vec<u8>, Vec<usize>) {
@@ -41,6 +50,8 @@ fn entries() -> (Vec<u8>, Vec<usize>) {
             blocks.push(64, Offset::new(1), 4, 100);
             blocks.push(164, Offset::new(5), 6, 200);
         }
+        // What stands for the events of the other is in another segment.
+        blocks.base = (name == "trimmed_1").then(|| BasePlace::new((364, 50)));
         places.push(bytes.len());
         encode(name, &stream, &blocks, &mut bytes);
     }
@@ -82,6 +93,8 @@ fn entries_read_back_as_they_were_written() {
         assert_eq!(index.first_from(name), at);
         let (read, blocks) = SegmentIndex::read(index.entry(at));
         assert_eq!(read, stream);
+        let base = index.entry(at).base.map(|base| (base.position, base.end()));
+        assert_eq!(base, (name == "trimmed_1").then_some((364, 414)));
         let blocks: Vec<_> = blocks.map(|b| (b.first, b.position, b.count, b.length)).collect();
         assert_eq!(blocks, if at == 1 { vec![(1, 64, 4, 100), (5, 164, 6, 200)] } else { vec![] });
     }
@@ -90,7 +103,7 @@ fn entries_read_back_as_they_were_written() {
     }
     assert_eq!(
         (index.first_from(""), index.first_from("run_10"), index.first_from("z")),
-        (0, 2, 3)
+        (0, 2, 5)
     );
 }
 
@@ -109,7 +122,10 @@ fn an_index_that_is_taken_can_be_read_all_over() {
             let Ok(index) = checked(input, places) else { continue };
             for at in 0..index.len() {
                 let entry = index.entry(at);
-                let (_, blocks) = SegmentIndex::read(entry);
+                let (stream, blocks) = SegmentIndex::read(entry);
+                if let Some(base) = entry.base {
+                    assert!(base.position >= 64 && base.end() <= 1_000 && stream.has_base);
+                }
                 for block in blocks {
                     assert!(
                         block.position >= 64 && block.position + u64::from(block.length) <= 1_000

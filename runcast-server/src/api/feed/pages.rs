@@ -8,8 +8,8 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use runcast_event::{Cursor, Epoch, Offset, RunId, limits};
-use runcast_hub::{Delivery, Gap, Hub, resume};
-use runcast_log::{ReadError, ReadLimit, StreamStat};
+use runcast_hub::{Delivery, Gap, GapReason, Hub, Resume, resume};
+use runcast_log::{ReadError, ReadLimit, Record, StreamStat};
 use tokio::time::Instant;
 
 use crate::accept::Phase;
@@ -50,7 +50,16 @@ pub(super) async fn page(
         let mut scanned = 0;
         let mut is_full = false;
         while !is_full && scanned < scan_max {
-            let records = reader.step().await?;
+            let records = match reader.step(stat.epoch).await? {
+                Stretch::Entries(records) => records,
+                // A page tells of one gap, which is before its entries.
+                Stretch::Damaged(_) if gap.is_some() || page.events() > 0 => break,
+                Stretch::Damaged(damage) => {
+                    reader.after = damage.to;
+                    gap = Some(damage);
+                    continue;
+                }
+            };
             let Some(newest) = records.last() else { break };
             scanned += records.len();
             for entry in filter.choose(&records) {
@@ -108,14 +117,26 @@ struct Reader<'a> {
     last: Offset,
 }
 
+/// What is read next.
+enum Stretch {
+    Entries(Vec<Record>),
+    Damaged(Gap),
+}
+
 impl Reader<'_> {
-    async fn step(&self) -> Result<Vec<runcast_log::Record>, Problem> {
+    async fn step(&self, epoch: Epoch) -> Result<Stretch, Problem> {
         if self.after >= self.last {
-            return Ok(Vec::new());
+            return Ok(Stretch::Entries(Vec::new()));
         }
-        let mut page = self.hub.read(&RunId::feed(), self.after, STEP).await?;
+        let mut page = match self.hub.read(&RunId::feed(), self.after, STEP).await {
+            Err(ReadError::Damaged { last, .. }) => {
+                let (from, to) = (self.after.next(), last.min(self.last));
+                return Ok(Stretch::Damaged(Gap { from, to, reason: GapReason::Damaged, epoch }));
+            }
+            page => page?,
+        };
         page.records.retain(|record| record.offset <= self.last);
-        Ok(page.records)
+        Ok(Stretch::Entries(page.records))
     }
 }
 
@@ -127,8 +148,8 @@ pub(super) async fn lines(
 ) -> Result<Response, Problem> {
     let hub = services.hub.clone();
     let stat = stat(&hub).await?;
-    let resumed = resume(cursor, &stat)?;
-    let export = Export { hub, after: resumed.after, last: stat.last, gap: resumed.gap, filter };
+    let Resume { gap, after } = resume(cursor, &stat)?;
+    let export = Export { hub, epoch: stat.epoch, after, last: stat.last, gap, filter };
     let parts = stream::unfold(Some(export), |export| async move {
         let mut export = export?;
         match export.next_part().await {
@@ -147,6 +168,7 @@ pub(super) async fn lines(
 /// All entries up to one, a part at a time.
 struct Export {
     hub: Hub,
+    epoch: Epoch,
     after: Offset,
     last: Offset,
     gap: Option<Gap>,
@@ -161,7 +183,14 @@ impl Export {
             return Ok(Some(out.into()));
         }
         let reader = Reader { hub: &self.hub, after: self.after, last: self.last };
-        let records = reader.step().await?;
+        let records = match reader.step(self.epoch).await? {
+            Stretch::Entries(records) => records,
+            Stretch::Damaged(gap) => {
+                self.after = gap.to;
+                write_gap_line(&gap, &mut out);
+                return Ok(Some(out.into()));
+            }
+        };
         let Some(newest) = records.last() else { return Ok(None) };
         self.after = newest.offset;
         write_lines(&self.filter.choose(&records), &mut out);

@@ -8,13 +8,14 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use runcast_event::{Cursor, Merged, Offset, Payload, RunId};
+use runcast_event::{Cursor, Merged, RunId};
 use runcast_hub::{Delivery, FollowError, Follower, Hub, Slice};
-use runcast_log::{ReadError, ReadLimit};
+use runcast_log::ReadError;
 use tokio::time::Interval;
 
 use crate::accept::{Carried, Wire};
 use crate::api::Services;
+use crate::api::follow::type_of_end;
 use crate::api::live::{self, Departure};
 use crate::metrics::Transport;
 use crate::problem::Problem;
@@ -158,11 +159,13 @@ impl Viewer {
             }
             Delivery::Gap(gap) => {
                 self.carried.told(&gap);
-                self.frames.push_back(many::gap(&self.runs[at].run, &gap));
+                self.runs[at].cursor = gap.behind();
+                let id = Id::around(self.cursors(), at);
+                self.frames.push_back(many::gap(&id, &self.runs[at].run, &gap));
                 self.read_on(at, follower);
             }
             Delivery::End { last } => {
-                let event_type = type_of(&self.hub, follower.run(), last).await?;
+                let event_type = type_of_end(&self.hub, follower.run(), last).await.ok()?;
                 if self.has_passed {
                     // So that a reader that comes back is known to have it all.
                     let passed = self.beat();
@@ -245,13 +248,4 @@ impl Drop for Viewer {
             self.tell_given_up(after);
         }
     }
-}
-
-/// The type of the event that ended a run.
-async fn type_of(hub: &Hub, run: &RunId, last: Offset) -> Option<String> {
-    let before = Offset::new(last.get().saturating_sub(1));
-    let limit = ReadLimit { events_max: 1, bytes_max: 1 };
-    let page = hub.read(run, before, limit).await.ok()?;
-    let record = page.records.into_iter().next()?;
-    Some(Payload::from_stored(record.payload).event_type().to_owned())
 }

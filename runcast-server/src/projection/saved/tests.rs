@@ -3,6 +3,7 @@ use std::fs;
 use runcast_event::{Epoch, Offset, RunId, Timestamp, parse_event};
 use runcast_log::{Record, StreamStat};
 use runcast_run::{Status, WorkStatus};
+use tokio::sync::watch;
 
 use super::super::index::{Filter, Listed};
 use super::*;
@@ -12,7 +13,8 @@ use crate::projection::Listening;
 use crate::retention::RetentionPolicy;
 
 fn empty() -> Mutex<Index> {
-    let clock = Clock::System;
+    // Whatever is put in first, all was heard at the same time.
+    let clock = Clock::Set(watch::channel(Timestamp::default()).1);
     let presence = Presence::new(clock.clone());
     let listening = Listening { clock, presence, silent_after: Duration::from_secs(60) };
     Mutex::new(Index::new(listening, Arc::default(), RetentionPolicy::default()))
@@ -99,10 +101,10 @@ fn lists(index: &Mutex<Index>) -> Vec<Vec<runcast_run::RunSummary>> {
 fn what_was_saved_is_as_it_was_and_goes_on() {
     let directory = tempfile::tempdir().unwrap();
     let saved = saved(directory.path());
-    let before = full(2 * CHANGED_MIN);
+    let before = full(4 * CHANGED_MIN);
     saved.save_if_due(&before);
     let after = empty();
-    saved.load(&after);
+    saved.load(&after, 0);
     assert_eq!(lists(&after), lists(&before));
     assert_eq!(lock(&after).statuses(), lock(&before).statuses());
     let questions = |index: &Mutex<Index>| lock(index).questions(&Filter::default(), None, 9).0;
@@ -144,7 +146,7 @@ fn what_the_log_does_not_have_is_not_there_and_what_has_grown_is_folded_on() {
     let index = full(3);
     saved.write(&index).unwrap();
     let index = empty();
-    saved.load(&index);
+    saved.load(&index, 0);
     let mut index = lock(&index);
     assert!(index.confirm(&run(0), &stat(2)));
     assert!(!index.confirm(&run(1), &stat(9)), "it has grown");
@@ -154,7 +156,7 @@ fn what_the_log_does_not_have_is_not_there_and_what_has_grown_is_folded_on() {
     assert_eq!(index.len(), 3);
     drop(index);
     let index = empty();
-    saved.load(&index);
+    saved.load(&index, 0);
     lock(&index).confirm(&run(0), &stat(2));
     lock(&index).remove_doubtful();
     assert_eq!(lock(&index).len(), 1);
@@ -165,7 +167,7 @@ fn what_the_log_does_not_have_is_not_there_and_what_has_grown_is_folded_on() {
 fn a_file_that_is_damaged_or_not_ours_leaves_runs_to_be_folded_and_no_wrong_state() {
     let directory = tempfile::tempdir().unwrap();
     let saved = saved(directory.path());
-    let before = full(6);
+    let before = full(3);
     saved.write(&before).unwrap();
     let bytes = fs::read(&saved.file).unwrap();
     let whole = &lists(&before)[0];
@@ -174,15 +176,15 @@ fn a_file_that_is_damaged_or_not_ours_leaves_runs_to_be_folded_and_no_wrong_stat
         damaged[at] ^= 0x40;
         fs::write(&saved.file, damaged).unwrap();
         let after = empty();
-        saved.load(&after);
+        saved.load(&after, 0);
         assert!(lists(&after)[0].iter().all(|run| whole.contains(run)), "byte {at}");
         fs::write(&saved.file, &bytes[..at]).unwrap();
         let after = empty();
-        saved.load(&after);
+        saved.load(&after, 0);
         assert!(lists(&after)[0].iter().all(|run| whole.contains(run)), "cut at {at}");
     }
     fs::write(&saved.file, &bytes).unwrap();
     let after = empty();
-    SavedStates { log: 8, ..saved }.load(&after);
+    SavedStates { log: 8, ..saved }.load(&after, 0);
     assert_eq!(lock(&after).len(), 0, "they are of another log");
 }

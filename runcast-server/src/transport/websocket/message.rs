@@ -7,7 +7,7 @@ use std::io::Write as _;
 
 use bytes::Bytes;
 use runcast_event::{Cursor, Epoch, Merged, Offset, RunId};
-use runcast_hub::{Format, Gap, GapReason, Slice};
+use runcast_hub::{Format, Gap, Slice};
 use runcast_log::{Appended, Record};
 use serde_json::value::RawValue;
 
@@ -136,11 +136,7 @@ pub(crate) fn cursor(run: &RunId, cursor: Cursor) -> Bytes {
 
 /// Says which events the reader cannot have, and where it goes on.
 pub(crate) fn gap(run: &RunId, gap: &Gap) -> Bytes {
-    let after = match gap.reason {
-        GapReason::Trimmed => gap.to,
-        GapReason::EpochChanged => Offset::new(gap.from.get().saturating_sub(1)),
-    };
-    let cursor = Cursor::new(gap.epoch, after);
+    let cursor = gap.behind();
     message("gap", None, |out| {
         write!(out, ",\"run\":\"{run}\",\"gap\":").expect(VEC);
         write_gap(gap, out);
@@ -148,12 +144,15 @@ pub(crate) fn gap(run: &RunId, gap: &Gap) -> Bytes {
     })
 }
 
-/// Says that the run has ended, and with which event.
-pub(crate) fn end(run: &RunId, cursor: Cursor, event_type: &str) -> Bytes {
+/// Says that the run has ended, and with which type of event, if that is still known.
+pub(crate) fn end(run: &RunId, cursor: Cursor, event_type: Option<&str>) -> Bytes {
     message("end", None, |out| {
         let offset = cursor.after;
-        write!(out, ",\"run\":\"{run}\",\"offset\":{offset},\"event_type\":\"{event_type}\"")
-            .expect(VEC);
+        write!(out, ",\"run\":\"{run}\",\"offset\":{offset},\"event_type\":").expect(VEC);
+        match event_type {
+            Some(event_type) => write!(out, "\"{event_type}\"").expect(VEC),
+            None => out.extend_from_slice(b"null"),
+        }
         write!(out, ",\"cursor\":\"{cursor}\"").expect(VEC);
     })
 }
