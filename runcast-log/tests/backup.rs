@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use runcast_event::Offset;
 use runcast_log::backup::{BackedUp, BackupError, BackupOptions, back_up, restore};
 use runcast_log::{Append, EmbeddedLog, EmbeddedOptions, Log, OpenError, ReadError, Trim};
-use support::{ALL, batch, events, keep_up, open, open_with, run, texts, without_upkeep};
+use support::{ALL, batch, busy, events, keep_up, open, open_with, run, texts, without_upkeep};
 
 fn options(name: &str) -> BackupOptions {
     BackupOptions { name: name.to_owned(), keep: 1, verify_all: false }
@@ -143,14 +143,7 @@ async fn what_was_erased_is_in_no_later_backup() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_under_load_is_one_moment_of_the_log() {
     let (data, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let options = EmbeddedOptions {
-        wal_bytes_max: 20_000,
-        merge_segments: 2,
-        segment_bytes_max: 100_000,
-        erase_within: std::time::Duration::from_millis(2),
-        ..EmbeddedOptions::default()
-    };
-    let log = open_with(data.path(), options, "boot").unwrap();
+    let log = open_with(data.path(), busy(), "boot").unwrap();
     let ended = Arc::new(AtomicBool::new(false));
     let load = {
         let (log, ended) = (Arc::clone(&log), Arc::clone(&ended));

@@ -16,7 +16,7 @@ use runcast_log::{
     Append, EmbeddedLog, EmbeddedOptions, Log, OpenError, ReadError, ReadLimit, Trim,
 };
 use support::{
-    ALL, JoinAll, batch, events, keep_up, killed, open, open_with, run, stamped, texts,
+    ALL, JoinAll, batch, busy, events, keep_up, killed, open, open_with, run, stamped, texts,
     without_room,
 };
 
@@ -471,14 +471,7 @@ fn a_directory_without_a_log_and_one_of_a_newer_version_are_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_at_work_is_never_called_damaged() {
     let directory = tempfile::tempdir().unwrap();
-    let options = EmbeddedOptions {
-        wal_bytes_max: 20_000,
-        merge_segments: 2,
-        segment_bytes_max: 100_000,
-        erase_within: std::time::Duration::from_millis(2),
-        ..EmbeddedOptions::default()
-    };
-    let log = open_with(directory.path(), options, "boot").unwrap();
+    let log = open_with(directory.path(), busy(), "boot").unwrap();
     let ended = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let load = {
         let (log, ended) = (Arc::clone(&log), Arc::clone(&ended));

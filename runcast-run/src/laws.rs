@@ -181,26 +181,6 @@ proptest! {
     }
 
     #[test]
-    fn merged_deltas_fold_to_the_state_of_the_events_themselves(
-        drafts in prop::collection::vec(draft(), 0..80), pages in prop::collection::vec(1_usize..30, 0..8),
-    ) {
-        let events = events(&drafts);
-        let (mut whole, mut state) = (new(), new());
-        fold(&mut whole, &events);
-        let mut rest = events.as_slice();
-        let mut pages = pages.into_iter();
-        while !rest.is_empty() {
-            let (page, more) = rest.split_at(pages.next().unwrap_or(usize::MAX).min(rest.len()));
-            rest = more;
-            let after = state.offset().get();
-            let numbered = (after + 1..).map(Offset::new).zip(page);
-            let numbered = numbered.map(|(at, event)| Merged::single(at, event.clone()));
-            coalesce(numbered).iter().for_each(|merged| state.apply_merged(Epoch::FIRST, merged));
-        }
-        prop_assert_eq!(state, whole);
-    }
-
-    #[test]
     fn a_run_whose_deltas_are_stored_as_one_has_the_state_of_the_events_themselves(
         drafts in prop::collection::vec((draft(), 1_usize..4), 0..40),
         cuts in prop::collection::vec(1_usize..30, 0..4),

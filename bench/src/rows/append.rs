@@ -23,7 +23,7 @@ pub(super) const SINGLE: Row = Row {
         Line::new("cpu", "µs", "CPU an event", Target::AtMost(20.0)),
         Line::new("rate", "/s", "events a second", Target::Shown),
     ],
-    measure: |place, scale| append(place, scale, CONNECTIONS, 1),
+    measure: |place, scale| append(place, scale, (CONNECTIONS, 1), Pace::AtOnce),
 };
 
 pub(super) const BATCH: Row = Row {
@@ -34,7 +34,7 @@ pub(super) const BATCH: Row = Row {
         Line::new("cpu", "µs", "CPU an event", Target::AtMost(3.0)),
         Line::new("rate", "/s", "events a second", Target::Shown),
     ],
-    measure: |place, scale| append(place, scale, 8, 256),
+    measure: |place, scale| append(place, scale, (8, 256), Pace::AtOnce),
 };
 
 pub(super) const PACED: Row = Row {
@@ -60,15 +60,15 @@ const SYNC_BYTES: usize = 16 * 1024;
 fn append(
     place: &Place,
     scale: &Scale,
-    connections: usize,
-    events_a_request: usize,
+    (connections, events_a_request): (usize, usize),
+    pace: Pace,
 ) -> Result<Sample> {
     let subject = place.start(FloorDisk::Durable)?;
     let plan = Plan {
         runs: run_names("append", connections),
         connections,
         events_a_request,
-        pace: Pace::AtOnce,
+        pace,
         amount: Amount::For(scale.appends / WARM_UP_PART),
     };
     let progress: Arc<Progress> = Progress::of(plan.runs.len());
@@ -100,27 +100,9 @@ fn append(
 
 /// How long an answer takes when neither the server nor the generator is short of time.
 fn paced(place: &Place, scale: &Scale) -> Result<Sample> {
-    let subject = place.start(FloorDisk::Durable)?;
-    let plan = Plan {
-        runs: run_names("append", CONNECTIONS),
-        connections: CONNECTIONS,
-        events_a_request: 1,
-        pace: Pace::Every(PACE),
-        amount: Amount::For(scale.appends),
-    };
-    let progress: Arc<Progress> = Progress::of(plan.runs.len());
-    let window = Window::open(&subject)?;
-    let published = publish(subject.address(), &plan, &progress)?;
-    let spent = window.close()?;
-    let latency = Percentiles::of(&published.latency).context("nothing was answered")?;
+    let sample = append(place, scale, (CONNECTIONS, 1), Pace::Every(PACE))?;
+    let latency = sample.latency_ms.as_ref().context("nothing was answered")?;
     let (p99, sync) = (latency.p99, sync_ms(&place.data)?);
-    let sample = Sample {
-        latency_ms: Some(latency),
-        faults: Faults { refused: published.refused, ..Faults::default() },
-        problem: published.problem,
-        spent,
-        ..Sample::default()
-    };
     Ok(sample.with("p99", p99 / sync).with("sync", sync))
 }
 

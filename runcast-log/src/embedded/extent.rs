@@ -1,6 +1,7 @@
 //! A place in a file with events of one stream, in order.
 
 use crate::embedded::wal::group;
+use crate::embedded::wal::record::StoredAppend;
 
 /// Neighbouring appends of one stream are one extent up to this many bytes: a reader reads at least
 /// one extent.
@@ -20,6 +21,18 @@ pub(crate) struct Extent {
 }
 
 impl Extent {
+    /// An append's record with its length, in a segment.
+    pub(crate) fn block(append: &StoredAppend<'_>, position: u64, length: usize) -> Self {
+        Self {
+            first: append.first.get(),
+            position,
+            count: append.count as u32,
+            file: 0,
+            length: length as u32,
+            events_bytes: append.events_bytes as u32,
+        }
+    }
+
     pub(crate) fn last(&self) -> u64 {
         self.first + u64::from(self.count) - 1
     }

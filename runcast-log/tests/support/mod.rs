@@ -302,6 +302,17 @@ pub fn open(directory: &Path) -> Arc<EmbeddedLog> {
     open_with(directory, EmbeddedOptions::default(), "boot").unwrap()
 }
 
+/// A log that seals, merges and erases all the time.
+pub fn busy() -> EmbeddedOptions {
+    EmbeddedOptions {
+        wal_bytes_max: 20_000,
+        merge_segments: 2,
+        segment_bytes_max: 100_000,
+        erase_within: std::time::Duration::from_millis(2),
+        ..EmbeddedOptions::default()
+    }
+}
+
 /// A log whose files end where their last group does, and stay as they are.
 pub fn without_room() -> EmbeddedOptions {
     EmbeddedOptions { room_bytes_max: 0, ..without_upkeep() }

@@ -18,6 +18,14 @@ use crate::retention::RetentionPolicy;
 use crate::transport::shape::Shape;
 use crate::transport::view::View;
 
+const CONFIG: PlaneConfig = PlaneConfig {
+    shards: 1,
+    heartbeat: Duration::from_secs(15),
+    stalled: Duration::from_secs(30),
+    pong_timeout: Duration::from_secs(30),
+    reconnect_spread: Duration::ZERO,
+};
+
 fn services() -> PlaneServices {
     let builder = HubBuilder::new(HubConfig::default());
     let log = MemoryLog::new(builder.observer());
@@ -35,18 +43,21 @@ fn services() -> PlaneServices {
     PlaneServices { presence, publisher: Publisher::new(hub.clone(), projection), hub }
 }
 
+/// A client's end of a connection, and the other.
+fn visit(wish: Wish) -> (TcpStream, Newcomer) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let seat = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    (client, Newcomer { stream, wish, seat })
+}
+
 #[tokio::test]
 async fn a_shard_that_failed_is_followed_by_one_that_serves_until_it_is_told_to_stop() {
     let (services, runtime) = (services(), Handle::current());
-    let config = PlaneConfig {
-        shards: 1,
-        heartbeat: Duration::from_secs(15),
-        stalled: Duration::from_secs(30),
-        pong_timeout: Duration::from_secs(30),
-        reconnect_spread: Duration::ZERO,
-    };
     let counts = PlaneCounts::new(&Metrics::new());
-    let make = move || Shard::new(&services, &config, counts.clone(), runtime.clone());
+    let make = move || Shard::new(&services, &CONFIG, counts.clone(), runtime.clone());
     let shard = make().unwrap();
     let door = Door::new(&shard);
     let (first, behind) = (Arc::clone(shard.inbox()), Arc::clone(&door));
@@ -59,16 +70,13 @@ async fn a_shard_that_failed_is_followed_by_one_that_serves_until_it_is_told_to_
     while Arc::ptr_eq(&door.open().inbox, &first) {
         tokio::task::yield_now().await;
     }
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut viewer = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let (stream, _) = listener.accept().unwrap();
-    stream.set_nonblocking(true).unwrap();
     let run = RunId::new("r").unwrap();
     let shape = Shape { view: View::default(), format: Format::Sse };
     let request = Box::new(FollowRequest { run, scope: Scope::Events, cursor: None, shape });
-    let wish = Wish::Follow { request, page: None };
-    let seat = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-    door.join(Newcomer { stream, wish, seat });
+    let (viewer, newcomer) = visit(Wish::Follow { request, page: None });
+    viewer.set_nonblocking(true).unwrap();
+    let mut viewer = tokio::net::TcpStream::from_std(viewer).unwrap();
+    door.join(newcomer);
     let mut begins = [0; 12];
     viewer.read_exact(&mut begins).await.unwrap();
     assert_eq!(&begins, b"HTTP/1.1 200");
@@ -99,23 +107,12 @@ async fn whoever_finds_that_a_full_socket_has_room_all_that_waited_go_on() {
         };
         services.hub.append(append).await.unwrap();
     }
-    let config = PlaneConfig {
-        shards: 1,
-        heartbeat: Duration::from_secs(15),
-        stalled: Duration::from_secs(30),
-        pong_timeout: Duration::from_secs(30),
-        reconnect_spread: Duration::ZERO,
-    };
     let counts = PlaneCounts::new(&Metrics::new());
-    let mut shard = Shard::new(&services, &config, counts, Handle::current()).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    client.set_nonblocking(true).unwrap();
-    let (stream, _) = listener.accept().unwrap();
-    stream.set_nonblocking(true).unwrap();
-    let seat = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    let mut shard = Shard::new(&services, &CONFIG, counts, Handle::current()).unwrap();
     let read_before = client_text(r#"{"type":"subscribe","run":"r","after":"0"}"#);
-    shard.join(Newcomer { stream, wish: Wish::WebSocket { read_before }, seat });
+    let (mut client, newcomer) = visit(Wish::WebSocket { read_before });
+    client.set_nonblocking(true).unwrap();
+    shard.join(newcomer);
     for _ in 0..100 {
         shard.go_on();
     }
@@ -138,22 +135,11 @@ async fn whoever_finds_that_a_full_socket_has_room_all_that_waited_go_on() {
 
 #[tokio::test]
 async fn a_websocket_that_opens_when_the_server_stops_is_told_when_to_come_back() {
-    let config = PlaneConfig {
-        shards: 1,
-        heartbeat: Duration::from_secs(15),
-        stalled: Duration::from_secs(30),
-        pong_timeout: Duration::from_secs(30),
-        reconnect_spread: Duration::from_secs(5),
-    };
+    let config = PlaneConfig { reconnect_spread: Duration::from_secs(5), ..CONFIG };
     let plane = Plane::start(&services(), &config, &Metrics::new()).unwrap();
     plane.drain();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (stream, _) = listener.accept().unwrap();
-    stream.set_nonblocking(true).unwrap();
-    let seat = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-    let wish = Wish::WebSocket { read_before: Vec::new() };
-    plane.join(Newcomer { stream, wish, seat });
+    let (mut client, newcomer) = visit(Wish::WebSocket { read_before: Vec::new() });
+    plane.join(newcomer);
     let mut close = [0; 4];
     client.read_exact(&mut close).unwrap();
     assert_eq!((close[0], u16::from_be_bytes([close[2], close[3]])), (0x88, 1012));

@@ -105,17 +105,7 @@ fn blocks(
         }
         end = position + *length as u64;
         let stream = found.entry(append.run.to_owned()).or_default();
-        stream.add(
-            append.epoch,
-            Extent {
-                first: append.first.get(),
-                position,
-                count: append.count as u32,
-                file: 0,
-                length: *length as u32,
-                events_bytes: append.events_bytes as u32,
-            },
-        );
+        stream.add(append.epoch, Extent::block(append, position, *length));
     })?;
     Ok((found, end))
 }

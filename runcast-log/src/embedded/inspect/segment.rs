@@ -168,17 +168,7 @@ impl Telling<'_, '_> {
                 }
                 Record::Note(_) => return,
             };
-            found.push((
-                append.run.to_owned(),
-                Extent {
-                    first: append.first.get(),
-                    position,
-                    count: append.count as u32,
-                    file: 0,
-                    length: *length as u32,
-                    events_bytes: append.events_bytes as u32,
-                },
-            ));
+            found.push((append.run.to_owned(), Extent::block(append, position, *length)));
         })
         .map_err(read())?;
         for (run, first, base) in trims {

@@ -268,7 +268,7 @@ impl Upkeep {
         let is_whole = |at: &usize| !self.segments[*at].is_damaged();
         let mostly_erased = |at: &usize| {
             let ListedSegment { erased, length, .. } = listed[*at];
-            erased > 0 && erased * ERASED_PART >= length
+            erased > 0 && erased.saturating_mul(ERASED_PART) >= length
         };
         if let Some(at) = (0..listed.len()).filter(is_whole).find(mostly_erased) {
             return Some(at..at + 1);
