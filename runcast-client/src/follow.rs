@@ -301,7 +301,7 @@ impl Follower {
                 let id: Cursor = id.parse().map_err(|error| wrong(&error))?;
                 let event = Event::from_json(data).map_err(|error| wrong(&error))?;
                 let is_all = matches!(&self.followed, Followed::Events(choice) if choice.is_all());
-                if is_next(self.cursor, id, event.offset, is_all).map_err(Break::Dropped)? {
+                if is_next(self.cursor, id, &event, is_all).map_err(Break::Dropped)? {
                     self.cursor = id;
                     self.backoff.succeeded();
                     self.ready.push_back(FollowItem::Event(event));
@@ -341,7 +341,8 @@ impl Follower {
 ///
 /// An event of another place says that the stream is broken: the text says how. Only a reader of
 /// all events knows that one is missing.
-fn is_next(cursor: Cursor, id: Cursor, offset: Offset, is_all: bool) -> Result<bool, String> {
+fn is_next(cursor: Cursor, id: Cursor, event: &Event, is_all: bool) -> Result<bool, String> {
+    let offset = event.offset;
     if id.after != offset {
         return Err(format!("an event of offset {offset} came with the id {id}"));
     }
@@ -349,7 +350,7 @@ fn is_next(cursor: Cursor, id: Cursor, offset: Offset, is_all: bool) -> Result<b
         return Ok(false);
     }
     // A later epoch goes on without a gap where both have the events up to here.
-    let follows = if is_all { offset == cursor.after.next() } else { offset > cursor.after };
+    let follows = if is_all { event.first() == cursor.after.next() } else { offset > cursor.after };
     if id.epoch >= cursor.epoch && follows {
         return Ok(true);
     }

@@ -1,8 +1,11 @@
-//! Merging adjacent deltas for a reader: many tokens of one message become one event.
+//! Merging adjacent deltas: many tokens of one message become one event.
 //!
 //! A merged event has the newest one's offset and time and the text of all; `merged` says of how
 //! many. Only events that stand directly behind each other merge, so that a reader who resumes after
-//! any event that it was given misses no text and gets none twice. The log keeps every event.
+//! any event that it was given misses no text and gets none twice. Readers may ask for it, and a log
+//! may store ended runs so.
+
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -26,6 +29,12 @@ pub struct Merged {
 }
 
 impl Merged {
+    /// An event as it was appended.
+    #[must_use]
+    pub fn single(offset: Offset, payload: Payload) -> Self {
+        Self { offset, count: 1, payload }
+    }
+
     /// Writes the event as a reader gets it: with its offset in front, and `merged` if it stands for
     /// more than one.
     pub fn write_json(&self, out: &mut Vec<u8>) {
@@ -40,31 +49,63 @@ impl Merged {
     }
 }
 
-/// Merges events of one stream, given in order, for a reader that wants all of them.
-pub fn coalesce<'a>(events: impl IntoIterator<Item = (Offset, &'a Payload)>) -> Vec<Merged> {
+/// Merges events of one stream, given in order, for a reader that wants all of them. Those that are
+/// merged already merge on.
+pub fn coalesce(events: impl IntoIterator<Item = Merged>) -> Vec<Merged> {
     let mut merged = Vec::new();
     let mut open: Option<Open> = None;
-    for (offset, payload) in events {
-        let delta = Delta::of(payload);
+    for event in events {
+        let delta = Delta::of(&event.payload);
         if let (Some(open), Some(delta)) = (&mut open, &delta)
             && open.takes(delta)
         {
             open.text.extend_from_slice(delta.text);
-            open.newest = (offset, payload.clone());
-            open.count += 1;
+            open.count += event.count;
+            open.is_one = false;
+            open.newest = (event.offset, event.payload);
             continue;
         }
         merged.extend(open.take().map(Open::close));
         match delta {
             Some(delta) => {
-                let text = delta.text.to_vec();
-                open = Some(Open { newest: (offset, payload.clone()), text, count: 1 });
+                let (text, count) = (delta.text.to_vec(), event.count);
+                open =
+                    Some(Open { newest: (event.offset, event.payload), text, count, is_one: true });
             }
-            None => merged.push(Merged { offset, count: 1, payload: payload.clone() }),
+            None => merged.push(event),
         }
     }
     merged.extend(open.map(Open::close));
     merged
+}
+
+/// Says which deltas of one run may be stored as one event, going through it from the front.
+///
+/// The first of those that are alike stays by itself: when something began is known by its time, so
+/// that the state that is made of what is stored is the same.
+#[derive(Debug, Default)]
+pub struct StoredDeltas {
+    /// Whether the two events before were alike.
+    goes_on: bool,
+}
+
+impl StoredDeltas {
+    /// Where the texts of two events are that follow on each other, if one may stand for both: the
+    /// later one, with the text of the earlier one in front of its own. To be called for any two
+    /// neighbours, in order.
+    pub fn join(
+        &mut self,
+        earlier: &Payload,
+        later: &Payload,
+    ) -> Option<(Range<usize>, Range<usize>)> {
+        let went_on = std::mem::replace(&mut self.goes_on, false);
+        let deltas = (Delta::of(earlier)?, Delta::of(later)?);
+        if !deltas.0.is_like(&deltas.1) {
+            return None;
+        }
+        self.goes_on = true;
+        went_on.then(|| (deltas.0.place(), deltas.1.place()))
+    }
 }
 
 /// Deltas that have merged so far.
@@ -72,6 +113,8 @@ struct Open {
     newest: (Offset, Payload),
     text: Vec<u8>,
     count: u64,
+    /// It is still the one event that it began with.
+    is_one: bool,
 }
 
 impl Open {
@@ -82,8 +125,8 @@ impl Open {
     }
 
     fn close(self) -> Merged {
-        let Self { newest: (offset, payload), text, count } = self;
-        if count == 1 {
+        let Self { newest: (offset, payload), text, count, is_one } = self;
+        if is_one {
             return Merged { offset, count, payload };
         }
         let delta = Delta::of(&payload).expect("what is open is a delta");
@@ -126,6 +169,12 @@ impl<'a> Delta<'a> {
         })
     }
 
+    /// Where the text is in the payload.
+    fn place(&self) -> Range<usize> {
+        let start = self.before_text.len();
+        start..start + self.text.len()
+    }
+
     /// Whether both are deltas of one thing: all but time and text is the same.
     fn is_like(&self, other: &Self) -> bool {
         self.event_type == other.event_type
@@ -136,7 +185,7 @@ impl<'a> Delta<'a> {
 
 /// Where the text is in a data object that begins at `at` and has only strings: `text`, and
 /// `beside` or not. None for any other data, which does not merge.
-fn text_in(json: &[u8], mut at: usize, beside: &[u8]) -> Option<std::ops::Range<usize>> {
+fn text_in(json: &[u8], mut at: usize, beside: &[u8]) -> Option<Range<usize>> {
     let mut text = None;
     let space = |mut at: usize| {
         while matches!(json.get(at), Some(b' ' | b'\t')) {
@@ -144,7 +193,7 @@ fn text_in(json: &[u8], mut at: usize, beside: &[u8]) -> Option<std::ops::Range<
         }
         at
     };
-    let string = |at: usize| -> Option<std::ops::Range<usize>> {
+    let string = |at: usize| -> Option<Range<usize>> {
         (json.get(at) == Some(&b'"')).then_some(())?;
         let mut end = at + 1;
         loop {
@@ -192,9 +241,10 @@ mod tests {
         drafts.iter().enumerate().map(parse).collect()
     }
 
-    fn numbered(payloads: &[Payload], after: u64) -> impl Iterator<Item = (Offset, &Payload)> {
-        let numbers = after + 1..;
-        numbers.map(Offset::new).zip(&payloads[after as usize..])
+    fn numbered(payloads: &[Payload], after: u64) -> impl Iterator<Item = Merged> {
+        let numbers = (after + 1..).map(Offset::new);
+        let numbered = numbers.zip(&payloads[after as usize..]);
+        numbered.map(|(offset, payload)| Merged::single(offset, payload.clone()))
     }
 
     fn delta(message: &str, text: &str) -> Value {
@@ -241,6 +291,36 @@ mod tests {
         assert_eq!(merged.iter().map(|event| event.count).sum::<u64>(), 5);
     }
 
+    #[test]
+    fn what_is_merged_already_merges_on() {
+        let payloads = events(&[delta("a", "1"), delta("a", "2"), delta("a", "3")]);
+        let mut merged = coalesce(numbered(&payloads[..2], 0));
+        assert_eq!(coalesce(merged.clone()), merged, "nothing is added");
+        merged.extend(numbered(&payloads, 2));
+        assert_eq!(coalesce(merged), coalesce(numbered(&payloads, 0)));
+    }
+
+    #[test]
+    fn the_first_of_adjacent_deltas_is_stored_by_itself() {
+        let other = json!({"type": "my.event"});
+        let payloads = events(&[
+            delta("a", "1"),
+            delta("a", "2"),
+            delta("a", "3"),
+            delta("b", "1"),
+            delta("b", "2"),
+            other,
+            delta("b", "3"),
+            delta("b", "4"),
+            delta("b", "5"),
+        ]);
+        let mut deltas = StoredDeltas::default();
+        let pairs = payloads.windows(2);
+        let joined: Vec<bool> =
+            pairs.map(|pair| deltas.join(&pair[0], &pair[1]).is_some()).collect();
+        assert_eq!(joined, [false, true, false, false, false, false, false, true]);
+    }
+
     fn draft() -> impl Strategy<Value = Value> {
         let text = prop_oneof![any::<String>(), Just("\u{1F538}\"\\\n".to_owned())];
         (0_u8..8, text).prop_map(|(pick, text)| match pick {
@@ -270,8 +350,7 @@ mod tests {
         ) {
             let payloads = events(&drafts);
             let mut whole = std::collections::BTreeMap::new();
-            let each = numbered(&payloads, 0);
-            read(&each.map(|(offset, p)| Merged { offset, count: 1, payload: p.clone() }).collect::<Vec<_>>(), &mut whole);
+            read(&numbered(&payloads, 0).collect::<Vec<_>>(), &mut whole);
 
             let mut texts = std::collections::BTreeMap::new();
             let mut after = 0;

@@ -65,6 +65,7 @@ impl Draft {
 #[derive(Default)]
 pub(crate) struct Envelope<'a> {
     pub(crate) offset: Option<&'a RawValue>,
+    pub(crate) merged: Option<&'a RawValue>,
     pub(crate) event_type: Option<&'a RawValue>,
     pub(crate) time: Option<&'a RawValue>,
     pub(crate) channel: Option<&'a RawValue>,
@@ -111,6 +112,7 @@ impl<'de> Deserialize<'de> for Envelope<'de> {
                 while let Some(Key(key)) = map.next_key::<Key<'de>>()? {
                     let slot = match &*key {
                         "offset" => &mut envelope.offset,
+                        "merged" => &mut envelope.merged,
                         "type" => &mut envelope.event_type,
                         "time" => &mut envelope.time,
                         "channel" => &mut envelope.channel,
@@ -167,6 +169,9 @@ pub fn parse_event(json: &[u8], now: Timestamp) -> Result<Prepared, EventError> 
 fn validate(envelope: &Envelope<'_>, now: Timestamp) -> Result<Prepared, EventError> {
     if let Some(fault) = &envelope.fault {
         return Err(fault.clone());
+    }
+    if envelope.merged.is_some() {
+        return Err(EventError::new("merged", EventProblem::Unknown));
     }
     if envelope.offset.is_some() {
         return Err(EventError::new("offset", EventProblem::OffsetSent));

@@ -5,8 +5,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::{
-    Cursor, EventFilter, FILTER_FIELDS, Head, Offset, Payload, Prepared, Reading, TextFilter,
-    Timestamp, coalesce, parse_batch, parse_lines,
+    Cursor, EventFilter, FILTER_FIELDS, Head, Merged, Offset, Payload, Prepared, Reading,
+    StoredDeltas, TextFilter, Timestamp, coalesce, parse_batch, parse_lines,
 };
 
 const EVENTS: &[&[u8]] = &[
@@ -105,7 +105,8 @@ fn a_filter_of_an_events_own_labels_lets_it_through() {
 fn merging_keeps_every_text_to_the_letter() {
     fuzz(EVENTS, WORDS, |input| {
         let events = taken(input);
-        let numbered = (1..).map(Offset::new).zip(events.iter().map(|event| &event.payload));
+        let numbered = (1..).map(Offset::new).zip(&events);
+        let numbered = numbered.map(|(at, event)| Merged::single(at, event.payload.clone()));
         let merged = coalesce(numbered);
         let before: Vec<Value> = events.iter().map(|event| json(&event.payload, 1)).collect();
         let after: Vec<Value> = merged.iter().map(|event| json(&event.payload, 1)).collect();
@@ -120,6 +121,32 @@ fn merging_keeps_every_text_to_the_letter() {
         assert_eq!(merged.iter().map(|event| event.count).sum::<u64>(), events.len() as u64);
         let last = merged.last().map(|event| event.offset.get());
         assert_eq!(last.unwrap_or_default(), events.len() as u64);
+    });
+}
+
+#[test]
+fn what_is_stored_as_one_is_an_event_wherever_it_is_cut() {
+    fuzz(EVENTS, WORDS, |input| {
+        for event in taken(input) {
+            let stored = &event.payload;
+            let mut deltas = StoredDeltas::default();
+            assert_eq!(deltas.join(stored, stored), None, "the first stays by itself");
+            let Some((earlier, later)) = deltas.join(stored, stored) else { continue };
+            assert_eq!(earlier, later);
+            let bytes = stored.bytes();
+            let (part, around) =
+                (&bytes[later.clone()], (&bytes[..later.start], &bytes[later.end..]));
+            for parts in [0, 1, 2] {
+                let joined = [around.0, &part.repeat(parts), around.1].concat();
+                let joined = Payload::from_stored(joined.into());
+                let one = json(stored, 1);
+                if one.is_null() {
+                    continue;
+                }
+                let text = one["data"]["text"].as_str().unwrap_or_default().repeat(parts);
+                assert_eq!(json(&joined, 1)["data"]["text"], text);
+            }
+        }
     });
 }
 

@@ -26,7 +26,7 @@ mod time;
 
 pub use batch::{BatchError, parse_array, parse_batch, parse_lines};
 pub use catalogue::{EventType, is_terminal, is_typed};
-pub use coalesce::{Merged, coalesce};
+pub use coalesce::{Merged, StoredDeltas, coalesce};
 pub use draft::{Draft, parse_event};
 pub use error::{EventError, EventProblem};
 pub use filter::{EventFilter, FILTER_FIELDS, Head};

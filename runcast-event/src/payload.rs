@@ -1,6 +1,7 @@
 //! The stored form of an event: one line of JSON, made once and never changed.
 
 use std::borrow::Cow;
+use std::num::NonZeroU64;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -113,8 +114,11 @@ pub struct Prepared {
 /// An event as a reader has it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Event {
-    /// Its place in the stream.
+    /// Its place in the stream; of several that were merged, the newest one's.
     pub offset: Offset,
+    /// How many events it stands for, if several were merged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub merged: Option<NonZeroU64>,
     /// Its type.
     #[serde(rename = "type")]
     pub event_type: String,
@@ -135,6 +139,13 @@ impl Event {
     /// Names the field that is not as an event has it.
     pub fn from_json(json: &[u8]) -> Result<Self, EventError> {
         read(json, None)
+    }
+
+    /// The offset of the oldest event that it stands for.
+    #[must_use]
+    pub fn first(&self) -> Offset {
+        let before = self.merged.map_or(0, |merged| merged.get() - 1);
+        Offset::new(self.offset.get().saturating_sub(before))
     }
 
     /// The data, or JSON null when there is none or it cannot be represented.
@@ -161,11 +172,14 @@ fn read(json: &[u8], offset: Option<Offset>) -> Result<Event, EventError> {
         (None, Some(raw)) => serde_json::from_str(raw.get()).map_err(syntax)?,
         (None, None) => return Err(missing("offset")),
     };
+    let merged = envelope.merged.map(|raw| serde_json::from_str(raw.get()));
+    let merged = merged.transpose().map_err(syntax)?;
     let stage: Option<Stage> =
         envelope.stage.map(|raw| serde_json::from_str(raw.get())).transpose().map_err(syntax)?;
     let time = owned("time", envelope.time)?.ok_or_else(|| missing("time"))?;
     Ok(Event {
         offset,
+        merged,
         event_type: owned("type", envelope.event_type)?.ok_or_else(|| missing("type"))?,
         time: time
             .parse()

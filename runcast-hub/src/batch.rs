@@ -49,7 +49,7 @@ impl Batch {
     }
 
     pub(crate) fn first(&self) -> Offset {
-        self.records.first().map_or(Offset::START, |record| record.offset)
+        self.records.first().map_or(Offset::START, Record::first)
     }
 
     pub(crate) fn last(&self) -> Offset {

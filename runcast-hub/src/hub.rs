@@ -13,7 +13,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use runcast_event::{Cursor, Epoch, Offset, RunId};
 use runcast_log::{
-    Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Log, LogHealth,
+    Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Joiner, Log, LogHealth,
     LogStats, NewEvents, NotAdmitted, Page, ReadError, ReadLimit, StreamStat, Trim,
 };
 
@@ -375,6 +375,11 @@ impl Hub {
     #[must_use]
     pub fn feed_cursor(&self) -> Cursor {
         *self.fanout.feed_cursor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says what joins events of closed streams; see [`Log::join_by`].
+    pub fn join_by(&self, joiner: Arc<dyn Joiner>) {
+        self.log.join_by(joiner);
     }
 
     /// Whether appends are accepted now.

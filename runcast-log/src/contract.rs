@@ -8,6 +8,7 @@
 //! cannot be appended to or deleted from outside: its entries come from the [`CommitObserver`], and
 //! each is stored in one step with the events that it tells of.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -27,7 +28,8 @@ pub trait Log: Send + Sync + 'static {
     async fn append(&self, append: Append) -> Result<Appended, AppendError>;
 
     /// Reads events after `after`, in order, up to the limit; fewer only at the stream's end or
-    /// before events that are damaged.
+    /// before events that are damaged. Of events that were stored as one, those that are wanted come
+    /// as one: see [`Self::join_by`].
     ///
     /// An `after` at or past the end gives an empty page; the caller compares with
     /// [`StreamStat::last`]. At least one record is given if there is one, however large it is.
@@ -75,6 +77,10 @@ pub trait Log: Send + Sync + 'static {
     /// reading: events that lie together count together, up to 64 KiB. One past the last if even
     /// the newest are more.
     async fn first_within(&self, run: &RunId, bytes_max: u64) -> Result<Offset, ReadError>;
+
+    /// From now on, events of closed streams may be stored as one where `joiner` says so; offsets
+    /// stay as they are. An engine need not do it.
+    fn join_by(&self, _joiner: Arc<dyn Joiner>) {}
 
     /// Whether appends are accepted now.
     fn health(&self) -> LogHealth;
@@ -286,19 +292,54 @@ pub enum DeleteError {
 /// How much to read at most.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadLimit {
-    /// Events.
+    /// Events. One that stands for several counts as those, and is given in part if not all fit.
     pub events_max: usize,
     /// Bytes of events; the first event is given even if it is larger.
     pub bytes_max: usize,
 }
 
-/// One event of a stream.
+/// One event of a stream, or several that are stored as one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Its place.
+    /// Its place; of several, the newest one's.
     pub offset: Offset,
-    /// Its bytes, as they were appended.
+    /// How many events it stands for: it and those right before it.
+    pub count: u64,
+    /// Its bytes, as they were appended; of several, as [`Join::join`] says.
     pub payload: Bytes,
+}
+
+impl Record {
+    /// An event as it was appended.
+    #[must_use]
+    pub fn single(offset: Offset, payload: Bytes) -> Self {
+        Self { offset, count: 1, payload }
+    }
+
+    /// The offset of the oldest event that it stands for.
+    #[must_use]
+    pub fn first(&self) -> Offset {
+        Offset::new(self.offset.get() + 1 - self.count)
+    }
+}
+
+/// Says of which closed streams events may be stored as one.
+pub trait Joiner: Send + Sync + 'static {
+    /// What joins the events of a stream that stands like this; none if they stay as they are.
+    ///
+    /// Called while the log works on the stream's file: it must be quick and must not call the log.
+    fn of(&self, run: &RunId, stat: &StreamStat) -> Option<Box<dyn Join>>;
+}
+
+/// Says which events of one stream may be stored as one.
+pub trait Join: Send {
+    /// Where in two events, one right behind the other, the parts are that they differ by, if one event
+    /// may stand for both: the later one, with the earlier one's part right before its own.
+    ///
+    /// A reader may begin or end between two events that were joined: what it gets is the newest one, or
+    /// the newest of all, without the parts that it does not want. Called once for any two neighbours, in
+    /// order.
+    fn join(&mut self, earlier: &Bytes, later: &Bytes) -> Option<(Range<usize>, Range<usize>)>;
 }
 
 /// Events read from a stream, and how the stream stood then.

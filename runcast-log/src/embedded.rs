@@ -6,7 +6,7 @@
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -16,8 +16,8 @@ use runcast_event::{Epoch, Offset, RunId};
 use tokio::sync::{oneshot, watch};
 
 use crate::contract::{
-    Append, AppendError, Appended, CommitObserver, DeleteError, Log, LogHealth, Page, ReadError,
-    ReadLimit, StreamStat, Trim,
+    Append, AppendError, Appended, CommitObserver, DeleteError, Joiner, Log, LogHealth, Page,
+    ReadError, ReadLimit, StreamStat, Trim,
 };
 use crate::stats::{BytesWritten, LogStats};
 
@@ -30,6 +30,7 @@ mod error;
 mod extent;
 mod index;
 pub mod inspect;
+mod joined;
 mod lock;
 mod manifest;
 mod number;
@@ -147,6 +148,7 @@ impl EmbeddedLog {
             ended: watch::Sender::new(false),
             counts: Counts::new(disk_bytes),
             progress: Progress::new(header.number, manifest.wal_first, is_stepped),
+            joiner: OnceLock::new(),
         });
         let upkeep = Upkeep::new(
             &shared,
@@ -367,6 +369,11 @@ impl Log for EmbeddedLog {
 
     async fn first_within(&self, run: &RunId, bytes_max: u64) -> Result<Offset, ReadError> {
         self.index().first_within(run, bytes_max)
+    }
+
+    fn join_by(&self, joiner: Arc<dyn Joiner>) {
+        // The first one stays.
+        let _is_first = self.shared.joiner.set(joiner);
     }
 
     fn health(&self) -> LogHealth {

@@ -11,9 +11,9 @@ mod stats;
 mod stream;
 
 pub use contract::{
-    Append, AppendError, Appended, BASE_BYTES_MAX, CommitObserver, Committed, DeleteError, Log,
-    LogHealth, NewEvents, NotAdmitted, Page, ProducerStamp, ReadError, ReadLimit, Record, Refusal,
-    StreamStat, Trim,
+    Append, AppendError, Appended, BASE_BYTES_MAX, CommitObserver, Committed, DeleteError, Join,
+    Joiner, Log, LogHealth, NewEvents, NotAdmitted, Page, ProducerStamp, ReadError, ReadLimit,
+    Record, Refusal, StreamStat, Trim,
 };
 pub use distribution::{COUNT_BOUNDS, Distribution, Spread, TIME_BOUNDS_NS};
 pub use embedded::{

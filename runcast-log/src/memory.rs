@@ -140,7 +140,7 @@ impl Kept {
 }
 
 fn record((event, offset): (&Bytes, u64)) -> Record {
-    Record { offset: Offset::new(offset), payload: event.clone() }
+    Record::single(Offset::new(offset), event.clone())
 }
 
 const SHUT_DOWN: &str = "it is shut down";

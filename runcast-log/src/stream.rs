@@ -90,10 +90,8 @@ impl Placement {
     /// The events that are new.
     pub(crate) fn records(&self, append: &Append) -> Vec<Record> {
         let new = append.events[self.duplicates..].iter().zip(self.first.get()..);
-        let record = |(payload, offset): (&Bytes, u64)| Record {
-            offset: Offset::new(offset),
-            payload: payload.clone(),
-        };
+        let record =
+            |(payload, offset): (&Bytes, u64)| Record::single(Offset::new(offset), payload.clone());
         new.map(record).collect()
     }
 

@@ -16,7 +16,8 @@ use runcast_log::{
     Append, EmbeddedLog, EmbeddedOptions, Log, OpenError, ReadError, ReadLimit, Trim,
 };
 use support::{
-    batch, busy, events, keep_up, killed, open, open_with, run, stamped, texts, without_room,
+    ALL, JoinAll, batch, busy, events, keep_up, killed, open, open_with, run, stamped, texts,
+    without_room,
 };
 
 fn checked(directory: &Path) -> Checkup {
@@ -49,16 +50,19 @@ async fn trim(log: &EmbeddedLog, name: &str, first: u64) {
     assert!(log.trim(&run(name), trim).await.unwrap());
 }
 
-/// A log with segments of two levels, an erased run, trimmed runs, and write-ahead logs.
+/// A log with segments of two levels, an erased run, trimmed runs, a run whose events are stored as one,
+/// and write-ahead logs.
 async fn log_in(directory: &Path) -> Arc<EmbeddedLog> {
     let options = EmbeddedOptions { wal_bytes_max: 500, merge_segments: 3, ..without_room() };
     let log = open_with(directory, options, "boot").unwrap();
+    log.join_by(Arc::new(JoinAll));
     for _ in 0..10 {
         for name in ["a", "b", "c"] {
             add(&log, name, 2).await;
         }
     }
-    log.append(Append { close: true, ..batch("ended", &["event 1 of ended"]) }).await.unwrap();
+    add(&log, "ended", 4).await;
+    log.append(Append { close: true, ..batch("ended", &["event 5 of ended"]) }).await.unwrap();
     log.delete(&run("c")).await.unwrap();
     trim(&log, "b", 4).await;
     add(&log, "trimmed", 6).await;
@@ -358,6 +362,8 @@ async fn a_rebuilt_index_has_ends_tombstones_and_producers_as_before() {
     add(&log, "e", 20).await;
     add(&log, "e", 20).await;
     keep_up(&log);
+    let ended = log.read(&run("ended"), Offset::START, ALL).await.unwrap().records;
+    assert_eq!((ended.len(), ended[0].count), (1, 5), "its events are stored as one");
     let whole = killed(directory.path());
     log.shut_down().await;
     let all = readable(killed(whole.path()).path()).await;

@@ -14,12 +14,12 @@ mod fuzz {
     use runcast_event::{Offset, RunId};
     use runcast_fuzz::fuzz;
     use runcast_log::{
-        EmbeddedLog, EmbeddedOptions, Log, OpenError, ReadError, Surroundings, SystemClock, Trim,
-        WritingBy,
+        Append, EmbeddedLog, EmbeddedOptions, Log, OpenError, ReadError, Surroundings, SystemClock,
+        Trim, WritingBy,
     };
 
     use crate::support::power::PowerDisk;
-    use crate::support::{ALL, Recorder, batch, keep_up, run, stamped, without_room};
+    use crate::support::{ALL, JoinAll, Recorder, batch, keep_up, run, stamped, without_room};
 
     const WORDS: &[&[u8]] = &[
         b"\0",
@@ -49,7 +49,10 @@ mod fuzz {
             new_log_id: *b"the tests' logid",
             clock: Arc::new(SystemClock),
         };
-        EmbeddedLog::open_in(directory, options, surroundings, Arc::new(Recorder::default()))
+        let recorder = Arc::new(Recorder::default());
+        let log = EmbeddedLog::open_in(directory, options, surroundings, recorder)?;
+        log.join_by(Arc::new(JoinAll));
+        Ok(log)
     }
 
     /// A directory with everything in it.
@@ -60,6 +63,11 @@ mod fuzz {
             for name in ["a", "b", "life-c"] {
                 let filler = "x".repeat(round * 40 + 20);
                 let append = stamped(name, &["life", &filler, "end"], "p", 0, round as u64 * 3);
+                let (appended, _) = tokio::join!(log.append(append), async { log.write() });
+                appended.unwrap();
+            }
+            let append = Append { close: round == 1, ..batch("joined", &["one", "", "three"]) };
+            if round < 2 {
                 let (appended, _) = tokio::join!(log.append(append), async { log.write() });
                 appended.unwrap();
             }
@@ -145,8 +153,11 @@ mod fuzz {
             let after = Offset::new(stat.first.get() - 1);
             match log.read(&run, after, ALL).await {
                 Ok(page) => {
-                    let offsets = page.records.iter().map(|record| record.offset.get());
-                    assert!(offsets.zip(stat.first.get()..).all(|(is, due)| is == due), "in order");
+                    let mut next = stat.first;
+                    for record in page.records {
+                        assert_eq!(record.first(), next, "in order");
+                        next = record.offset.next();
+                    }
                 }
                 Err(ReadError::Failed { reason }) => panic!("{run}: {reason}"),
                 Err(_) => {}
@@ -158,12 +169,12 @@ mod fuzz {
         }
     }
 
-    /// Tries any bytes in the file whose name is like this.
-    fn try_file(is_it: impl Fn(&str) -> bool, checked: impl Fn(Vec<u8>) -> Vec<u8>) {
+    /// Tries any bytes in the newest file that is like this.
+    fn try_file(is_it: impl Fn(&str, &[u8]) -> bool, checked: impl Fn(Vec<u8>) -> Vec<u8>) {
         let directory = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let files = runtime.block_on(whole(directory.path()));
-        let mut found = files.iter().filter(|(path, _)| is_it(path.to_str().unwrap()));
+        let mut found = files.iter().filter(|(path, bytes)| is_it(path.to_str().unwrap(), bytes));
         let (hostile, right) = found.next_back().unwrap().clone();
         fuzz(&[&right], WORDS, |input| {
             for bytes in [input.to_vec(), checked(input.to_vec())] {
@@ -176,7 +187,7 @@ mod fuzz {
 
     #[test]
     fn a_newest_write_ahead_log_of_any_bytes_is_read_or_refused() {
-        try_file(|name| name.contains("wal-"), checked_wal);
+        try_file(|name, _| name.contains("wal-"), checked_wal);
     }
 
     #[test]
@@ -186,7 +197,7 @@ mod fuzz {
         let files = runtime.block_on(whole(directory.path()));
         let wals: Vec<_> = files.iter().filter(|(path, _)| is_wal(path)).collect();
         let full = wals[wals.len() - 2].0.to_str().unwrap().rsplit('/').next().unwrap().to_owned();
-        try_file(|name| name.ends_with(&full), checked_wal);
+        try_file(|name, _| name.ends_with(&full), checked_wal);
     }
 
     fn is_wal(path: &Path) -> bool {
@@ -195,10 +206,19 @@ mod fuzz {
 
     #[test]
     fn a_segment_of_any_bytes_is_read_or_refused() {
-        try_file(|name| name.contains("seg-"), checked_segment);
+        try_file(|name, _| name.contains("seg-"), checked_segment);
     }
+
+    #[test]
+    fn a_segment_of_any_bytes_with_events_that_are_stored_as_one_is_read_or_refused() {
+        // Kind, flags, and the lengths of the names before the name.
+        let joined = b"\x07\0\x06\0joined";
+        let has_joined = |bytes: &[u8]| bytes.windows(joined.len()).any(|window| window == joined);
+        try_file(|name, bytes| name.contains("seg-") && has_joined(bytes), checked_segment);
+    }
+
     #[test]
     fn a_manifest_of_any_bytes_is_read_or_refused() {
-        try_file(|name| name.ends_with("manifest"), checked_manifest);
+        try_file(|name, _| name.ends_with("manifest"), checked_manifest);
     }
 }

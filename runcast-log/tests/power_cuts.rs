@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use runcast_event::{Offset, RunId};
 use runcast_log::{
-    Append, EmbeddedLog, EmbeddedOptions, Log, LogHealth, MemoryLog, OpenError, Surroundings,
-    SystemClock, Trim,
+    Append, EmbeddedLog, EmbeddedOptions, Log, LogHealth, MemoryLog, OpenError, Page, Record,
+    Surroundings, SystemClock, Trim,
 };
 use support::power::{Kept, PowerDisk};
-use support::{ALL, Recorder, batch, run, stamped, texts, without_room};
+use support::{ALL, JoinAll, Recorder, batch, run, stamped, texts, without_room};
 
 /// What is in no file any more once it was deleted and erased.
 const SECRET: &str = "secret";
@@ -56,7 +56,10 @@ fn open_with(
         new_log_id: *b"the tests' logid",
         clock: Arc::new(SystemClock),
     };
-    EmbeddedLog::open_in(directory, options, surroundings, Arc::new(Recorder::default()))
+    let recorder = Arc::new(Recorder::default());
+    let log = EmbeddedLog::open_in(directory, options, surroundings, recorder)?;
+    log.join_by(Arc::new(JoinAll));
+    Ok(log)
 }
 
 fn actions() -> Vec<Action> {
@@ -70,6 +73,12 @@ fn actions() -> Vec<Action> {
         }
         let secret = format!("{SECRET} {round} {}", "s".repeat(100));
         actions.push(Action::Append(batch("life-d", &[&secret, &secret])));
+        let text = format!("{round} to be joined ");
+        actions.push(match round {
+            0 | 1 => Action::Append(batch("closed", &[&text, &text, "and "])),
+            2 => Action::Append(Append { close: true, ..batch("closed", &[&text, &text]) }),
+            _ => Action::Trim("closed", 5),
+        });
         actions.push(Action::KeepUp);
         actions.push(Action::Trim("a", round * 2));
         actions.push(Action::Trim("life-d", round % 2 + 2));
@@ -93,12 +102,18 @@ fn actions() -> Vec<Action> {
 /// Everything that a reader can see.
 async fn seen(log: &dyn Log) -> String {
     let mut seen = format!("{:?}", log.list(None, 100).await);
-    for run in ["a", "b", "c", "life-d"].map(run).into_iter().chain([RunId::feed()]) {
+    for run in ["a", "b", "c", "closed", "life-d"].map(run).into_iter().chain([RunId::feed()]) {
         let stat = log.stat(&run).await;
         let first = stat.as_ref().ok().and_then(|stat| stat.as_ref()).map_or(1, |s| s.first.get());
         let page = log.read(&run, Offset::new(first - 1), ALL).await;
         seen += &format!("\n{:?}", log.base(&run).await);
-        seen += &format!("\n{run}: {stat:?} {:?}", page.map(|page| texts(&page)));
+        // Of closed streams, some events are one.
+        let all = |page: Page| {
+            let first = page.records.first().map(Record::first);
+            let texts: Vec<_> = texts(&page).into_iter().map(|(_, text)| text).collect();
+            (first, page.records.last().map(|record| record.offset), texts.concat())
+        };
+        seen += &format!("\n{run}: {stat:?} {:?}", page.map(all));
     }
     seen
 }
@@ -174,6 +189,12 @@ async fn cut_everywhere(files: Vec<(PathBuf, Vec<u8>)>, before: &[Action], direc
         path.extension().is_some_and(|extension| extension == "seg") && bytes[12] > 0
     };
     assert!(whole.contents().into_iter().any(is_merged), "there are merges to cut");
+    let log = open(directory, &whole).unwrap();
+    let closed = log.read(&run("closed"), Offset::new(4), ALL).await.unwrap().records;
+    let counts: Vec<_> = closed.iter().map(|record| record.count).collect();
+    assert!(counts.len() < 4, "some are joined, and a part of them was given up: {counts:?}");
+    assert_eq!(counts.iter().sum::<u64>(), 4);
+    log.shut_down().await;
     for operation in 1..=operations {
         for kept in [Kept::Nothing, Kept::All, Kept::Some(operation as u64 * 7 + 1)] {
             let context = format!("power cut at {operation} of {operations}, {kept:?}");

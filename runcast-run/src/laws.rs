@@ -1,7 +1,7 @@
 //! What is true of every fold, tried with any events.
 
 use proptest::prelude::*;
-use runcast_event::{Epoch, Offset, Payload, RunId, coalesce};
+use runcast_event::{Epoch, Merged, Offset, Payload, RunId, StoredDeltas, coalesce};
 use serde_json::{Value, json};
 
 use crate::testing::{event, served};
@@ -137,6 +137,27 @@ fn fold(state: &mut RunState, events: &[Payload]) {
     }
 }
 
+fn numbered(events: &[Payload]) -> Vec<Merged> {
+    let numbered = (1..).map(Offset::new).zip(events);
+    numbered.map(|(at, event)| Merged::single(at, event.clone())).collect()
+}
+
+/// What a log may store in the place of these events.
+fn as_stored(events: Vec<Merged>) -> Vec<Merged> {
+    let mut deltas = StoredDeltas::default();
+    let mut parts: Vec<Vec<Merged>> = Vec::new();
+    for event in events {
+        let before = parts.last().and_then(|part| part.last());
+        let joins =
+            before.is_some_and(|before| deltas.join(&before.payload, &event.payload).is_some());
+        match parts.last_mut().filter(|_| joins) {
+            Some(part) => part.push(event),
+            None => parts.push(vec![event]),
+        }
+    }
+    parts.into_iter().flat_map(coalesce).collect()
+}
+
 proptest! {
     #[test]
     fn most_drafts_of_these_laws_are_events(drafts in prop::collection::vec(draft(), 20)) {
@@ -160,22 +181,28 @@ proptest! {
     }
 
     #[test]
-    fn merged_deltas_fold_to_the_state_of_the_events_themselves(
-        drafts in prop::collection::vec(draft(), 0..80), pages in prop::collection::vec(1_usize..30, 0..8),
+    fn a_run_whose_deltas_are_stored_as_one_has_the_state_of_the_events_themselves(
+        drafts in prop::collection::vec((draft(), 1_usize..4), 0..40),
+        cuts in prop::collection::vec(1_usize..30, 0..4),
     ) {
-        let events = events(&drafts);
-        let (mut whole, mut state) = (new(), new());
+        let repeated = drafts.into_iter().flat_map(|(draft, times)| vec![draft; times]);
+        let events = events(&repeated.collect::<Vec<_>>());
+        let mut whole = RunState::new(RunId::new("r").unwrap());
         fold(&mut whole, &events);
-        let mut rest = events.as_slice();
-        let mut pages = pages.into_iter();
+        let mut rest = numbered(&events);
+        let mut cuts = cuts.into_iter();
+        let mut stored = Vec::new();
+        // Each part is stored by itself first, and then all of them together.
         while !rest.is_empty() {
-            let (page, more) = rest.split_at(pages.next().unwrap_or(usize::MAX).min(rest.len()));
+            let more = rest.split_off(cuts.next().unwrap_or(usize::MAX).min(rest.len()));
+            stored.extend(as_stored(rest));
             rest = more;
-            let after = state.offset().get();
-            let numbered = (after + 1..).map(Offset::new).zip(page);
-            coalesce(numbered).iter().for_each(|merged| state.apply_merged(Epoch::FIRST, merged));
         }
-        prop_assert_eq!(state, whole);
+        for stored in [stored.clone(), as_stored(stored)] {
+            let mut state = RunState::new(RunId::new("r").unwrap());
+            stored.iter().for_each(|event| state.apply_merged(Epoch::FIRST, event));
+            prop_assert_eq!(&state, &whole);
+        }
     }
 
     #[test]

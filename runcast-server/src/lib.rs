@@ -27,6 +27,7 @@ mod schema;
 mod server;
 mod socket;
 mod start;
+mod stored;
 mod transport;
 mod ui;
 

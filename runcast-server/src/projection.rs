@@ -284,6 +284,12 @@ impl States {
     pub(crate) fn get(&self, run: &RunId) -> Option<RunState> {
         lock(&self.0).state(run).cloned()
     }
+
+    /// Whether the log may store the deltas of a run merged that stands like this: it has ended, and its
+    /// class asks for it.
+    pub(crate) fn merges(&self, run: &RunId, stat: &StreamStat) -> bool {
+        lock(&self.0).merges(run, stat)
+    }
 }
 
 /// A fold is never left half done, so that a panic elsewhere leaves the index whole.

@@ -15,8 +15,10 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::projection::{Act, Look, Projection, Seen, with_slack};
 
+mod compaction;
 mod policy;
 
+pub(crate) use compaction::Compaction;
 pub(crate) use policy::Keep;
 pub use policy::{RetentionClass, RetentionError, RetentionPolicy};
 

@@ -21,7 +21,7 @@ use crate::plane::{Plane, PlaneConfig, PlaneServices};
 use crate::presence::Presence;
 use crate::projection::{Listening, Projection, SavedStates};
 use crate::publisher::Publisher;
-use crate::retention::Retention;
+use crate::retention::{Compaction, Retention};
 
 /// Why a server cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -132,11 +132,15 @@ impl Server {
             silent_after: limits.silent_after,
         };
         let (hub, saved) = (self.hub.clone(), self.saved.take());
+        let is_compacting = retention.merges_any();
         let projection = Projection::start(hub, limits.state_wait, listening, retention, saved);
         let saving = tokio::spawn(projection.keep_saved());
         let gate = Arc::new(RunGate::new(projection.states()));
         if let Err(error) = self.hub.set_gate(gate).await {
             tracing::error!(%error, "the feed cannot be read");
+        }
+        if is_compacting {
+            self.hub.join_by(Arc::new(Compaction { states: projection.states() }));
         }
         let keeper =
             Keeper { hub: self.hub.clone(), projection: projection.clone(), clock: clock.clone() };

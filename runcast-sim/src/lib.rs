@@ -24,6 +24,7 @@
 mod asked;
 mod content;
 mod disk;
+mod joined;
 mod look;
 mod machine;
 mod model;

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use runcast_log::{
-    Clock, Durability, EmbeddedLog, EmbeddedOptions, OpenError, Surroundings, UpkeepBy, WritingBy,
+    Clock, Durability, EmbeddedLog, EmbeddedOptions, Log as _, OpenError, Surroundings, UpkeepBy,
+    WritingBy,
 };
 
 use crate::disk::ProcessDisk;
+use crate::joined::JoinAll;
 use crate::model::PRODUCERS_MAX;
 use crate::observer::Observer;
 
@@ -84,5 +86,8 @@ pub(crate) fn start(
         new_log_id: *b"the simulation's",
         clock: Arc::<SimClock>::clone(clock),
     };
-    EmbeddedLog::open_in(directory, options.clone(), surroundings, Arc::<Observer>::clone(observer))
+    let observer = Arc::<Observer>::clone(observer);
+    let log = EmbeddedLog::open_in(directory, options.clone(), surroundings, observer)?;
+    log.join_by(Arc::new(JoinAll));
+    Ok(log)
 }

@@ -231,7 +231,7 @@ impl Model {
                 break;
             }
             let offset = Offset::new(stream.trimmed + at as u64 + 1);
-            records.push(Record { offset, payload: payload.clone() });
+            records.push(Record::single(offset, payload.clone()));
         }
         Ok(Page { records, stat: stream.stat() })
     }

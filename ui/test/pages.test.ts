@@ -70,6 +70,22 @@ describe("the pages of a log", () => {
     expect(pages.index.total).toBe(1_001);
   });
 
+  it("take what the server has merged, and ask again for what lies over two pages", () => {
+    const pages = new Pages();
+    pages.setRange(1, 1_000);
+    pages.add(event(1));
+    pages.add({ ...event(400, "x\n".repeat(399)), merged: 399 });
+    pages.add({ ...event(600, "x\n".repeat(200)), merged: 200 });
+    expect(pages.missing(0)).toBe(401);
+    expect(pages.missing(1)).toBe(501);
+    pages.add({ ...event(500, "x\n".repeat(100)), merged: 100 });
+    pages.add({ ...event(1_000, "x\n".repeat(500)), merged: 500 });
+    pages.refresh();
+    expect([pages.missing(0), pages.missing(1)]).toEqual([undefined, undefined]);
+    expect(pages.index.total).toBe(1_000);
+    expect(pages.block(0)?.entries[1]).toMatchObject({ offset: 2, last: 400 });
+  });
+
   it("are bounded in number, and those in view and the newest stay", () => {
     const pages = new Pages();
     pages.setRange(1, 1_000_000);

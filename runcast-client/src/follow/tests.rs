@@ -276,3 +276,15 @@ async fn a_mailbox_is_followed_with_the_runs_offsets_and_resumed_from_its_cursor
     }
     assert_eq!(asked.len(), 2);
 }
+
+#[test]
+fn what_the_server_has_merged_follows_on_what_it_stands_for() {
+    let cursor = |after| Cursor::new(runcast_event::Epoch::FIRST, Offset::new(after));
+    let json = r#"{"offset":9,"merged":4,"type":"output","time":"2026-11-20T21:16:00Z"}"#;
+    let event = Event::from_json(json.as_bytes()).unwrap();
+    assert_eq!(is_next(cursor(5), cursor(9), &event, true), Ok(true));
+    assert_eq!(is_next(cursor(9), cursor(9), &event, true), Ok(false));
+    for after in [4, 6] {
+        assert!(is_next(cursor(after), cursor(9), &event, true).is_err(), "{after}");
+    }
+}

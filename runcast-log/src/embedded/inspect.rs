@@ -257,15 +257,19 @@ impl<'a, 'b> Telling<'a, 'b> {
         &mut self,
         (position, event): (u64, Bytes),
         run: &str,
-        offset: u64,
+        (offset, count): (u64, u64),
     ) -> Result<(), InspectError> {
+        let mut fields = vec![("offset", Value::Number(offset))];
+        if count > 1 {
+            fields.push(("stands_for", Value::Number(count)));
+        }
         self.tell(Piece {
             file: self.name.clone(),
             position,
             bytes: event.len() as u64,
             kind: "event",
             run: Some(run.to_owned()),
-            fields: vec![("offset", Value::Number(offset))],
+            fields,
             event: Some(event),
         })
     }

@@ -11,6 +11,7 @@ use runcast_event::{Offset, RunId};
 
 use crate::contract::{Page, ReadError, ReadLimit, Record, StreamStat};
 use crate::embedded::extent::Extent;
+use crate::embedded::joined::EventPlace;
 use crate::embedded::plan::{ReadPlan, Span};
 use crate::embedded::walk::walk;
 
@@ -108,6 +109,8 @@ struct Collector<'a> {
     read: &'a PageRead,
     /// The offset of the next event that is wanted.
     next: u64,
+    events: u64,
+    events_max: u64,
     bytes: usize,
     records: Vec<Record>,
     full: bool,
@@ -116,7 +119,8 @@ struct Collector<'a> {
 impl<'a> Collector<'a> {
     fn new(read: &'a PageRead) -> Self {
         let next = read.after.get().saturating_add(1);
-        Self { read, next, bytes: 0, records: Vec::new(), full: false }
+        let events_max = read.limit.events_max.max(1) as u64;
+        Self { read, next, events: 0, events_max, bytes: 0, records: Vec::new(), full: false }
     }
 
     /// Reads a span and takes its events.
@@ -162,8 +166,9 @@ impl<'a> Collector<'a> {
         let start = (extent.position - span.position) as usize;
         let slice = &bytes[start..start + extent.length as usize];
         let (run, tag) = (self.read.run.as_str(), self.read.tag);
-        let walked = walk(slice, extent, run, tag, |offset, place| {
-            self.take(offset, bytes, start + place.start..start + place.end);
+        let walked = walk(slice, extent, run, tag, |mut event| {
+            event.place = start + event.place.start..start + event.place.end;
+            self.take(&event, bytes);
             !self.full
         });
         walked.map_err(|fault| {
@@ -172,18 +177,30 @@ impl<'a> Collector<'a> {
         })
     }
 
-    fn take(&mut self, offset: Offset, buffer: &Bytes, place: std::ops::Range<usize>) {
-        if offset.get() < self.next || self.full {
+    fn take(&mut self, event: &EventPlace<'_>, buffer: &Bytes) {
+        let last = event.last.get();
+        if last < self.next || self.full {
             return;
         }
-        self.bytes += place.len();
+        let bytes = buffer.slice(event.place.clone());
+        // Of several events that are stored as one, those that are wanted and fit.
+        let (wanted, room) = (last - self.next + 1, self.events_max - self.events);
+        let skipped = event.count().saturating_sub(wanted);
+        let count = (event.count() - skipped).min(room);
+        let payload = match &event.parts {
+            Some(parts) if count < event.count() => parts.cut(&bytes, skipped, count),
+            _ => bytes,
+        };
+        self.bytes += payload.len();
         if self.bytes > self.read.limit.bytes_max && !self.records.is_empty() {
             self.full = true;
             return;
         }
-        self.records.push(Record { offset, payload: buffer.slice(place) });
+        let offset = Offset::new(last + 1 - event.count() + skipped + count - 1);
+        self.records.push(Record { offset, count, payload });
         self.next = offset.get() + 1;
-        self.full = self.records.len() >= self.read.limit.events_max.max(1);
+        self.events += count;
+        self.full = self.events == self.events_max;
     }
 
     /// What is behind the events that were taken, up to the extent's end, cannot be read.

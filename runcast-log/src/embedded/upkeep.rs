@@ -14,6 +14,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use runcast_event::RunId;
+
+use crate::contract::Join;
 use crate::embedded::directory;
 use crate::embedded::disk::Disk;
 use crate::embedded::error::OpenError;
@@ -26,6 +29,7 @@ use crate::embedded::segment::header::{SegmentFault, SegmentHeader};
 use crate::embedded::segment::writer::SegmentWriter;
 use crate::embedded::segment::{self, Segment};
 use crate::embedded::writer::Shared;
+use crate::stream::{Phase, Stream};
 
 mod erase;
 mod gather;
@@ -195,6 +199,12 @@ impl Upkeep {
     /// What marks the log's groups.
     fn tag(&self) -> u64 {
         u64_at(&self.manifest.log_id, 8)
+    }
+
+    /// What joins the events of a stream that stands like this, if they may be.
+    fn join(&self, run: &RunId, stream: &Stream) -> Option<Box<dyn Join>> {
+        let joiner = self.shared.joiner.get().filter(|_| stream.phase == Phase::Closed)?;
+        joiner.of(run, &stream.stat())
     }
 
     /// Says when the log is shutting down. Rests as long as it worked before, so that appends and

@@ -221,7 +221,7 @@ fn check_block(
     if let Err(error) = file.and_then(|file| file.read_exact_at(&mut bytes, block.position)) {
         return Ok(Err((block.position, error.to_string())));
     }
-    let walked = walk(&Bytes::from(bytes), block, run.as_str(), tag, |_, _| true);
+    let walked = walk(&Bytes::from(bytes), block, run.as_str(), tag, |_| true);
     Ok(walked.map_err(|fault| (block.position + fault.at as u64, fault.reason.to_owned())))
 }
 

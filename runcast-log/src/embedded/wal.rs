@@ -9,7 +9,7 @@ pub(crate) mod header;
 pub(crate) mod record;
 
 /// The newest format that this code reads, and the one it writes.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
 /// The name of a file by its number.
 pub(crate) fn file_name(number: u32) -> String {

@@ -1,10 +1,7 @@
 //! Going through the events of an extent, each record checked.
 
-use std::ops::Range;
-
-use runcast_event::Offset;
-
 use crate::embedded::extent::Extent;
+use crate::embedded::joined::EventPlace;
 use crate::embedded::wal::group::{self, GroupHeader};
 use crate::embedded::wal::record::{self, Record};
 
@@ -23,7 +20,7 @@ pub(crate) fn walk(
     extent: &Extent,
     run: &str,
     tag: u64,
-    mut take: impl FnMut(Offset, Range<usize>) -> bool,
+    mut take: impl FnMut(EventPlace<'_>) -> bool,
 ) -> Result<(), Fault> {
     let fault = |at, reason| Fault { at, reason };
     let mut at = 0;
@@ -41,8 +38,9 @@ pub(crate) fn walk(
                     return Err(fault(at, "another event is there than the index says"));
                 }
                 next += append.count;
-                for (offset, place) in append.events() {
-                    if !take(offset, at + place.start..at + place.end) {
+                for mut event in append.events() {
+                    event.place = at + event.place.start..at + event.place.end;
+                    if !take(event) {
                         return Ok(());
                     }
                 }

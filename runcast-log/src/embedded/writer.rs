@@ -8,13 +8,13 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::contract::{AppendError, CommitObserver, LogHealth};
+use crate::contract::{AppendError, CommitObserver, Joiner, LogHealth};
 use crate::distribution::Distribution;
 use crate::embedded::directory;
 use crate::embedded::disk::Disk;
@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) counts: Counts,
     /// Between the writer and the upkeep.
     pub(crate) progress: Progress,
+    /// What joins events of closed streams, as soon as it is known.
+    pub(crate) joiner: OnceLock<Arc<dyn Joiner>>,
 }
 
 /// After a turn to a new file that did not work, it is tried again this much later.

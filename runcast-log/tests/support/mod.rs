@@ -2,6 +2,7 @@
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -10,9 +11,9 @@ use bytes::Bytes;
 use runcast_event::{Offset, ProducerId, RunId};
 use runcast_log::disk::{Disk, DiskFile, SystemDisk};
 use runcast_log::{
-    Append, AppendError, Appended, CommitObserver, Committed, EmbeddedLog, EmbeddedOptions, Log,
-    NewEvents, NotAdmitted, OpenError, Page, ProducerStamp, ReadError, ReadLimit, Refusal,
-    Surroundings, SystemClock, UpkeepBy,
+    Append, AppendError, Appended, CommitObserver, Committed, EmbeddedLog, EmbeddedOptions, Join,
+    Joiner, Log, NewEvents, NotAdmitted, OpenError, Page, ProducerStamp, ReadError, ReadLimit,
+    Record, Refusal, StreamStat, Surroundings, SystemClock, UpkeepBy,
 };
 use tokio::task::JoinHandle;
 
@@ -52,6 +53,41 @@ pub async fn events(log: &dyn Log, name: &str) -> Result<Vec<String>, ReadError>
     assert!(texts.iter().map(|(offset, _)| *offset).eq(1..=texts.len() as u64), "no hole");
     assert_eq!(page.stat.last.get(), texts.len() as u64);
     Ok(texts.into_iter().map(|(_, text)| text).collect())
+}
+
+/// Joins all events of streams that are closed: what stands for several is their bytes one behind the
+/// other.
+pub struct JoinAll;
+
+impl Joiner for JoinAll {
+    fn of(&self, _run: &RunId, stat: &StreamStat) -> Option<Box<dyn Join>> {
+        assert!(stat.closed, "others may still be appended to");
+        Some(Box::new(Self))
+    }
+}
+
+impl Join for JoinAll {
+    fn join(&mut self, earlier: &Bytes, later: &Bytes) -> Option<(Range<usize>, Range<usize>)> {
+        Some((0..earlier.len(), 0..later.len()))
+    }
+}
+
+/// What is read as the events that it stands for, which begin behind an offset and are these in all.
+pub fn apart(records: &[Record], after: u64, events: &[Record]) -> Vec<Record> {
+    let mut apart = Vec::new();
+    let mut next = after + 1;
+    for record in records {
+        assert_eq!(record.first().get(), next, "no hole");
+        next = record.offset.get() + 1;
+        let mut rest = record.payload.clone();
+        let of = |event: &&Record| (record.first()..=record.offset).contains(&event.offset);
+        for event in events.iter().filter(of) {
+            let payload = rest.split_to(event.payload.len().min(rest.len()));
+            apart.push(Record::single(event.offset, payload));
+        }
+        assert!(rest.is_empty(), "there is more than the events");
+    }
+    apart
 }
 
 /// Starts appends on the test's one thread. Each has been taken up by the log, or waits outside

@@ -10,6 +10,7 @@ use runcast_event::{Cursor, Offset};
 use runcast_hub::{Gap, Slice};
 
 use crate::metrics::{Connected, Eviction, Metrics, Traffic, Transport};
+use crate::stored::count_of;
 
 /// One connection.
 #[derive(Debug)]
@@ -123,7 +124,7 @@ impl Carried {
 
     /// Counts events that it is taken past, and whether anything is sent of them.
     pub(crate) fn delivered(&self, slice: &Slice, is_sent: bool) {
-        let events = slice.records().len() as u64;
+        let events = count_of(slice.records());
         self.traffic().delivered(events, u64::from(is_sent));
         // What was there before is not late.
         if let Some(committed_at) = slice.committed_at()

@@ -18,6 +18,7 @@ use super::{Services, json};
 use crate::accept::Phase;
 use crate::metrics::{Metrics, Transport};
 use crate::problem::{Code, Problem};
+use crate::stored::count_of;
 use crate::transport::page::{PageWriter, write_gap_line, write_lines};
 use crate::transport::view::View;
 
@@ -151,11 +152,11 @@ async fn collect(
 ) -> Result<Collected, Problem> {
     let resumed = resume(cursor, &stat)?;
     let mut page = PageWriter::new(run, stat.epoch);
-    let (epoch, mut after, mut scanned) = (stat.epoch, resumed.after, 0);
+    let (epoch, mut after, mut scanned, mut taken) = (stat.epoch, resumed.after, 0, 0);
     let (mut is_full, mut gap) = (false, resumed.gap);
     while !is_full && scanned < wanted.scan_max {
         let events_max = match wanted.chooses() {
-            false => wanted.limit - page.events(),
+            false => wanted.limit - taken,
             true => STEP.events_max.min(wanted.scan_max - scanned),
         };
         let limit = ReadLimit { events_max, bytes_max: STEP.bytes_max };
@@ -171,20 +172,22 @@ async fn collect(
         };
         stat = read.stat;
         let Some(newest) = read.records.last() else { break };
-        scanned += read.records.len();
+        scanned += count_of(&read.records) as usize;
         for event in wanted.of(&read.records) {
             let bytes = event.payload.bytes().len() + OFFSET_BYTES;
             let fits = page.bytes() + bytes <= PAGE_BYTES_MAX;
-            is_full = page.events() == wanted.limit || (!fits && page.events() > 0);
+            is_full = taken == wanted.limit || (!fits && page.events() > 0);
             if is_full {
                 break;
             }
             after = event.offset;
+            // Who gets every event can count on so many offsets.
+            taken += if wanted.chooses() { 1 } else { event.count as usize };
             page.push(&event);
         }
         if !is_full {
             after = newest.offset;
-            is_full = page.events() == wanted.limit;
+            is_full = taken == wanted.limit;
         }
         // A long search lets others have the thread between its steps.
         tokio::task::yield_now().await;
@@ -283,10 +286,10 @@ impl Export {
                 return Ok(Some(self.tell(&gap)));
             }
         };
-        page.records.retain(|record| record.offset <= self.last);
+        page.records.retain(|record| record.first() <= self.last);
         let Some(newest) = page.records.last() else { return Ok(None) };
         self.after = newest.offset;
-        self.metrics.of(Transport::Http).delivered(page.records.len() as u64, 1);
+        self.metrics.of(Transport::Http).delivered(count_of(&page.records), 1);
         let mut out = Vec::with_capacity(STEP.bytes_max);
         write_lines(&self.view.of(&page.records), &mut out);
         Ok(Some(out.into()))

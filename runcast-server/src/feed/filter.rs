@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::api::Query;
 use crate::problem::Problem;
+use crate::stored::event_of;
 
 /// The parameters that a reader chooses by; each may be repeated.
 pub(crate) const FEED_FIELDS: [&str; 4] = ["workflow", "tag", "status", "type"];
@@ -75,11 +76,7 @@ impl FeedFilter {
 
     /// Those of the entries that are wanted.
     pub(crate) fn choose(&self, records: &[Record]) -> Vec<Merged> {
-        let entry = |record: &Record| {
-            let payload = Payload::from_stored(record.payload.clone());
-            Merged { offset: record.offset, count: 1, payload }
-        };
-        records.iter().map(entry).filter(|entry| self.passes(&entry.payload)).collect()
+        records.iter().map(event_of).filter(|entry| self.passes(&entry.payload)).collect()
     }
 
     fn passes(&self, payload: &Payload) -> bool {

@@ -77,7 +77,7 @@ async fn what_was_not_stored_is_not_judged_by() {
     let (hub, gate) = gated().await;
     hub.append(append(0, "run.started")).await.unwrap();
     let admit = |event_type| {
-        let records = [Record { offset: Offset::new(2), payload: event(event_type) }];
+        let records = [Record::single(Offset::new(2), event(event_type))];
         let (run, epoch, records) = (&run(0), Epoch::FIRST, &records[..]);
         gate.admit(NewEvents { run, epoch, begins: false, records })
     };

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use runcast_event::{Epoch, Offset, RunId, Timestamp};
+use runcast_log::StreamStat;
 use runcast_run::RunState;
 
 use super::index::{Entry, Index};
@@ -115,6 +116,12 @@ pub(crate) enum Act {
 }
 
 impl Index {
+    /// Whether a run that stands like this has ended, and its class asks for merged deltas.
+    pub(super) fn merges(&self, run: &RunId, stat: &StreamStat) -> bool {
+        let state = self.state_at(run, stat).filter(|state| state.status().is_terminal());
+        state.is_some_and(|state| self.agenda.policy.merges(state))
+    }
+
     /// Notes when a run whose state has changed is to be looked at.
     pub(super) fn note_retention(&mut self, run: &RunId) {
         let Some(entry) = self.entries.get_mut(run) else { return };

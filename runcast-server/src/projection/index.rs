@@ -7,7 +7,7 @@ use std::ops::Bound;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use runcast_event::{Epoch, Offset, Payload, RunId, Timestamp};
+use runcast_event::{Epoch, Offset, RunId, Timestamp};
 use runcast_log::{Record, StreamStat};
 use runcast_run::{RunState, RunSummary, Status, WorkStatus};
 use tokio::sync::Notify;
@@ -17,6 +17,7 @@ use super::due::Listening;
 use super::hole::Hole;
 use super::questions::{QuestionPlace, concerns_inputs};
 use crate::retention::RetentionPolicy;
+use crate::stored::event_of;
 
 /// Ended runs whose states are kept whole: somebody may look at those that ended just now, or were
 /// looked at just now. What older ones did is read from the log again.
@@ -255,8 +256,7 @@ impl Index {
         let is_new = entry.state.offset() == Offset::START;
         let (before, created_at) = (entry.state.status(), entry.state.created_at());
         for record in records {
-            let payload = Payload::from_stored(record.payload.clone());
-            entry.state.apply(record.offset, stat.epoch, &payload);
+            entry.state.apply_merged(stat.epoch, &event_of(record));
         }
         // The end may be in a hole.
         if let Some(hole) = hole {

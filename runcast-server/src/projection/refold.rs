@@ -1,11 +1,12 @@
 //! Folds a run from the log, for whoever needs a state that is not kept.
 
-use runcast_event::{Offset, Payload, RunId};
+use runcast_event::{Offset, RunId};
 use runcast_hub::Hub;
 use runcast_log::{ReadError, ReadLimit};
 use runcast_run::RunState;
 
 use super::hole::Hole;
+use crate::stored::event_of;
 
 /// How much is read at a time.
 const PAGE: ReadLimit = ReadLimit { events_max: 1_000, bytes_max: 1024 * 1024 };
@@ -40,7 +41,7 @@ pub(crate) async fn to_the_end(hub: &Hub, mut state: RunState) -> Result<RunStat
         };
         for record in page.records {
             after = record.offset;
-            state.apply(after, page.stat.epoch, &Payload::from_stored(record.payload));
+            state.apply_merged(page.stat.epoch, &event_of(&record));
         }
         if after >= page.stat.last {
             return Ok(state);

@@ -72,6 +72,8 @@ pub struct RetentionClass {
     pub bytes_max: Option<u64>,
     /// Events of a run are kept for so many seconds.
     pub age_max_s: Option<u64>,
+    /// Whether the log may store adjacent deltas of a run that has ended as one event.
+    pub coalesce_ended: bool,
 }
 
 /// Classes that make no sense.
@@ -132,8 +134,10 @@ impl RetentionClass {
             return Err("no run has such a status and is, by ended, in the class".to_owned());
         }
         let only_open = self.ended == Some(false) || !of_status(true);
-        if only_open && (self.keep_ended_s.is_some() || self.keep_runs.is_some()) {
-            let problem = "keep_ended_s and keep_runs are about runs that have ended, and no run of \
+        let is_of_ended =
+            self.keep_ended_s.is_some() || self.keep_runs.is_some() || self.coalesce_ended;
+        if only_open && is_of_ended {
+            let problem = "keep_ended_s, keep_runs and coalesce_ended are about runs that have ended, and no run of \
                            the class has; leave ended and status out";
             return Err(problem.to_owned());
         }
@@ -173,6 +177,16 @@ impl RetentionPolicy {
             None => (asked, None),
             Some((at, class)) => (class.keep().and(asked), class.keep_runs.map(|_| at)),
         }
+    }
+
+    /// Whether any class asks for merged deltas.
+    pub(crate) fn merges_any(&self) -> bool {
+        self.0.iter().any(|class| class.coalesce_ended)
+    }
+
+    /// Whether the class of a run asks for merged deltas when the run has ended.
+    pub(crate) fn merges(&self, state: &RunState) -> bool {
+        self.0.iter().find(|class| class.has(state)).is_some_and(|class| class.coalesce_ended)
     }
 
     /// How many ended runs of a class are kept.
@@ -242,6 +256,17 @@ mod tests {
     }
 
     #[test]
+    fn a_runs_first_class_says_whether_its_deltas_are_merged() {
+        let merged = RetentionClass { coalesce_ended: true, ..RetentionClass::default() };
+        let other = RetentionClass { workflow: Some("w".into()), ..RetentionClass::default() };
+        let policy = RetentionPolicy::new(vec![other, merged]).unwrap();
+        let merges = |event: &str| policy.merges(&state(&[event]));
+        assert!(merges(r#"{"type":"run.started"}"#));
+        assert!(!merges(r#"{"type":"run.started","data":{"workflow":"w"}}"#));
+        assert!(!RetentionPolicy::default().merges(&state(&[r#"{"type":"run.started"}"#])));
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_refused() {
         let error = |class: RetentionClass| {
             RetentionPolicy::new(vec![RetentionClass::default(), class]).unwrap_err().to_string()
@@ -254,6 +279,12 @@ mod tests {
             ..RetentionClass::default()
         };
         assert!(error(open).contains("no run of the class has"));
+        let running = RetentionClass {
+            status: vec![Status::Running],
+            coalesce_ended: true,
+            ..RetentionClass::default()
+        };
+        assert!(error(running).contains("no run of the class has"));
         let nobody = RetentionClass {
             ended: Some(true),
             status: vec![Status::Running],

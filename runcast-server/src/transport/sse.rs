@@ -7,13 +7,14 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
-use runcast_event::{Cursor, Epoch, Merged, Offset, Payload};
+use runcast_event::{Cursor, Epoch, Merged, Offset};
 use runcast_hub::{Format, Gap, Slice};
 use runcast_log::Record;
 
 use super::page::write_gap;
 use super::shape::Shape;
 use super::view::Share;
+use crate::stored::event_of;
 
 /// What a stream begins with: it makes proxies and browsers show that it is open, and tells a
 /// browser to come back after a second.
@@ -54,9 +55,7 @@ pub(crate) fn page(epoch: Epoch, records: &[Record], shape: &Shape) -> Bytes {
 
 fn write_plain(epoch: Epoch, records: &[Record], format: Format, out: &mut Vec<u8>) {
     for record in records {
-        let payload = Payload::from_stored(record.payload.clone());
-        let event = Merged { offset: record.offset, count: 1, payload };
-        write_event(epoch, &event, format, out);
+        write_event(epoch, &event_of(record), format, out);
     }
 }
 

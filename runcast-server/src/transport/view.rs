@@ -3,8 +3,10 @@
 //! Pure: the same events give the same answer to every reader with the same view, so that a
 //! transport can encode it once for all of them.
 
-use runcast_event::{EventFilter, Head, Merged, Payload, coalesce};
+use runcast_event::{EventFilter, Head, Merged, coalesce};
 use runcast_log::Record;
+
+use crate::stored::event_of;
 
 /// A choice of events. Readers with equal views of the same events get the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -38,7 +40,7 @@ impl View {
         if is_whole && self.filter.is_open() {
             return Share::All;
         }
-        let chosen = records.iter().filter(|record| self.chooses(record)).count();
+        let chosen = records.iter().filter(|record| self.chooses(&event_of(record))).count();
         match chosen {
             0 => Share::None,
             _ if is_whole && chosen == records.len() => Share::All,
@@ -46,9 +48,8 @@ impl View {
         }
     }
 
-    fn chooses(&self, record: &Record) -> bool {
-        let payload = Payload::from_stored(record.payload.clone());
-        self.filter.is_open() || self.filter.matches(&Head::of(&payload))
+    fn chooses(&self, event: &Merged) -> bool {
+        self.filter.is_open() || self.filter.matches(&Head::of(&event.payload))
     }
 
     /// What a reader gets of these events, which follow on each other in one stream.
@@ -56,16 +57,7 @@ impl View {
     /// The last one's offset may be less than that of the last record: what comes behind it was not
     /// chosen, and the reader's cursor moves past it all the same.
     pub(crate) fn of(&self, records: &[Record]) -> Vec<Merged> {
-        let mut chosen = Vec::with_capacity(records.len());
-        for record in records {
-            if self.chooses(record) {
-                let payload = Payload::from_stored(record.payload.clone());
-                chosen.push(Merged { offset: record.offset, count: 1, payload });
-            }
-        }
-        if !self.coalesce {
-            return chosen;
-        }
-        coalesce(chosen.iter().map(|event| (event.offset, &event.payload)))
+        let chosen = records.iter().map(event_of).filter(|event| self.chooses(event));
+        if self.coalesce { coalesce(chosen) } else { chosen.collect() }
     }
 }

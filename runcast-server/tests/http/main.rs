@@ -5,6 +5,7 @@
 mod appends;
 mod client;
 mod coalescing;
+mod compaction;
 mod connections;
 mod damaged;
 mod departures;

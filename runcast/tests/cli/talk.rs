@@ -166,7 +166,7 @@ fn who_asks_waits_for_a_server_that_is_away_and_is_asked_once() {
     server.done(&["publish", "a", "run.started"]);
     let mut asking = server.running(&["ask", "Deploy?", "--run", "a", "--id", "deploy"]);
     event(&server, "input.requested", "Deploy?");
-    server.killed_meanwhile(|| drop(asking.err.until("waiting until it is back")));
+    server.killed_meanwhile(|| drop(asking.err.until("until it is back")));
     server.done(&["answer", "a", "deploy", "yes"]);
     assert_eq!(asking.out.rest(), ["yes"]);
     assert!(asking.wait().success());

@@ -7,7 +7,7 @@
  * person opens it.
  */
 
-import type { RunEvent } from "@runcast/core";
+import { firstOffset, type RunEvent } from "@runcast/core";
 import { PLAIN } from "./ansi.ts";
 import { describe, type Kind, type Tone } from "./describe.ts";
 import { foldAscii } from "./match.ts";
@@ -131,7 +131,7 @@ export class EntryBuilder {
   #open(event: RunEvent, kind: Kind, tone: Tone): Entry {
     const entry: Entry = {
       key: `${event.offset}.${this.#count}`,
-      offset: event.offset,
+      offset: firstOffset(event),
       last: event.offset,
       time: event.time,
       kind,

@@ -6,7 +6,7 @@
  * let go, the longest unseen first; the newest page stays, because live events are added to it.
  */
 
-import { isTerminal, type RunEvent } from "@runcast/core";
+import { firstOffset, isTerminal, type RunEvent } from "@runcast/core";
 import { duration } from "../view/time.ts";
 import { type Entry, EntryBuilder, linesOf } from "./entry.ts";
 import { LineIndex } from "./line-index.ts";
@@ -126,9 +126,11 @@ export class Pages implements Blocks {
   /** A live event, or one of a page that was asked for. Passed over if its page cannot take it. */
   add(event: RunEvent): void {
     const at = pageOf(event.offset);
+    // What was merged over pages is asked for again by each of them.
+    const first = firstOffset(event);
     let page = this.#pages.get(at);
-    if (!page && event.offset === firstOf(at, this.#first)) page = this.#begin(at);
-    if (page && event.offset === page.next) this.#put(page, event);
+    if (!page && first === firstOf(at, this.#first)) page = this.#begin(at);
+    if (page && first === page.next) this.#put(page, event);
     if (event.offset > this.#last) this.#last = event.offset;
     if (page) page.isDirty = true;
     else this.#measure(at);
@@ -225,12 +227,13 @@ export class Pages implements Blocks {
   }
 
   #put(page: LogPage, event: RunEvent): void {
-    const note = this.#notes.get(event.offset);
-    if (event.offset === this.#first && this.#first > 1) {
+    const first = firstOffset(event);
+    const note = this.#notes.get(first);
+    if (first === this.#first && this.#first > 1) {
       const text = `Events 1–${this.#first - 1} are no longer kept`;
-      page.builder.note(event.offset, event.time, text, "warn");
+      page.builder.note(first, event.time, text, "warn");
     }
-    if (note !== undefined) page.builder.note(event.offset, event.time, note, "warn");
+    if (note !== undefined) page.builder.note(first, event.time, note, "warn");
     page.builder.add(event);
     page.next = event.offset + 1;
     if (isTerminal(event.type) && this.startedAt !== null) {

@@ -8,6 +8,7 @@
 import {
   backoffDelay,
   type Client,
+  firstOffset,
   formatCursor,
   ProblemError,
   parseCursor,
@@ -125,7 +126,7 @@ export class Search implements Blocks {
     if (event.offset <= this.scanned) return;
     this.#last = Math.max(this.#last, event.offset);
     if (this.state !== "live") return;
-    if (event.offset > this.scanned + 1 || this.#isFull) {
+    if (firstOffset(event) > this.scanned + 1 || this.#isFull) {
       this.#resume?.();
       return;
     }

@@ -8,7 +8,7 @@
 
 import { type BackoffOptions, backoffDelay, RETRY_MS_MAX } from "./backoff.ts";
 import { type Cursor, formatCursor, parseCursor, START } from "./cursor.ts";
-import { isTerminal, parseEvent, type RunEvent } from "./event.ts";
+import { firstOffset, isTerminal, parseEvent, type RunEvent } from "./event.ts";
 import { NetworkError, ProblemError, ProtocolError } from "./problem.ts";
 import { FRAME_CHARS_MAX, type SseFrame, SseParser } from "./sse.ts";
 
@@ -338,7 +338,7 @@ export class Follow implements AsyncIterable<FollowItem> {
     if (at.offset <= this.#cursor.offset) return undefined;
     // Only a reader of all events knows that one is missing.
     const { choice, isPart } = this.#source;
-    if (choice === "" && !isPart && at.offset !== this.#cursor.offset + 1) {
+    if (choice === "" && !isPart && firstOffset(event) !== this.#cursor.offset + 1) {
       throw new ProtocolError(`${id} came after ${this.cursor}: events are missing`);
     }
     this.#cursor = at;

@@ -15,7 +15,7 @@ export {
 } from "./client.ts";
 export { type CloseDecision, decideClose } from "./close.ts";
 export { type Cursor, formatCursor, parseCursor, START } from "./cursor.ts";
-export { isTerminal, parseEvent, type RunEvent } from "./event.ts";
+export { firstOffset, isTerminal, parseEvent, type RunEvent } from "./event.ts";
 export {
   type FeedChoice,
   type FeedEvent,

@@ -7,7 +7,7 @@
  */
 
 import { type Cursor, formatCursor, parseCursor, START } from "./cursor.ts";
-import { toEvent } from "./event.ts";
+import { firstOffset, toEvent } from "./event.ts";
 import {
   type Choice,
   type EndedBecause,
@@ -220,7 +220,7 @@ export class Subscription implements AsyncIterable<FollowItem> {
       throw new ProtocolError(`epoch ${epoch} came after ${this.cursor}`);
     }
     if (event.offset <= this.#cursor.offset) return;
-    if (this.#isWhole && event.offset !== this.#cursor.offset + 1) {
+    if (this.#isWhole && firstOffset(event) !== this.#cursor.offset + 1) {
       throw new ProtocolError(`${event.offset} came after ${this.cursor}: events are missing`);
     }
     this.#cursor = { epoch, offset: event.offset };

@@ -115,6 +115,14 @@ describe("following a run", () => {
     expect(server.cursors).toEqual(["0", "1"]);
   });
 
+  it("takes an event that the server has merged for those that it stands for", async () => {
+    const merged = frame(3).replace('"offset":3', '"offset":3,"merged":2');
+    server.streams(stream([merged], "stay"), stream([frame(1), merged, END]));
+    const { items } = await all();
+    expect(seen(items)).toEqual([1, 3, "end"]);
+    expect(server.cursors).toEqual(["0", "0"]);
+  });
+
   it("does not take the end for true while events before it are missing", async () => {
     server.streams(stream([frame(1), END]), stream([frame(2), frame(3), END]));
     expect(seen((await all()).items)).toEqual([1, 2, 3, "end"]);

@@ -5,19 +5,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use runcast_event::{Offset, RunId};
+use runcast_event::RunId;
 
 use super::rebuild::Rebuilt;
 use crate::embedded::directory::{NEW_SUFFIX, segment_path};
 use crate::embedded::disk::{Disk as _, DiskFile, SystemDisk};
 use crate::embedded::error::OpenError;
 use crate::embedded::index::{Entry, Index};
+use crate::embedded::joined::StoredEvent;
 use crate::embedded::manifest::ListedSegment;
 use crate::embedded::scan::Scan;
 use crate::embedded::segment;
 use crate::embedded::segment::header::{self, SegmentHeader};
 use crate::embedded::segment::writer::SegmentWriter;
-use crate::embedded::wal::record::Record;
+use crate::embedded::wal::record::{self, Record};
 
 /// So much of a segment is copied at a time.
 const COPY_BYTES: u64 = 1024 * 1024;
@@ -118,15 +119,16 @@ impl NewSegments<'_> {
             let record = base.read(file.as_ref(), run.as_str(), stream.first);
             writer.base(&record.map_err(io::Error::other)?)?;
         }
-        self.each_event(index, run, entry, |offset, event| {
+        self.each_event(index, run, entry, |event| {
+            let offset = event.first();
             if offset < stream.first || next.is_some_and(|next| offset < next) {
                 return Ok(());
             }
             if next.is_some_and(|next| offset > next) {
                 piece += 1;
             }
-            next = Some(offset.next());
-            if piece == wanted { writer.event(run, stream.born, offset, event) } else { Ok(()) }
+            next = Some(event.last.next());
+            if piece == wanted { writer.event(run, stream.born, event) } else { Ok(()) }
         })?;
         writer.end(run, stream)?;
         Ok(piece > wanted)
@@ -137,7 +139,7 @@ impl NewSegments<'_> {
         index: &Index,
         run: &RunId,
         entry: &Entry,
-        mut take: impl FnMut(Offset, Bytes) -> io::Result<()>,
+        mut take: impl FnMut(StoredEvent) -> io::Result<()>,
     ) -> io::Result<()> {
         for extent in entry.extents() {
             let Some(file) = index.wal(extent.file) else { continue };
@@ -147,14 +149,17 @@ impl NewSegments<'_> {
                 if let Record::Append(append) = record
                     && append.run == run.as_str()
                 {
-                    records.push((position, *length, append.events().collect::<Vec<_>>()));
+                    records.push((position, *length));
                 }
             })?;
-            for (position, length, events) in records {
+            for (position, length) in records {
                 let mut bytes = vec![0; length];
                 file.read_exact_at(&mut bytes, position)?;
                 let bytes = Bytes::from(bytes);
-                events.into_iter().try_for_each(|(at, place)| take(at, bytes.slice(place)))?;
+                let Ok((Record::Append(append), _)) = record::decode(&bytes) else {
+                    return Err(io::Error::other("a record has changed while it was read"));
+                };
+                append.events().try_for_each(|event| take(event.read(&bytes)))?;
             }
         }
         Ok(())

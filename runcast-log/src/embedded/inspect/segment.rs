@@ -133,9 +133,9 @@ impl Telling<'_, '_> {
         let bytes = Bytes::from(bytes);
         let mut events = Vec::new();
         // The tag marks groups, of which there are none in a block.
-        let walked = walk(&bytes, block, run, 0, |offset, place| {
+        let walked = walk(&bytes, block, run, 0, |event| {
             if self.selection.events {
-                events.push((offset.get(), place));
+                events.push((event.last.get(), event.count(), event.place));
             }
             true
         });
@@ -145,9 +145,9 @@ impl Telling<'_, '_> {
             return self.damaged(block.position, end, &reason);
         }
         self.of_run(place, "block", run, fields_of(block))?;
-        events.into_iter().try_for_each(|(offset, place)| {
+        events.into_iter().try_for_each(|(offset, count, place)| {
             let position = block.position + place.start as u64;
-            self.event((position, bytes.slice(place)), run, offset)
+            self.event((position, bytes.slice(place)), run, (offset, count))
         })
     }
 

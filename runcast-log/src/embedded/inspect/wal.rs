@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{Fields, InspectError, Telling, Value, fields_of_trim, hex, number, text};
 use crate::embedded::disk::DiskFile;
 use crate::embedded::error::OpenError;
+use crate::embedded::joined::EventPlace;
 use crate::embedded::number::u64_at;
 use crate::embedded::scan::{Found, Scan};
 use crate::embedded::wal::group::HEADER_LENGTH;
@@ -20,8 +21,8 @@ struct Told {
     kind: &'static str,
     run: String,
     fields: Fields,
-    /// Offsets, positions and bytes of its events.
-    events: Vec<(u64, u64, u64)>,
+    /// Offsets of its events with how many each stands for, positions and bytes.
+    events: Vec<((u64, u64), u64, u64)>,
 }
 
 impl Telling<'_, '_> {
@@ -130,10 +131,10 @@ impl Telling<'_, '_> {
             Record::Append(append) => {
                 let mut told = told("append", append.run, fields_of(append));
                 if self.selection.events {
-                    let event =
-                        |(offset, place): (runcast_event::Offset, std::ops::Range<usize>)| {
-                            (offset.get(), position + place.start as u64, place.len() as u64)
-                        };
+                    let event = |event: EventPlace<'_>| {
+                        let start = position + event.place.start as u64;
+                        ((event.last.get(), event.count()), start, event.place.len() as u64)
+                    };
                     told.events = append.events().map(event).collect();
                 }
                 told

@@ -21,8 +21,10 @@ const FLAGS_ALL: u8 = 127;
 
 /// What stands before the name: its length and the flags.
 const FIXED_LENGTH: usize = 2;
-/// The most that a block's record has beside its name and its events' lengths.
-const RECORD_OVERHEAD_MAX: u64 = 12 + 5 + 10 + 5;
+/// The most that a block's record has beside its name and its events' lengths. The last is for events
+/// that are stored as one: what else is said of them than their lengths is more than those lengths are
+/// short by only for the few in a block that have 16 KiB and stand for two or three.
+const RECORD_OVERHEAD_MAX: u64 = 12 + 5 + 10 + 5 + 16;
 /// The most that the length of an event takes.
 const LENGTH_BYTES_MAX: u64 = 5;
 

@@ -5,15 +5,16 @@
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use runcast_event::{Epoch, Offset, RunId};
 
+use crate::contract::Join;
 use crate::embedded::base::BasePlace;
 use crate::embedded::disk::DiskFile;
+use crate::embedded::joined::{Joining, StoredEvent};
 use crate::embedded::segment::BLOCK_BYTES_MAX;
 use crate::embedded::segment::entry::{self, NewBlocks};
 use crate::embedded::segment::header::{SegmentHeader, Trailer};
-use crate::embedded::wal::record::NewAppend;
+use crate::embedded::wal::record::NewBlock;
 use crate::stream::Stream;
 
 /// So much is written at once.
@@ -33,10 +34,11 @@ pub(crate) struct SegmentWriter {
     count: u32,
     events: u64,
     /// The stream that is being written: its next block and those before.
-    block: Vec<Bytes>,
-    block_first: Offset,
+    block: Vec<StoredEvent>,
     block_bytes: usize,
     blocks: NewBlocks,
+    /// What joins its events, if they may be.
+    joining: Option<Joining>,
 }
 
 impl SegmentWriter {
@@ -52,9 +54,9 @@ impl SegmentWriter {
             count: 0,
             events: 0,
             block: Vec::new(),
-            block_first: Offset::START,
             block_bytes: 0,
             blocks: NewBlocks::default(),
+            joining: None,
         }
     }
 
@@ -70,26 +72,37 @@ impl SegmentWriter {
         self.write_if_full()
     }
 
+    /// What joins the events of the next stream; none if they stay as they are.
+    pub(crate) fn join_by(&mut self, join: Option<Box<dyn Join>>) {
+        self.joining = join.map(Joining::new);
+    }
+
     /// Adds an event of the stream that is being written, behind those before it.
-    pub(crate) fn event(
-        &mut self,
-        run: &RunId,
-        born: Epoch,
-        offset: Offset,
-        event: Bytes,
-    ) -> io::Result<()> {
-        if self.block_bytes + event.len() > BLOCK_BYTES_MAX && !self.block.is_empty() {
+    pub(crate) fn event(&mut self, run: &RunId, born: Epoch, event: StoredEvent) -> io::Result<()> {
+        let next = match &mut self.joining {
+            Some(joining) => joining.add(event),
+            None => Some(event),
+        };
+        next.map_or(Ok(()), |event| self.put(run, born, event))
+    }
+
+    /// Whether the events of the stream that is being written are joined.
+    pub(crate) fn joins(&self) -> bool {
+        self.joining.is_some()
+    }
+
+    fn put(&mut self, run: &RunId, born: Epoch, event: StoredEvent) -> io::Result<()> {
+        // The lengths of what is stored as one may be as much as the event.
+        let bytes = event.bytes.len() + event.lengths.len();
+        if self.block_bytes + bytes > BLOCK_BYTES_MAX && !self.block.is_empty() {
             self.end_block(run, born)?;
         }
-        if self.block.is_empty() {
-            self.block_first = offset;
-        }
-        self.block_bytes += event.len();
+        self.block_bytes += bytes;
         self.block.push(event);
         Ok(())
     }
 
-    /// Adds a block of another segment as it is.
+    /// Adds a block of another segment as it is, of a stream whose events are not joined.
     pub(crate) fn block(
         &mut self,
         run: &RunId,
@@ -106,6 +119,9 @@ impl SegmentWriter {
 
     /// Ends the stream, which stands as `stream` says.
     pub(crate) fn end(&mut self, run: &RunId, stream: &Stream) -> io::Result<()> {
+        if let Some(event) = self.joining.take().and_then(Joining::end) {
+            self.put(run, stream.born, event)?;
+        }
         self.end_block(run, stream.born)?;
         let place = u32::try_from(self.entries.len()).map_err(|_| too_large())?;
         self.places.extend_from_slice(&place.to_le_bytes());
@@ -142,25 +158,15 @@ impl SegmentWriter {
     }
 
     fn end_block(&mut self, run: &RunId, born: Epoch) -> io::Result<()> {
-        if self.block.is_empty() {
-            return Ok(());
-        }
+        let Some(first) = self.block.first().map(StoredEvent::first) else { return Ok(()) };
         let position = self.position();
-        let record = NewAppend {
-            run: run.as_str(),
-            epoch: born,
-            begins: false,
-            close: false,
-            first: self.block_first,
-            producer: None,
-            events: &self.block,
-        };
-        record.encode(&mut self.buffer);
-        let events = u32::try_from(self.block.len()).map_err(|_| too_large())?;
+        NewBlock { run: run.as_str(), born, events: &self.block }.encode(&mut self.buffer);
+        let events = self.block.iter().map(StoredEvent::count).sum::<u64>();
+        let events = u32::try_from(events).map_err(|_| too_large())?;
         let length = (self.position() - position) as usize;
         self.block.clear();
         self.block_bytes = 0;
-        self.note_block(position, self.block_first, events, length)
+        self.note_block(position, first, events, length)
     }
 
     fn note_block(

@@ -9,6 +9,7 @@ use runcast_event::{Offset, RunId};
 use super::UpkeepError;
 use crate::embedded::extent::Extent;
 use crate::embedded::index::{Entry, Index};
+use crate::embedded::joined::StoredEvent;
 use crate::embedded::wal;
 use crate::embedded::walk::walk;
 
@@ -99,11 +100,11 @@ pub(super) fn events(
     bytes: &Bytes,
     tag: u64,
     first: Offset,
-    mut take: impl FnMut(Offset, Bytes),
+    mut take: impl FnMut(StoredEvent),
 ) -> Result<(), UpkeepError> {
-    let walked = walk(bytes, extent, run.as_str(), tag, |offset, place| {
-        if offset >= first {
-            take(offset, bytes.slice(place));
+    let walked = walk(bytes, extent, run.as_str(), tag, |event| {
+        if event.last >= first {
+            take(event.read(bytes).from(first));
         }
         true
     });

@@ -26,6 +26,7 @@ use super::{NewSegment, Upkeep, UpkeepError};
 use crate::embedded::base::{self, BaseFault};
 use crate::embedded::extent::Extent;
 use crate::embedded::index::keeps_base;
+use crate::embedded::joined::StoredEvent;
 use crate::embedded::manifest::{ListedSegment, Manifest};
 use crate::embedded::segment::index::{NameHash, SegmentIndex};
 use crate::embedded::segment::{self, BLOCK_BYTES_MAX, Segment};
@@ -118,8 +119,9 @@ impl Merge {
         run: &RunId,
         holders: &[(usize, usize)],
         (older, newer): (&[Arc<Segment>], &[Arc<Segment>]),
-        tag: u64,
+        upkeep: &Upkeep,
     ) -> Result<u64, UpkeepError> {
+        let tag = upkeep.tag();
         let (newest, entry) = *holders.last().expect("a stream is in a segment");
         let newest = &self.inputs[newest].segment;
         let (mut stream, _) = SegmentIndex::read(newest.index.entry(entry));
@@ -127,6 +129,7 @@ impl Merge {
         let now = sealed_in(newer, run.as_str());
         let keeper = now.as_ref().unwrap_or(&stream);
         let (mut taken, mut next) = (self.take_base(run, holders, keeper)?, None);
+        self.new.writer().join_by(upkeep.join(run, keeper));
         for (input, entry) in holders {
             let segment = Arc::clone(&self.inputs[*input].segment);
             let entry = segment.index.entry(*entry);
@@ -202,10 +205,10 @@ impl Merge {
         let bytes = input
             .read(block.position, block.length)
             .map_err(|error| damaged(&input.segment, block.position, &error.to_string()))?;
-        let mut events: Vec<(Offset, Bytes)> = Vec::with_capacity(block.count as usize);
-        let walked = walk(&bytes, block, run.as_str(), tag, |offset, place| {
-            if offset >= first {
-                events.push((offset, bytes.slice(place)));
+        let mut events: Vec<StoredEvent> = Vec::new();
+        let walked = walk(&bytes, block, run.as_str(), tag, |event| {
+            if event.last >= first {
+                events.push(event.read(&bytes).from(first));
             }
             true
         });
@@ -214,11 +217,11 @@ impl Merge {
         })?;
         let path = self.new.file.path.clone();
         let writer = self.new.writer();
-        let is_whole = events.len() == block.count as usize;
-        let written = if is_whole && block.length >= WHOLE_BLOCK_BYTES {
+        let is_whole = first.get() <= block.first && block.length >= WHOLE_BLOCK_BYTES;
+        let written = if is_whole && !writer.joins() {
             writer.block(run, born, Offset::new(block.first), block.count, &bytes)
         } else {
-            events.into_iter().try_for_each(|(at, event)| writer.event(run, born, at, event))
+            events.into_iter().try_for_each(|event| writer.event(run, born, event))
         };
         written.map_err(UpkeepError::io("write", &path))
     }
@@ -246,7 +249,6 @@ impl Upkeep {
         let place = self.place_of(&merge);
         let segments = Arc::clone(&self.segments);
         let others = (&segments[..place.start], &segments[place.end..]);
-        let tag = self.tag();
         let mut merged = 0;
         while merged < STEP_BYTES {
             self.breathe()?;
@@ -254,7 +256,7 @@ impl Upkeep {
                 self.finish_merge(merge)?;
                 return Ok(true);
             };
-            merged += merge.take(&run, &holders, others, tag)? + STREAM_BYTES;
+            merged += merge.take(&run, &holders, others, self)? + STREAM_BYTES;
         }
         self.merge = Some(merge);
         Ok(true)

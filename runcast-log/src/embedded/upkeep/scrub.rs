@@ -141,7 +141,7 @@ impl Upkeep {
         let read = segment.file().and_then(|file| file.read_exact_at(&mut bytes, block.position));
         read.map_err(|error| (block.position, error.to_string()))?;
         let bytes = Bytes::from(bytes);
-        let walked = walk(&bytes, block, run.as_str(), self.tag(), |_, _| true);
+        let walked = walk(&bytes, block, run.as_str(), self.tag(), |_| true);
         walked.map_err(|fault| (block.position + fault.at as u64, fault.reason.to_owned()))
     }
 

@@ -91,25 +91,25 @@ impl Upkeep {
         let path = new.file.path.clone();
         let failed = || UpkeepError::io("write", &path);
         let mut ended = 0;
-        write_base(recovery, streams, 0, new)?;
+        self.begin_stream(recovery, streams, 0, new)?;
         for piece in gather::pieces(streams, self.options.seal_memory_bytes_max) {
             self.breathe()?;
             let read = gather::read(&recovery.index, &piece)?;
             for (wanted, bytes) in piece.iter().zip(read) {
-                end_streams(recovery, streams, ended..wanted.stream, new)?;
+                self.end_streams(recovery, streams, ended..wanted.stream, new)?;
                 ended = wanted.stream;
                 let (run, entry) = streams[wanted.stream];
                 let (born, first) = (entry.stream.born, entry.stream.first);
                 let mut written = Ok(());
-                gather::events(run, &wanted.extent, &bytes, self.tag(), first, |offset, event| {
+                gather::events(run, &wanted.extent, &bytes, self.tag(), first, |event| {
                     if written.is_ok() {
-                        written = new.writer().event(run, born, offset, event);
+                        written = new.writer().event(run, born, event);
                     }
                 })?;
                 written.map_err(failed())?;
             }
         }
-        end_streams(recovery, streams, ended..streams.len(), new)
+        self.end_streams(recovery, streams, ended..streams.len(), new)
     }
 
     /// Lets the map of changed streams go of what a new segment has, a few streams at a time.
@@ -136,38 +136,43 @@ impl Upkeep {
             self.remove(directory::path_of(&self.directory, number), length);
         }
     }
-}
 
-/// Ends streams one behind the other, and begins the one behind them.
-fn end_streams(
-    recovery: &Recovery,
-    streams: &[(&RunId, &Entry)],
-    ended: Range<usize>,
-    new: &mut NewSegment,
-) -> Result<(), UpkeepError> {
-    for at in ended {
-        let (run, entry) = streams[at];
-        let path = new.file.path.clone();
-        new.writer().end(run, &entry.stream).map_err(UpkeepError::io("write", &path))?;
-        write_base(recovery, streams, at + 1, new)?;
+    /// Ends streams one behind the other, and begins the one behind them.
+    fn end_streams(
+        &self,
+        recovery: &Recovery,
+        streams: &[(&RunId, &Entry)],
+        ended: Range<usize>,
+        new: &mut NewSegment,
+    ) -> Result<(), UpkeepError> {
+        for at in ended {
+            let (run, entry) = streams[at];
+            let path = new.file.path.clone();
+            new.writer().end(run, &entry.stream).map_err(UpkeepError::io("write", &path))?;
+            self.begin_stream(recovery, streams, at + 1, new)?;
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-/// Writes what stands for trimmed events of a stream, if the logs that are sealed have it.
-fn write_base(
-    recovery: &Recovery,
-    streams: &[(&RunId, &Entry)],
-    at: usize,
-    new: &mut NewSegment,
-) -> Result<(), UpkeepError> {
-    let Some((run, entry)) = streams.get(at) else { return Ok(()) };
-    let Some(base) = entry.base() else { return Ok(()) };
-    let file = recovery.index.wal(base.file).expect("a record is in a file that was read");
-    let record = base.read(file.as_ref(), run.as_str(), entry.stream.first).map_err(|reason| {
-        let name = wal::file_name(base.file);
-        UpkeepError::Damaged(format!("{name}, byte {}: {reason}", base.position))
-    })?;
-    let path = new.file.path.clone();
-    new.writer().base(&record).map_err(UpkeepError::io("write", &path))
+    /// Writes what stands for trimmed events of a stream, if the logs that are sealed have it, and says
+    /// whether the others are joined.
+    fn begin_stream(
+        &self,
+        recovery: &Recovery,
+        streams: &[(&RunId, &Entry)],
+        at: usize,
+        new: &mut NewSegment,
+    ) -> Result<(), UpkeepError> {
+        let Some((run, entry)) = streams.get(at) else { return Ok(()) };
+        new.writer().join_by(self.join(run, &entry.stream));
+        let Some(base) = entry.base() else { return Ok(()) };
+        let file = recovery.index.wal(base.file).expect("a record is in a file that was read");
+        let record = base.read(file.as_ref(), run.as_str(), entry.stream.first);
+        let record = record.map_err(|reason| {
+            let name = wal::file_name(base.file);
+            UpkeepError::Damaged(format!("{name}, byte {}: {reason}", base.position))
+        })?;
+        let path = new.file.path.clone();
+        new.writer().base(&record).map_err(UpkeepError::io("write", &path))
+    }
 }

@@ -6,7 +6,8 @@ use runcast_event::{Epoch, Offset};
 use runcast_fuzz::fuzz;
 
 use super::group::{GroupBuffer, GroupHeader, HEADER_LENGTH};
-use super::record::{self, NewAppend, Note, Record};
+use super::record::{self, NewAppend, NewBlock, Note, Record};
+use crate::embedded::joined::StoredEvent;
 
 const TAG: u64 = 0x0102_0304_0506_0708;
 
@@ -30,6 +31,16 @@ fn corpus() -> Vec<Vec<u8>> {
             bytes
         })
         .collect();
+    let joined = StoredEvent {
+        last: Offset::new(1_003),
+        bytes: Bytes::from_static(b"{\"a\":\"onetwo\"}"),
+        start: 6,
+        lengths: vec![3, 0, 3],
+    };
+    let single = StoredEvent::single(Offset::new(1_004), Bytes::from_static(b"{}"));
+    let mut bytes = Vec::new();
+    NewBlock { run: "run_1", born: Epoch::FIRST, events: &[joined, single] }.encode(&mut bytes);
+    corpus.push(bytes);
     let opened = Note::Opened { boot_id: "boot", relaxed: true };
     let trim = Note::Trim { run: "r", before: Offset::new(300), base: b"base" };
     for note in
@@ -77,11 +88,21 @@ fn a_record_that_is_taken_has_its_events_inside_itself() {
             let Record::Append(append) = record else { continue };
             let mut end = None;
             let mut count = 0;
-            for (offset, place) in append.events() {
-                assert_eq!(offset.get(), append.first.get() + count);
+            for event in append.events() {
+                count += event.count();
+                assert_eq!(event.last.get(), append.first.get() + count - 1);
+                let place = event.place.clone();
                 assert!(end.is_none_or(|end| end == place.start) && place.end <= length);
                 end = Some(place.end);
-                count += 1;
+                let Some(parts) = event.parts else { continue };
+                let all = &bytes[place.clone()];
+                assert_eq!(parts.cut(all, 0, parts.count), all);
+                let (front, back) = (parts.cut(all, 0, 1), parts.cut(all, 1, parts.count));
+                let around = parts.cut(all, parts.count, 0).len();
+                assert_eq!(front.len() + back.len(), all.len() + around);
+                let stored = event.read(&Bytes::copy_from_slice(&bytes));
+                assert_eq!((stored.count(), stored.bytes.len()), (parts.count, place.len()));
+                assert_eq!(stored.clone().from(stored.last).count(), 1);
             }
             assert_eq!((count, end), (append.count, Some(length)));
         }

@@ -2,11 +2,10 @@
 //!
 //! Decoding trusts nothing: any bytes give a record or a fault, never a panic.
 
-use std::ops::Range;
-
 use bytes::Bytes;
 use runcast_event::{Epoch, Offset};
 
+use crate::embedded::joined::{EventPlace, Parts, StoredEvent};
 use crate::embedded::number::{Rest, put_varint, u32_at};
 
 #[cfg(test)]
@@ -21,6 +20,7 @@ const KIND_NEW_EPOCH: u8 = 3;
 const KIND_OPENED: u8 = 4;
 const KIND_CLOSED_CLEANLY: u8 = 5;
 const KIND_TRIM: u8 = 6;
+const KIND_JOINED: u8 = 7;
 
 const FLAG_CLOSE: u8 = 1;
 const FLAG_BEGINS: u8 = 2;
@@ -69,6 +69,9 @@ pub(crate) struct StoredAppend<'a> {
     /// Id, epoch, sequence of the first event.
     pub(crate) producer: Option<(&'a str, u64, u64)>,
     lengths: &'a [u8],
+    /// Whether some of the events are stored as one: then of each that is stored, its length is said, how
+    /// many it stands for, and of several where their parts begin and how long they are.
+    is_joined: bool,
     /// Where the first event begins in the record.
     events_start: usize,
     pub(crate) events_bytes: usize,
@@ -105,6 +108,42 @@ impl NewAppend<'_> {
         }
         for event in self.events {
             out.extend_from_slice(event);
+        }
+        end(out, start);
+    }
+}
+
+/// A segment's block as it is written: an append without flags.
+#[derive(Debug)]
+pub(crate) struct NewBlock<'a> {
+    pub(crate) run: &'a str,
+    /// The epoch that the stream began in.
+    pub(crate) born: Epoch,
+    /// At least one.
+    pub(crate) events: &'a [StoredEvent],
+}
+
+impl NewBlock<'_> {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let Some(first) = self.events.first().map(StoredEvent::first) else { return };
+        let is_joined = self.events.iter().any(|event| event.count() > 1);
+        let kind = if is_joined { KIND_JOINED } else { KIND_APPEND };
+        let start = begin(out, kind, 0, self.run, "");
+        put_varint(out, u64::from(self.born.get()));
+        put_varint(out, first.get());
+        put_varint(out, self.events.iter().map(StoredEvent::count).sum());
+        for event in self.events {
+            put_varint(out, event.bytes.len() as u64);
+            if is_joined {
+                put_varint(out, event.count());
+            }
+            if event.count() > 1 {
+                put_varint(out, event.start as u64);
+                event.lengths.iter().for_each(|length| put_varint(out, u64::from(*length)));
+            }
+        }
+        for event in self.events {
+            out.extend_from_slice(&event.bytes);
         }
         end(out, start);
     }
@@ -157,7 +196,7 @@ pub(crate) fn length_if_likely(bytes: &[u8]) -> Option<usize> {
     let length = u32_at(fixed, 4) as usize;
     let texts = usize::from(fixed[10]) + usize::from(fixed[11]);
     let all_flags = FLAG_CLOSE | FLAG_BEGINS | FLAG_PRODUCER;
-    let is_likely = (KIND_APPEND..=KIND_TRIM).contains(&fixed[8]) && fixed[9] <= all_flags;
+    let is_likely = (KIND_APPEND..=KIND_JOINED).contains(&fixed[8]) && fixed[9] <= all_flags;
     (is_likely && length >= FIXED_LENGTH + texts).then_some(length)
 }
 
@@ -180,8 +219,9 @@ fn parse(record: &[u8]) -> Option<Record<'_>> {
     let mut rest = Rest::new(record, FIXED_LENGTH);
     let name = rest.text(record[10].into())?;
     let producer_id = rest.text(record[11].into())?;
-    if kind == KIND_APPEND {
-        return parse_append(rest, flags, name, producer_id).map(Record::Append);
+    if kind == KIND_APPEND || (kind == KIND_JOINED && flags == 0) {
+        let is_joined = kind == KIND_JOINED;
+        return parse_append(rest, flags, name, producer_id, is_joined).map(Record::Append);
     }
     if kind == KIND_TRIM {
         let before = Offset::new(rest.varint()?);
@@ -210,6 +250,7 @@ fn parse_append<'a>(
     flags: u8,
     run: &'a str,
     producer_id: &'a str,
+    is_joined: bool,
 ) -> Option<StoredAppend<'a>> {
     let epoch = Epoch::new(u32::try_from(rest.varint()?).ok()?)?;
     let first = rest.varint()?;
@@ -228,8 +269,11 @@ fn parse_append<'a>(
     };
     let lengths_start = rest.at;
     let mut events_bytes = 0_usize;
-    for _ in 0..count {
-        events_bytes = events_bytes.checked_add(usize::try_from(rest.varint()?).ok()?)?;
+    let mut left = count;
+    while left > 0 {
+        let (length, parts) = stored_event(&mut rest, is_joined)?;
+        left = left.checked_sub(parts.map_or(1, |parts| parts.count))?;
+        events_bytes = events_bytes.checked_add(length)?;
     }
     let lengths = &rest.bytes[lengths_start..rest.at];
     (rest.at.checked_add(events_bytes)? == rest.bytes.len()).then_some(StoredAppend {
@@ -241,21 +285,41 @@ fn parse_append<'a>(
         count,
         producer,
         lengths,
+        is_joined,
         events_start: rest.at,
         events_bytes,
     })
 }
 
-impl StoredAppend<'_> {
+/// The length of the next event, and its parts if it stands for several.
+fn stored_event<'a>(rest: &mut Rest<'a>, is_joined: bool) -> Option<(usize, Option<Parts<'a>>)> {
+    let length = usize::try_from(rest.varint()?).ok()?;
+    let count = if is_joined { rest.varint()? } else { 1 };
+    if count < 2 {
+        return (count == 1).then_some((length, None));
+    }
+    let start = usize::try_from(rest.varint()?).ok()?;
+    let lengths_start = rest.at;
+    let mut end = start;
+    for _ in 0..count {
+        end = end.checked_add(usize::try_from(rest.varint()?).ok()?)?;
+    }
+    let lengths = &rest.bytes[lengths_start..rest.at];
+    (end <= length).then_some((length, Some(Parts { count, start, lengths })))
+}
+
+impl<'a> StoredAppend<'a> {
     /// The places of the events in the record, with their offsets.
-    pub(crate) fn events(&self) -> impl Iterator<Item = (Offset, Range<usize>)> {
+    pub(crate) fn events(&self) -> impl Iterator<Item = EventPlace<'a>> + use<'a> {
         let mut lengths = Rest::new(self.lengths, 0);
-        let mut start = self.events_start;
-        (self.first.get()..self.first.get() + self.count).map_while(move |offset| {
-            let end = start + usize::try_from(lengths.varint()?).ok()?;
-            let place = start..end;
-            start = end;
-            Some((Offset::new(offset), place))
+        let (mut start, mut last) = (self.events_start, self.first.get() - 1);
+        let is_joined = self.is_joined;
+        std::iter::from_fn(move || {
+            let (length, parts) = stored_event(&mut lengths, is_joined)?;
+            let place = start..start + length;
+            start = place.end;
+            last += parts.map_or(1, |parts| parts.count);
+            Some(EventPlace { last: Offset::new(last), place, parts })
         })
     }
 }

@@ -29,7 +29,7 @@ fn index_of(count: u64) -> Index {
         let json = format!(r#"{{"type":"run.queued","data":{{"tags":["t{}"]}}}}"#, number % 2);
         let now = Timestamp::from_micros(number as i64 / 3);
         let payload = parse_event(json.as_bytes(), now).unwrap().payload.into_bytes();
-        let record = Record { offset: Offset::new(1), payload };
+        let record = Record::single(Offset::new(1), payload);
         index.fold(&RunId::new(&format!("r_{number}")).unwrap(), &[record], &stat(1));
     }
     index
@@ -71,7 +71,7 @@ fn what_runs_did_that_ended_long_ago_is_let_go_and_can_be_restored() {
         .zip(events)
         .map(|(offset, json)| {
             let payload = parse_event(json.as_bytes(), Timestamp::default()).unwrap().payload;
-            Record { offset, payload: payload.into_bytes() }
+            Record::single(offset, payload.into_bytes())
         })
         .collect();
     for number in 0..=WHOLE_MAX {
@@ -81,8 +81,7 @@ fn what_runs_did_that_ended_long_ago_is_let_go_and_can_be_restored() {
     assert!(!is_whole(&index, 0) && is_whole(&index, 1) && is_whole(&index, WHOLE_MAX));
     let mut state = RunState::new(run(0));
     for record in &records {
-        let payload = Payload::from_stored(record.payload.clone());
-        state.apply(record.offset, Epoch::FIRST, &payload);
+        state.apply_merged(Epoch::FIRST, &event_of(record));
     }
     index.restore(state.clone());
     assert_eq!(index.state(&run(0)), Some(&state));

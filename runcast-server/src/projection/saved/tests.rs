@@ -43,7 +43,7 @@ fn fold(index: &Mutex<Index>, number: usize, events: &[&str]) {
         .map(|(offset, json)| {
             let now = Timestamp::from_micros(number as i64);
             let payload = parse_event(json.as_bytes(), now).unwrap().payload.into_bytes();
-            Record { offset, payload }
+            Record::single(offset, payload)
         })
         .collect();
     let last = after.get() + events.len() as u64;

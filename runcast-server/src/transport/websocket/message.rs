@@ -6,13 +6,14 @@
 use std::io::Write as _;
 
 use bytes::Bytes;
-use runcast_event::{Cursor, Epoch, Merged, Offset, Payload, RunId};
+use runcast_event::{Cursor, Epoch, Merged, Offset, RunId};
 use runcast_hub::{Format, Gap, Slice};
 use runcast_log::{Appended, Record};
 use serde_json::value::RawValue;
 
 use super::{MESSAGE_BYTES_MAX, text};
 use crate::problem::Problem;
+use crate::stored::event_of;
 use crate::transport::answer;
 use crate::transport::page::write_gap;
 use crate::transport::view::{Share, View};
@@ -93,11 +94,7 @@ pub(crate) fn page(run: &RunId, epoch: Epoch, records: &[Record], view: &View) -
 }
 
 fn as_they_are(records: &[Record]) -> impl Iterator<Item = Merged> {
-    records.iter().map(|record| Merged {
-        offset: record.offset,
-        count: 1,
-        payload: Payload::from_stored(record.payload.clone()),
-    })
+    records.iter().map(event_of)
 }
 
 fn write_events(
@@ -266,7 +263,7 @@ mod tests {
         filter.allow("type", "x.*").unwrap();
         let view = View { filter, coalesce: false };
         let payload = merged(1, &json!({"type": "a.b"})).payload.into_bytes();
-        let record = runcast_log::Record { offset: Offset::new(1), payload };
+        let record = runcast_log::Record::single(Offset::new(1), payload);
         assert_eq!(view.of(&[record]), Vec::new());
     }
 }

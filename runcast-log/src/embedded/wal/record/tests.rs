@@ -18,7 +18,7 @@ proptest! {
 
     #[test]
     fn random_bytes_under_a_right_checksum_never_panic(
-        kind in 0..8_u8,
+        kind in 0..9_u8,
         flags in 0..8_u8,
         mut bytes in prop::collection::vec(any::<u8>(), 12..120),
         name in 0..20_u8,
@@ -26,7 +26,7 @@ proptest! {
         bytes[8..12].copy_from_slice(&[kind, flags, name, 0]);
         bytes[12..].iter_mut().for_each(|byte| *byte &= 0x8f);
         if let Ok((Record::Append(append), length)) = decode(&sealed(bytes)) {
-            let last = append.events().last().unwrap().1.end;
+            let last = append.events().last().unwrap().place.end;
             prop_assert_eq!(last, length);
         }
     }
@@ -56,7 +56,7 @@ proptest! {
         prop_assert_eq!((append.run, append.epoch, append.begins, append.close), (&*run, epoch, begins, close));
         prop_assert_eq!((append.first, append.producer), (first, producer));
         let read: Vec<Bytes> =
-            append.events().map(|(_, at)| Bytes::copy_from_slice(&bytes[6..][at])).collect();
+            append.events().map(|event| Bytes::copy_from_slice(&bytes[6..][event.place])).collect();
         prop_assert_eq!(read, events);
     }
 }
