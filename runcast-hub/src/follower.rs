@@ -128,6 +128,7 @@ impl Follower {
             }
             Look::End => Some(Delivery::End { last: Offset::new(next.get() - 1) }),
             Look::Deleted => Some(Delivery::Deleted),
+            Look::Lost => Some(lost()),
             Look::NotYet => {
                 // The sender lives in the tail that this follower holds.
                 let _ = self.changed.changed().await;
@@ -146,7 +147,10 @@ impl Follower {
         let limit =
             ReadLimit { events_max: config.page_events_max, bytes_max: config.page_bytes_max };
         match self.seat.hub.read(&self.seat.run, Offset::new(next.get() - 1), limit).await {
-            Ok(_) if self.seat.tail.deletions() != self.deletions => Some(Delivery::Deleted),
+            Ok(_) if self.seat.tail.deletions() != self.deletions => {
+                let is_lost = matches!(self.seat.tail.look(next, self.deletions), Look::Lost);
+                Some(if is_lost { lost() } else { Delivery::Deleted })
+            }
             Ok(page) if page.records.is_empty() => {
                 self.reading = Reading::Live { next };
                 None
@@ -171,4 +175,11 @@ impl Follower {
             Err(ReadError::Failed { reason }) => Some(Delivery::Failed { reason }),
         }
     }
+}
+
+/// Only a new follower can tell by its cursor what of the events that it got is lost.
+fn lost() -> Delivery {
+    let reason = "events of the run were lost, and it goes on in another epoch; follow again from the \
+                  last cursor to be told which";
+    Delivery::Failed { reason: reason.to_owned() }
 }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use runcast_event::RunId;
-use runcast_log::{NewEvents, NotAdmitted};
+use runcast_log::{NewEvents, NotAdmitted, Record, StreamStat};
 
 use crate::hub::Hub;
 
@@ -36,6 +36,10 @@ pub trait Gate: Send + Sync + 'static {
     /// The feed's entry for a deletion that is about to be stored.
     fn deletion(&self, run: &RunId) -> Option<Bytes>;
 
-    /// What was admitted since the last call was stored, or was not.
-    fn settle(&self, is_stored: bool);
+    /// These events are stored and can be read: those that were admitted, or another node's.
+    fn stored(&self, run: &RunId, records: &[Record], stat: &StreamStat);
+
+    /// What is known of the run does not hold any more: what was admitted was not stored, or the run was
+    /// deleted, or has lost events.
+    fn forget(&self, run: &RunId);
 }

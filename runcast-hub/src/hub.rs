@@ -120,7 +120,19 @@ impl CommitObserver for Fanout {
         let readers = self.changes.read().unwrap_or_else(PoisonError::into_inner);
         let mut feed_cursor = None;
         for change in changes {
-            let (Committed::Appended { run, .. } | Committed::Deleted { run }) = &change;
+            let (Committed::Appended { run, .. }
+            | Committed::Deleted { run }
+            | Committed::Changed { run }
+            | Committed::Lost { run }) = &change;
+            match (self.gate.get(), &change) {
+                (Some(gate), Committed::Appended { records, stat, .. }) => {
+                    gate.stored(run, records, stat);
+                }
+                (Some(gate), Committed::Deleted { .. } | Committed::Lost { .. }) => {
+                    gate.forget(run);
+                }
+                _ => {}
+            }
             if let Committed::Appended { stat, .. } = &change
                 && run.is_feed()
             {
@@ -134,13 +146,12 @@ impl CommitObserver for Fanout {
                     tail.push(records, &stat);
                 }
                 Committed::Deleted { .. } => tail.delete(),
+                Committed::Changed { .. } => {}
+                Committed::Lost { .. } => tail.lose(),
             }
         }
         if let Some(cursor) = feed_cursor {
             self.set_feed_cursor(cursor);
-        }
-        if let Some(gate) = self.gate.get() {
-            gate.settle(true);
         }
     }
 
@@ -152,9 +163,9 @@ impl CommitObserver for Fanout {
         self.gate.get()?.deletion(run)
     }
 
-    fn discarded(&self) {
+    fn discarded(&self, run: &RunId) {
         if let Some(gate) = self.gate.get() {
-            gate.settle(false);
+            gate.forget(run);
         }
     }
 }
@@ -485,9 +496,10 @@ impl Hub {
 
     fn take_seat(&self, run: &RunId) -> Seat {
         let mut shard = self.fanout.shard(run);
-        let tail = Arc::clone(
-            shard.entry(run.clone()).or_insert_with(|| Tail::new(Arc::clone(&self.fanout.budget))),
-        );
+        let tail = Arc::clone(shard.entry(run.clone()).or_insert_with(|| {
+            self.log.follow(run, true);
+            Tail::new(Arc::clone(&self.fanout.budget))
+        }));
         tail.followers.fetch_add(1, Ordering::Relaxed);
         drop(shard);
         Seat { hub: self.clone(), run: run.clone(), tail }
@@ -528,6 +540,7 @@ impl Drop for Seat {
         let mut shard = self.hub.fanout.shard(&self.run);
         if self.tail.followers.fetch_sub(1, Ordering::Relaxed) == 1 {
             shard.remove(&self.run);
+            self.hub.log.follow(&self.run, false);
         }
     }
 }

@@ -27,8 +27,10 @@ struct TailState {
     bytes: usize,
     last: Offset,
     closed: bool,
-    /// How often the stream was deleted while it was followed.
+    /// How often the stream was deleted, or lost events, while it was followed.
     deletions: u64,
+    /// The newest of them that was a loss.
+    newest_loss: u64,
     /// Whom to wake after a change, beside the followers that wait.
     wakers: Vec<(u64, Arc<dyn TailWaker>)>,
 }
@@ -54,6 +56,8 @@ pub enum Look {
     End,
     /// The stream that the follower followed was deleted.
     Deleted,
+    /// Events that the follower may have got are lost: it has to find its place again by its cursor.
+    Lost,
 }
 
 /// Bytes that all tails together hold.
@@ -141,11 +145,24 @@ impl Tail {
     /// Takes in that the stream was deleted.
     pub(crate) fn delete(&self) {
         let mut state = self.state();
+        let newest_loss = state.newest_loss;
+        self.begin_again(&mut state, newest_loss);
+        self.tell(state);
+    }
+
+    /// Takes in that events of the stream are lost.
+    pub(crate) fn lose(&self) {
+        let mut state = self.state();
+        let newest_loss = state.deletions + 1;
+        self.begin_again(&mut state, newest_loss);
+        self.tell(state);
+    }
+
+    fn begin_again(&self, state: &mut TailState, newest_loss: u64) {
         self.budget.total_bytes.fetch_sub(state.bytes, Ordering::Relaxed);
         let deletions = state.deletions + 1;
         let wakers = std::mem::take(&mut state.wakers);
-        *state = TailState { deletions, wakers, ..TailState::default() };
-        self.tell(state);
+        *state = TailState { deletions, newest_loss, wakers, ..TailState::default() };
     }
 
     /// Looks for the event at `next`, for a follower that joined when the stream had been deleted
@@ -153,7 +170,7 @@ impl Tail {
     pub(crate) fn look(&self, next: Offset, deletions: u64) -> Look {
         let state = self.state();
         if state.deletions != deletions {
-            return Look::Deleted;
+            return if deletions < state.newest_loss { Look::Lost } else { Look::Deleted };
         }
         if next > state.last {
             return if state.closed { Look::End } else { Look::NotYet };

@@ -78,6 +78,10 @@ pub trait Log: Send + Sync + 'static {
     /// the newest are more.
     async fn first_within(&self, run: &RunId, bytes_max: u64) -> Result<Offset, ReadError>;
 
+    /// From now on the observer is to be told of every event of this stream, whoever appended it; or no
+    /// more. An engine that alone appends to its streams tells of every event anyway.
+    fn follow(&self, _run: &RunId, _is_followed: bool) {}
+
     /// From now on, events of closed streams may be stored as one where `joiner` says so; offsets
     /// stay as they are. An engine need not do it.
     fn join_by(&self, _joiner: Arc<dyn Joiner>) {}
@@ -260,7 +264,11 @@ impl Trim {
         Self { before, epoch: None, base: Bytes::new() }
     }
 
-    pub(crate) fn check(&self) -> Result<(), DeleteError> {
+    /// Refuses a base that is too large.
+    ///
+    /// # Errors
+    /// [`DeleteError::BaseTooLarge`].
+    pub fn check(&self) -> Result<(), DeleteError> {
         let bytes = self.base.len();
         if bytes > BASE_BYTES_MAX { Err(DeleteError::BaseTooLarge { bytes }) } else { Ok(()) }
     }
@@ -437,6 +445,18 @@ pub enum Committed {
         /// The stream.
         run: RunId,
     },
+    /// Another node changed a stream that nobody follows here, or may have: what has become of it is to
+    /// be read. Only engines of several nodes say it.
+    Changed {
+        /// The stream.
+        run: RunId,
+    },
+    /// Events that were told are lost, and the stream goes on without them in another epoch: who follows
+    /// it has to find its place again. Only engines of several nodes say it.
+    Lost {
+        /// The stream.
+        run: RunId,
+    },
 }
 
 /// Told of every commit, before the append is acknowledged and after reads can see it; and asked,
@@ -464,8 +484,9 @@ pub trait CommitObserver: Send + Sync + 'static {
         None
     }
 
-    /// Nothing of what was admitted since the last commit was stored.
-    fn discarded(&self) {}
+    /// Nothing of what was admitted of this run since its last commit was stored; or another node has
+    /// changed it. Who judges the run by what is known of it has to read it again.
+    fn discarded(&self, _run: &RunId) {}
 }
 
 /// Events that are about to be stored.

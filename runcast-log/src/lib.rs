@@ -10,6 +10,8 @@ mod memory;
 mod stats;
 mod stream;
 
+pub mod engine;
+
 pub use contract::{
     Append, AppendError, Appended, BASE_BYTES_MAX, CommitObserver, Committed, DeleteError, Join,
     Joiner, Log, LogHealth, NewEvents, NotAdmitted, Page, ProducerStamp, ReadError, ReadLimit,

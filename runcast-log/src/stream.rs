@@ -19,8 +19,10 @@ const EPOCH_BASES_MAX: usize = 32;
 
 /// Whether a stream takes events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub enum Phase {
+    /// It does.
     Open,
+    /// It has ended.
     Closed,
     /// Kept as a tombstone, so that the name's next stream has a higher epoch.
     Deleted,
@@ -28,31 +30,37 @@ pub(crate) enum Phase {
 
 /// How a stream stands and who has appended to it. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Stream {
-    pub(crate) first: Offset,
+pub struct Stream {
+    /// The oldest event that is kept; one past the last when none is.
+    pub first: Offset,
     /// Something stands for the events before `first`.
-    pub(crate) has_base: bool,
-    pub(crate) last: Offset,
-    pub(crate) phase: Phase,
-    pub(crate) epoch: Epoch,
+    pub has_base: bool,
+    /// The newest event.
+    pub last: Offset,
+    /// Whether it takes events.
+    pub phase: Phase,
+    /// The current epoch.
+    pub epoch: Epoch,
     /// The epoch that it began in. Of all streams that ever had its name it alone began there.
-    pub(crate) born: Epoch,
-    pub(crate) epoch_bases: Arc<[(Epoch, Offset)]>,
-    pub(crate) producers: Producers,
+    pub born: Epoch,
+    /// As [`StreamStat::epoch_bases`].
+    pub epoch_bases: Arc<[(Epoch, Offset)]>,
+    /// Who has appended to it.
+    pub producers: Producers,
 }
 
 /// What the engine adds to a decision.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Rules {
+pub struct Rules {
     /// The most producers that a stream remembers.
-    pub(crate) producers_max: usize,
+    pub producers_max: usize,
     /// The epoch of a stream whose name was never used.
-    pub(crate) first_epoch: Epoch,
+    pub first_epoch: Epoch,
 }
 
 /// What is to be done with an append.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Plan {
+pub enum Plan {
     /// All of it is stored already, or there is nothing to store.
     Acknowledge(Appended),
     /// The events behind the first `duplicates` are to be stored.
@@ -61,19 +69,20 @@ pub(crate) enum Plan {
 
 /// Where the new events of a batch go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Placement {
+pub struct Placement {
     /// The stream is made by this append.
-    pub(crate) begins: bool,
-    pub(crate) epoch: Epoch,
+    pub begins: bool,
+    /// The epoch that the events are stored in.
+    pub epoch: Epoch,
     /// The offset of the first event that is stored.
-    pub(crate) first: Offset,
+    pub first: Offset,
     /// How many events of the batch are stored already and passed over.
-    pub(crate) duplicates: usize,
+    pub duplicates: usize,
 }
 
 impl Placement {
     /// What carrying out this decision does to the stream.
-    pub(crate) fn advance<'a>(&self, append: &'a Append) -> Advance<'a> {
+    pub fn advance<'a>(&self, append: &'a Append) -> Advance<'a> {
         Advance {
             begins: self.begins,
             epoch: self.epoch,
@@ -88,7 +97,7 @@ impl Placement {
     }
 
     /// The events that are new.
-    pub(crate) fn records(&self, append: &Append) -> Vec<Record> {
+    pub fn records(&self, append: &Append) -> Vec<Record> {
         let new = append.events[self.duplicates..].iter().zip(self.first.get()..);
         let record =
             |(payload, offset): (&Bytes, u64)| Record::single(Offset::new(offset), payload.clone());
@@ -96,7 +105,7 @@ impl Placement {
     }
 
     /// The answer if the new events are not admitted; of a refusal, the event was counted among them.
-    pub(crate) fn not_admitted(&self, reason: NotAdmitted) -> AppendError {
+    pub fn not_admitted(&self, reason: NotAdmitted) -> AppendError {
         match reason {
             NotAdmitted::Refused(mut refusal) => {
                 refusal.event += self.duplicates;
@@ -107,7 +116,7 @@ impl Placement {
     }
 
     /// The answer once it is carried out.
-    pub(crate) fn appended(&self, append: &Append) -> Appended {
+    pub fn appended(&self, append: &Append) -> Appended {
         let stored = (append.events.len() - self.duplicates) as u64;
         Appended {
             epoch: self.epoch,
@@ -120,18 +129,26 @@ impl Placement {
 
 /// Events that came to a stream: a decision carried out, or read back from a log.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Advance<'a> {
-    pub(crate) begins: bool,
-    pub(crate) epoch: Epoch,
-    pub(crate) first: Offset,
-    pub(crate) count: u64,
-    pub(crate) close: bool,
+pub struct Advance<'a> {
+    /// The stream is made by it.
+    pub begins: bool,
+    /// The epoch of the events.
+    pub epoch: Epoch,
+    /// The first event.
+    pub first: Offset,
+    /// How many events.
+    pub count: u64,
+    /// The stream is closed behind them.
+    pub close: bool,
     /// Who appended, its epoch, and the sequence of the first event.
-    pub(crate) producer: Option<(&'a ProducerId, u64, u64)>,
+    pub producer: Option<(&'a ProducerId, u64, u64)>,
 }
 
 /// Decides an append to a stream; `standing` is none if the name was never used.
-pub(crate) fn decide(
+///
+/// # Errors
+/// When nothing of it may be stored.
+pub fn decide(
     standing: Option<&Stream>,
     append: &Append,
     rules: Rules,
@@ -196,7 +213,7 @@ fn check_expected(append: &Append, actual: Offset, duplicates: u64) -> Result<()
 impl Stream {
     /// An empty stream in its epoch. An epoch that is not the first shares nothing with earlier
     /// ones.
-    pub(crate) fn new(epoch: Epoch) -> Self {
+    pub fn new(epoch: Epoch) -> Self {
         let epoch_bases = if epoch == Epoch::FIRST {
             Arc::default()
         } else {
@@ -215,7 +232,7 @@ impl Stream {
     }
 
     /// The stream as the contract shows it.
-    pub(crate) fn stat(&self) -> StreamStat {
+    pub fn stat(&self) -> StreamStat {
         StreamStat {
             first: self.first,
             last: self.last,
@@ -252,7 +269,7 @@ impl Stream {
     }
 
     /// Takes over events that were decided on. They follow the stream's last one.
-    pub(crate) fn advance(&mut self, advance: &Advance<'_>) {
+    pub fn advance(&mut self, advance: &Advance<'_>) {
         if advance.begins {
             *self = Self::new(advance.epoch);
         }
@@ -267,12 +284,12 @@ impl Stream {
     }
 
     /// Whether it is not deleted, and in that epoch if one is meant.
-    pub(crate) fn is_there(&self, epoch: Option<Epoch>) -> bool {
+    pub fn is_there(&self, epoch: Option<Epoch>) -> bool {
         self.phase != Phase::Deleted && epoch.is_none_or(|epoch| epoch == self.epoch)
     }
 
     /// Becomes a tombstone.
-    pub(crate) fn delete(&mut self) {
+    pub fn delete(&mut self) {
         self.phase = Phase::Deleted;
         self.first = self.last.next();
         self.has_base = false;
@@ -282,7 +299,7 @@ impl Stream {
 
     /// Keeps no event before `before`; of a stream that ends earlier, none. `has_base` says whether
     /// something stands for what is gone. False when there was nothing to give up.
-    pub(crate) fn trim(&mut self, before: Offset, has_base: bool) -> bool {
+    pub fn trim(&mut self, before: Offset, has_base: bool) -> bool {
         let first = before.min(self.last.next());
         let trims = self.phase != Phase::Deleted && first > self.first;
         if trims {
@@ -292,13 +309,13 @@ impl Stream {
     }
 
     /// How many events it keeps.
-    pub(crate) fn kept(&self) -> u64 {
+    pub fn kept(&self) -> u64 {
         (self.last.get() + 1).saturating_sub(self.first.get())
     }
 
     /// Goes `by` epochs on because acknowledged events may have been lost behind `last`. A closed
     /// stream has lost nothing: its end is there.
-    pub(crate) fn begin_epoch(&mut self, by: u32) {
+    pub fn begin_epoch(&mut self, by: u32) {
         if by == 0 || self.phase == Phase::Closed {
             return;
         }
@@ -347,24 +364,25 @@ impl Numbering {
 
 /// How far a producer has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Mark {
-    pub(crate) epoch: u64,
+pub struct Mark {
+    /// Its epoch.
+    pub epoch: u64,
     /// The sequence of the event after its last.
-    pub(crate) next: u64,
+    pub next: u64,
 }
 
 /// A stream's producers, sorted by id. Shared until it changes, so that a stream is cheap to clone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Producers(Option<Arc<Vec<(ProducerId, Mark)>>>);
+pub struct Producers(Option<Arc<Vec<(ProducerId, Mark)>>>);
 
 impl Producers {
     /// Those of a stream that was stored, sorted by id.
-    pub(crate) fn stored(all: Vec<(ProducerId, Mark)>) -> Self {
+    pub fn stored(all: Vec<(ProducerId, Mark)>) -> Self {
         Self((!all.is_empty()).then(|| Arc::new(all)))
     }
 
     /// All of them, sorted by id.
-    pub(crate) fn all(&self) -> &[(ProducerId, Mark)] {
+    pub fn all(&self) -> &[(ProducerId, Mark)] {
         self.0.as_ref().map_or(&[][..], |all| all.as_slice())
     }
 

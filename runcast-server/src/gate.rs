@@ -2,24 +2,26 @@
 //! into the feed, in one step with the event.
 //!
 //! Keeps the states of the open runs that something was appended to last, as they will be with what is
-//! on its way to the disk. Only the events that say what a run does are folded in, not what it puts
+//! on its way to the log. A state is good only for what comes right behind the events that it was made
+//! of: if another node has appended something meanwhile, the run is read again. Only the events that say what a run does are folded in, not what it puts
 //! out. The state of any other run is made again when it is needed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use runcast_event::{Payload, RunId, Timestamp};
+use runcast_event::{Epoch, Offset, Payload, RunId, Timestamp};
 use runcast_hub::{Gate, Hub};
-use runcast_log::{NewEvents, NotAdmitted, ReadError, Refusal};
+use runcast_log::{NewEvents, NotAdmitted, ReadError, Record, Refusal, StreamStat};
 use runcast_run::{RunState, Status};
 
 use crate::feed;
 use crate::projection::{States, to_the_end};
+use crate::stored::event_of;
 
-/// States that are kept at most, beside those that wait for the disk; half of them at least.
+/// States that are kept at most; half of them at least.
 const KEPT_MAX: usize = 4_096;
 
 /// How the payloads of events begin that a run's state decides about, or is changed by.
@@ -46,48 +48,61 @@ pub(crate) struct RunGate {
 #[derive(Default)]
 struct Known {
     /// Those that something was appended to since the others were put aside.
-    recent: HashMap<RunId, RunState>,
+    recent: HashMap<RunId, KnownRun>,
     /// The others. They are forgotten when the recent ones are put aside.
-    others: HashMap<RunId, RunState>,
+    others: HashMap<RunId, KnownRun>,
     /// How many of both any event makes run.
     queued: usize,
-    /// Runs whose state has events that are on their way to the disk.
-    coming: Vec<RunId>,
-    /// Runs whose deletion is.
-    going: HashSet<RunId>,
+}
+
+/// A run's state, as it is behind an event of its stream: it holds only where that is the newest one.
+struct KnownRun {
+    state: RunState,
+    epoch: Epoch,
+    last: Offset,
+}
+
+impl KnownRun {
+    /// Whether these events come right behind those that are known.
+    fn is_before(&self, epoch: Epoch, records: &[Record]) -> bool {
+        let next = records.first().map(Record::first);
+        self.epoch == epoch && next == Some(self.last.next())
+    }
 }
 
 impl Known {
+    #[cfg(test)]
     fn has(&self, run: &RunId) -> bool {
         self.recent.contains_key(run) || self.others.contains_key(run)
     }
 
-    /// The state of a run that something is to be appended to.
-    fn get(&mut self, run: &RunId) -> Option<&RunState> {
-        if let Some(state) = self.others.remove(run) {
-            self.recent.insert(run.clone(), state);
+    /// A run that something is to be appended to.
+    fn get(&mut self, run: &RunId) -> Option<&mut KnownRun> {
+        if let Some(known) = self.others.remove(run) {
+            self.recent.insert(run.clone(), known);
         }
-        self.recent.get(run)
+        self.recent.get_mut(run)
     }
 
-    fn put(&mut self, run: RunId, state: RunState) {
-        self.queued += usize::from(is_queued(&state));
-        if let Some(before) = self.recent.insert(run, state) {
-            self.queued -= usize::from(is_queued(&before));
+    fn put(&mut self, run: RunId, known: KnownRun) {
+        self.queued += usize::from(is_queued(&known.state));
+        if let Some(before) = self.recent.insert(run, known) {
+            self.queued -= usize::from(is_queued(&before.state));
         }
+        self.forget_some();
     }
 
-    fn take(&mut self, run: &RunId) -> Option<RunState> {
-        let state = self.recent.remove(run).or_else(|| self.others.remove(run))?;
-        self.queued -= usize::from(is_queued(&state));
-        Some(state)
+    fn take(&mut self, run: &RunId) -> Option<KnownRun> {
+        let known = self.recent.remove(run).or_else(|| self.others.remove(run))?;
+        self.queued -= usize::from(is_queued(&known.state));
+        Some(known)
     }
 
-    /// Keeps no more than may be kept. Nothing is on its way to the disk.
+    /// Keeps no more than may be kept.
     fn forget_some(&mut self) {
-        if self.recent.len() >= KEPT_MAX / 2 {
+        if self.recent.len() > KEPT_MAX / 2 {
             let others = std::mem::replace(&mut self.others, std::mem::take(&mut self.recent));
-            self.queued -= others.values().filter(|state| is_queued(state)).count();
+            self.queued -= others.values().filter(|known| is_queued(&known.state)).count();
         }
     }
 }
@@ -106,8 +121,8 @@ impl RunGate {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Folds a run up to its end now. None when there is no such run.
-    async fn read(&self, hub: &Hub, run: &RunId) -> Result<Option<RunState>, ReadError> {
+    /// Folds a run up to its end now. None when there is no such run, or it became another meanwhile.
+    async fn read(&self, hub: &Hub, run: &RunId) -> Result<Option<KnownRun>, ReadError> {
         let stat = match hub.stat(run).await {
             Ok(Some(stat)) => stat,
             Ok(None) | Err(ReadError::Deleted) => return Ok(None),
@@ -115,7 +130,10 @@ impl RunGate {
         };
         let folded = self.states.get(run).filter(|state| state.epoch() == stat.epoch);
         let state = folded.unwrap_or_else(|| RunState::new(run.clone()));
-        to_the_end(hub, state).await.map(Some)
+        let state = to_the_end(hub, state).await?;
+        let (epoch, last) = (stat.epoch, stat.last.max(state.offset()));
+        let is_same = state.offset() == Offset::START || state.epoch() == epoch;
+        Ok(is_same.then_some(KnownRun { state, epoch, last }))
     }
 }
 
@@ -131,10 +149,12 @@ impl Gate for RunGate {
     ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(async move {
             match self.read(hub, run).await {
-                Ok(Some(state)) => {
+                Ok(Some(read)) => {
                     let mut known = self.known();
-                    if !known.has(run) && !known.going.contains(run) {
-                        known.put(run.clone(), state);
+                    let place = (read.epoch, read.last);
+                    // What is on its way to the log is in the state that is there, and not in this one.
+                    if known.get(run).is_none_or(|known| (known.epoch, known.last) < place) {
+                        known.put(run.clone(), read);
                     }
                 }
                 Ok(None) => {}
@@ -146,58 +166,71 @@ impl Gate for RunGate {
     }
 
     fn admit(&self, events: NewEvents<'_>) -> Result<Vec<Bytes>, NotAdmitted> {
-        let NewEvents { run, begins, records, .. } = events;
+        let NewEvents { run, epoch, begins, records } = events;
+        let Some(last) = records.last().map(|record| record.offset) else { return Ok(Vec::new()) };
         let mut known = self.known();
-        let judged = records.iter().filter(|record| is_judged(&record.payload)).count();
-        if judged == 0 && !begins && known.queued == 0 {
-            return Ok(Vec::new());
-        }
-        let mut state = if begins {
+        if begins {
             known.take(run);
-            RunState::new(run.clone())
-        } else {
-            let before = known.get(run).ok_or(NotAdmitted::Unready)?;
-            if judged == 0 && !is_queued(before) {
-                return Ok(Vec::new());
-            }
-            known.take(run).ok_or(NotAdmitted::Unready)?
-        };
-        // What is refused behind the first event must leave no trace of the events before.
-        let undo = (judged > 1 && !begins).then(|| state.clone());
-        match fold(&mut state, &events) {
-            Ok(entries) => {
-                known.put(run.clone(), state);
-                known.coming.push(run.clone());
-                known.going.remove(run);
-                Ok(entries)
-            }
-            Err(refusal) => {
-                if !begins {
-                    known.put(run.clone(), undo.unwrap_or(state));
+            let mut state = RunState::new(run.clone());
+            let entries = fold(&mut state, &events)?;
+            known.put(run.clone(), KnownRun { state, epoch, last });
+            return Ok(entries);
+        }
+        let judged = records.iter().filter(|record| is_judged(&record.payload)).count();
+        match known.get(run) {
+            Some(known) if known.is_before(epoch, records) => {
+                if judged == 0 && !is_queued(&known.state) {
+                    known.last = last;
+                    return Ok(Vec::new());
                 }
-                Err(refusal.into())
+            }
+            // Somebody else has appended something that is not known yet.
+            _ => {
+                known.take(run);
+                return Err(NotAdmitted::Unready);
             }
         }
+        let mut before = known.take(run).ok_or(NotAdmitted::Unready)?;
+        // What is refused behind the first event must leave no trace of the events before.
+        let undo = (judged > 1).then(|| before.state.clone());
+        let folded = fold(&mut before.state, &events);
+        match (&folded, undo) {
+            (Ok(_), _) => before.last = last,
+            (Err(_), Some(state)) => before.state = state,
+            (Err(_), None) => {}
+        }
+        known.put(run.clone(), before);
+        Ok(folded?)
     }
 
     fn deletion(&self, run: &RunId) -> Option<Bytes> {
-        let mut known = self.known();
-        let state = known.take(run);
-        known.going.insert(run.clone());
-        Some(feed::of_deletion(run, Timestamp::now(), state.as_ref()).into_bytes())
+        let known = self.known().take(run);
+        let state = known.as_ref().map(|known| &known.state);
+        Some(feed::of_deletion(run, Timestamp::now(), state).into_bytes())
     }
 
-    fn settle(&self, is_stored: bool) {
+    fn stored(&self, run: &RunId, records: &[Record], stat: &StreamStat) {
         let mut known = self.known();
-        known.going.clear();
-        for run in std::mem::take(&mut known.coming) {
-            // What was not stored is read again when it is needed; what has ended is not needed.
-            let is_over = |state: &RunState| state.status().is_terminal();
-            if !is_stored || known.recent.get(&run).is_some_and(is_over) {
-                known.take(&run);
+        let Some(run_known) = known.get(run) else { return };
+        let is_queued_before = is_queued(&run_known.state);
+        if run_known.is_before(stat.epoch, records) {
+            // Another node's: they were judged there.
+            for record in records {
+                run_known.state.apply_merged(stat.epoch, &event_of(record));
+                run_known.last = record.offset;
             }
         }
-        known.forget_some();
+        let (is_over, is_queued) =
+            (run_known.state.status().is_terminal(), is_queued(&run_known.state));
+        known.queued = known.queued + usize::from(is_queued) - usize::from(is_queued_before);
+        if is_over {
+            // What has ended is not needed.
+            known.take(run);
+        }
+    }
+
+    fn forget(&self, run: &RunId) {
+        self.known().take(run);
     }
 }
 

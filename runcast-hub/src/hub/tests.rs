@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use runcast_log::MemoryLog;
+use runcast_log::{MemoryLog, Record};
 
 use super::*;
 use crate::{Delivery, Format, GapReason, Slice};
@@ -356,7 +356,9 @@ impl Gate for SlowGate {
         None
     }
 
-    fn settle(&self, _: bool) {}
+    fn stored(&self, _: &RunId, _: &[Record], _: &StreamStat) {}
+
+    fn forget(&self, _: &RunId) {}
 }
 
 #[tokio::test]

@@ -223,7 +223,7 @@ impl Writer {
     }
 
     fn refuse_all(&self, pending: Pending, error: &AppendError) {
-        self.observer.discarded();
+        pending.touched.keys().for_each(|run| self.observer.discarded(run));
         pending.answers.into_iter().for_each(|answer| answer.refuse(error));
     }
 

@@ -1,5 +1,5 @@
 //! What the tests of the log share: batches, an observer that remembers, a disk with faults.
-#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
+#![allow(dead_code, unused_imports, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 use std::io;
 use std::ops::Range;
@@ -8,52 +8,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use bytes::Bytes;
-use runcast_event::{Offset, ProducerId, RunId};
+use runcast_event::RunId;
 use runcast_log::disk::{Disk, DiskFile, SystemDisk};
 use runcast_log::{
-    Append, AppendError, Appended, CommitObserver, Committed, EmbeddedLog, EmbeddedOptions, Join,
-    Joiner, Log, NewEvents, NotAdmitted, OpenError, Page, ProducerStamp, ReadError, ReadLimit,
-    Record, Refusal, StreamStat, Surroundings, SystemClock, UpkeepBy,
+    Append, AppendError, Appended, EmbeddedLog, EmbeddedOptions, Join, Joiner, Log, OpenError,
+    Record, StreamStat, Surroundings, SystemClock, UpkeepBy,
 };
 use tokio::task::JoinHandle;
 
 pub mod power;
 
-pub const ALL: ReadLimit = ReadLimit { events_max: usize::MAX, bytes_max: usize::MAX };
-
-pub fn run(name: &str) -> RunId {
-    RunId::new(name).unwrap()
-}
-
-pub fn batch(name: &str, events: &[&str]) -> Append {
-    Append {
-        run: run(name),
-        events: events.iter().map(|event| Bytes::copy_from_slice(event.as_bytes())).collect(),
-        close: false,
-        expected_last: None,
-        producer: None,
-        create: true,
-    }
-}
-
-pub fn stamped(name: &str, events: &[&str], id: &str, epoch: u64, sequence: u64) -> Append {
-    let id = ProducerId::new(id).unwrap();
-    Append { producer: Some(ProducerStamp { id, epoch, sequence }), ..batch(name, events) }
-}
-
-pub fn texts(page: &Page) -> Vec<(u64, String)> {
-    let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
-    page.records.iter().map(|record| (record.offset.get(), text(&record.payload))).collect()
-}
-
-/// All events of a stream.
-pub async fn events(log: &dyn Log, name: &str) -> Result<Vec<String>, ReadError> {
-    let page = log.read(&run(name), Offset::START, ALL).await?;
-    let texts = texts(&page);
-    assert!(texts.iter().map(|(offset, _)| *offset).eq(1..=texts.len() as u64), "no hole");
-    assert_eq!(page.stat.last.get(), texts.len() as u64);
-    Ok(texts.into_iter().map(|(_, text)| text).collect())
-}
+pub use runcast_contract::{ALL, Recorder, batch, events, feed, run, stamped, texts};
 
 /// Joins all events of streams that are closed: what stands for several is their bytes one behind the
 /// other.
@@ -109,52 +74,6 @@ pub async fn start(
         tokio::task::yield_now().await;
     }
     tasks
-}
-
-/// Remembers every commit.
-#[derive(Default)]
-pub struct Recorder(Mutex<Vec<Committed>>);
-
-impl Recorder {
-    pub fn take(&self) -> Vec<Committed> {
-        std::mem::take(&mut self.0.lock().unwrap())
-    }
-}
-
-impl CommitObserver for Recorder {
-    fn committed(&self, changes: Vec<Committed>) {
-        self.0.lock().unwrap().extend(changes);
-    }
-
-    /// Events that begin with `life` go into the feed, and deletions of runs that do.
-    /// Those that begin with `no` are refused.
-    fn admit(&self, events: NewEvents<'_>) -> Result<Vec<Bytes>, NotAdmitted> {
-        let NewEvents { run, epoch, begins, records } = events;
-        if let Some(event) = records.iter().position(|record| record.payload.starts_with(b"no")) {
-            let (code, detail) = ("no", "it says no".to_owned());
-            let refusal = Refusal { event, code, detail, state: None, allowed: Vec::new() };
-            return Err(refusal.into());
-        }
-        let first = if begins { " begins" } else { "" };
-        let wanted = records.iter().filter(|record| record.payload.starts_with(b"life"));
-        Ok(wanted.map(|r| format!("{run}{first} {epoch}.{}", r.offset).into()).collect())
-    }
-
-    fn feed_deletion(&self, run: &RunId) -> Option<Bytes> {
-        run.as_str().starts_with("life").then(|| format!("{run} deleted").into())
-    }
-}
-
-/// All entries of the feed.
-pub async fn feed(log: &dyn Log) -> Vec<String> {
-    match log.read(&RunId::feed(), Offset::START, ALL).await {
-        Err(ReadError::NotFound) => Vec::new(),
-        page => {
-            let texts = texts(&page.unwrap());
-            assert!(texts.iter().map(|(offset, _)| *offset).eq(1..=texts.len() as u64), "no hole");
-            texts.into_iter().map(|(_, text)| text).collect()
-        }
-    }
 }
 
 /// A disk whose faults a test switches on. Syncs are counted and done only if asked for.

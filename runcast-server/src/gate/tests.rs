@@ -82,7 +82,7 @@ async fn what_was_not_stored_is_not_judged_by() {
         gate.admit(NewEvents { run, epoch, begins: false, records })
     };
     admit("run.paused").unwrap();
-    gate.settle(false);
+    gate.forget(&run(0));
     assert_eq!(admit("run.resumed"), Err(NotAdmitted::Unready));
     let resumed = hub.append(append(0, "run.resumed")).await;
     assert!(matches!(&resumed, Err(AppendError::Refused(r)) if r.state == Some("running")));

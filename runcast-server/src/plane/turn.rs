@@ -156,6 +156,7 @@ impl Shard {
             (Progress::Sent, Then::More) => self.agenda.push_back(Chore::Advance(at)),
             (Progress::Sent, Then::Read) => self.read_page(at, Wanted::Events),
             (Progress::Sent, Then::ReadEnd) => self.read_page(at, Wanted::End),
+            (Progress::Sent, Then::Fail) => self.fail(at),
             (Progress::Sent | Progress::Kept, Then::Close) => self.end_of_run(at, progress),
             // When the socket takes more, it is looked again what comes next.
             (Progress::Kept | Progress::Full, _) => {}
@@ -271,16 +272,20 @@ impl Shard {
             }
             Err(error) => {
                 tracing::error!(%run, %error, "viewers cannot be served");
-                readers.into_iter().for_each(|reader| self.fail(reader));
+                for reader in readers {
+                    if self.reader(reader).is_some() {
+                        self.fail(reader.at);
+                    }
+                }
             }
         }
     }
 
-    /// Lets go of a reader whose run cannot be read.
-    fn fail(&mut self, reader: ReaderKey) {
-        let Some(link) = self.reader(reader).map(|reader| reader.link) else { return };
-        if self.is_subscription(reader.at) {
-            self.fail_subscription(reader.at);
+    /// Lets go of a reader whose run cannot be read: it may come again with its cursor.
+    fn fail(&mut self, at: usize) {
+        let Some(link) = self.readers.get(at).map(|reader| reader.link) else { return };
+        if self.is_subscription(at) {
+            self.fail_subscription(at);
         } else {
             self.let_go(link);
         }
@@ -296,7 +301,8 @@ impl Shard {
         if self.links.get(link).is_none_or(|link| link.phase != Phase::Open) {
             return;
         }
-        if matches!(self.runs.watch(membership).look(next, deletions), Look::Deleted) {
+        let look = self.runs.watch(membership).look(next, deletions);
+        if matches!(look, Look::Deleted | Look::Lost) {
             self.agenda.push_back(Chore::Advance(key.at));
         } else {
             self.offer(key.at, &wave.parts, wave.then);

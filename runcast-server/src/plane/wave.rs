@@ -37,6 +37,8 @@ pub(super) enum Then {
     ReadEnd,
     /// Nothing comes any more.
     Close,
+    /// What comes next is another history's: the reader has to find its place in it.
+    Fail,
 }
 
 /// Parts that leave in one write.
@@ -91,6 +93,7 @@ impl Wave {
                     None => wave.then = Then::ReadEnd,
                 }
             }
+            Some(Look::Lost) => wave.then = Then::Fail,
             Some(Look::Deleted) => {
                 wave.parts.push(Part { bytes: shape.deleted(run), behind });
                 wave.then = Then::Close;
