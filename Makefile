@@ -11,7 +11,7 @@ FUZZ ?= 60
 SEED ?=
 SIM ?= --seeds 10000
 
-.PHONY: help run test check bench stress sim fuzz build install ui tools browser
+.PHONY: help run test check bench stress sim fuzz build install ui tools browser redis
 
 help: ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -19,7 +19,7 @@ help: ## List the commands
 run: build ## Build, start the server with the embedded log, and show a live run
 	@scripts/live-run
 
-test: check browser ## Install what tests need, then run every suite
+test: check browser redis ## Install what tests need, then run every suite
 	$(CARGO) nextest run --workspace --no-fail-fast
 	npm test
 	npm run e2e
@@ -70,3 +70,6 @@ tools: .venv/bin/ruff
 
 browser:
 	@scripts/install-browser
+
+redis:
+	@scripts/install-redis

@@ -395,7 +395,9 @@ impl Producers {
         all.binary_search_by(|(other, _)| other.as_str().cmp(id))
     }
 
-    fn get(&self, id: &str) -> Option<Mark> {
+    /// How far a producer has come.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<Mark> {
         let at = self.find(id).ok()?;
         self.0.as_ref().map(|all| all[at].1)
     }

@@ -1,0 +1,82 @@
+//! The names of all keys and channels.
+//!
+//! The keys of a run have its name in braces, so that a Cluster keeps them in one slot and a script can
+//! have them all. The names of runs have no braces. Channels also name the database, which Pub/Sub does
+//! not know.
+
+use runcast_event::RunId;
+
+/// Makes the names.
+#[derive(Debug, Clone)]
+pub(crate) struct Keys {
+    prefix: String,
+    database: i64,
+}
+
+impl Keys {
+    pub(crate) fn new(prefix: &str, database: i64) -> Self {
+        Self { prefix: prefix.to_owned(), database }
+    }
+
+    fn of_run(&self, run: &RunId, what: &str) -> String {
+        format!("{}:{{{run}}}:{what}", self.prefix)
+    }
+
+    /// How the stream stands, and its producers: a hash.
+    pub(crate) fn meta(&self, run: &RunId) -> String {
+        self.of_run(run, "meta")
+    }
+
+    /// Its events: a stream with the ids `<offset>-<epoch>`. So a range is asked for by offsets alone,
+    /// and an offset that was given again after a loss has another id.
+    pub(crate) fn events(&self, run: &RunId) -> String {
+        self.of_run(run, "events")
+    }
+
+    /// What stands for its trimmed events: a string.
+    pub(crate) fn base(&self, run: &RunId) -> String {
+        self.of_run(run, "base")
+    }
+
+    /// How many bytes its events have, up to some of them: a sorted set.
+    pub(crate) fn sizes(&self, run: &RunId) -> String {
+        self.of_run(run, "sizes")
+    }
+
+    /// Entries on their way to the feed: a stream with the ids `<version>-<place>`.
+    pub(crate) fn outbox(&self, run: &RunId) -> String {
+        self.of_run(run, "outbox")
+    }
+
+    /// Where a run's batches are told.
+    pub(crate) fn channel(&self, run: &RunId) -> String {
+        format!("{}@{}:{{{run}}}", self.prefix, self.database)
+    }
+
+    /// Where it is told which runs change.
+    pub(crate) fn changes(&self) -> String {
+        format!("{}@{}:changes", self.prefix, self.database)
+    }
+
+    /// The names of all streams that ever were: a sorted set.
+    pub(crate) fn names(&self) -> String {
+        format!("{}:names", self.prefix)
+    }
+
+    /// Runs whose outboxes are not empty, or will not be: a hash.
+    pub(crate) fn pending(&self) -> String {
+        self.of_run(&RunId::feed(), "pending")
+    }
+
+    /// Which history of Redis this is: a hash.
+    pub(crate) fn history(&self) -> String {
+        format!("{}:history", self.prefix)
+    }
+
+    /// The run whose channel this is.
+    pub(crate) fn run_of(&self, channel: &[u8]) -> Option<RunId> {
+        let channel = std::str::from_utf8(channel).ok()?;
+        let name = channel.strip_prefix(&format!("{}@{}:{{", self.prefix, self.database))?;
+        RunId::from_stored(name.strip_suffix('}')?).ok()
+    }
+}

@@ -1,0 +1,584 @@
+//! The one task that decides: it has the states of the streams that are appended to here, and tells the
+//! observer of everything, in order.
+//!
+//! Redis is asked beside it. Of one run one decision is carried out at a time, with all that waits
+//! meanwhile in the next; different runs do not wait for each other.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use runcast_event::{Offset, RunId};
+use runcast_log::{AppendError, CommitObserver, Committed, DeleteError, Record, StreamStat};
+use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use crate::commit::{Committer, Deed, Done, MISSED_MAX, Outcome, missed};
+use crate::decide::{Group, GroupLimits, decide_front};
+use crate::error::CallError;
+use crate::feed::{Brought, Sweep};
+use crate::follows::Follows;
+use crate::kept::Kept;
+use crate::link::{Link, Up};
+use crate::live::{Live, Looked, Seen, Todo, look};
+use crate::message;
+use crate::messages::{Arrived, Message, Messages};
+use crate::options::RedisOptions;
+use crate::queue::{Queued, Told};
+use crate::read::{Entry, Reader};
+use crate::replica::Replica;
+
+/// How often an append is decided on again because other nodes were faster, before it is refused.
+const TRIES_MAX: u32 = 64;
+/// From which try on the other nodes are asked to wait.
+const TRIES_PATIENT: u32 = 2;
+/// Channels that are subscribed to in one command.
+const SUBSCRIBE_STEP: usize = 256;
+/// Streams whose ends are compared in one command.
+const CHECK_STEP: usize = 256;
+/// Streams that are said to have changed in one go, when it is not known which have.
+const CHANGED_STEP: usize = 1_000;
+
+/// What others can see of the node.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// Streams that there are, deleted ones among them.
+    pub(crate) streams: AtomicU64,
+    pub(crate) events_bytes: AtomicU64,
+}
+
+/// The requests of one run.
+#[derive(Default)]
+struct Line {
+    waiting: VecDeque<Queued>,
+    /// One is being carried out, or the stream is being read for it.
+    is_busy: bool,
+    /// How often the front was decided on.
+    tries: u32,
+}
+
+/// What has come of something that was asked of Redis.
+enum Event {
+    Loaded(RunId, Offset, Result<(Replica, Vec<Entry>), CallError>),
+    CarriedOut(Box<Group>, Outcome),
+    Looked(RunId, Option<Seen>, Looked),
+    /// There is a connection for messages, of which nothing is asked yet.
+    Subscribable(Up),
+    Subscribed(Vec<RunId>),
+    Compared(Vec<RunId>, Vec<Option<StreamStat>>),
+    Swept(Box<Sweep>, Vec<Brought>),
+    /// Streams of which any may have changed, and behind which others follow.
+    MayHaveChanged(Vec<RunId>),
+    Counted(u64),
+    Nothing,
+}
+
+/// What a node is made of.
+pub(crate) struct Parts {
+    pub(crate) options: RedisOptions,
+    pub(crate) committer: Committer,
+    /// The connection on which messages come.
+    pub(crate) subscriber: Link,
+    pub(crate) observer: Arc<dyn CommitObserver>,
+    pub(crate) told: mpsc::UnboundedReceiver<Told>,
+    pub(crate) follows: Arc<Follows>,
+    pub(crate) messages: Arc<Messages>,
+    pub(crate) counts: Arc<Counts>,
+}
+
+pub(crate) struct Node {
+    parts: Parts,
+    reader: Reader,
+    limits: GroupLimits,
+    lines: HashMap<RunId, Line>,
+    replicas: Kept,
+    live: Live,
+    /// The number of the connection that is subscribed.
+    subscribed: u64,
+    sweep: Option<Box<Sweep>>,
+    asked: FuturesUnordered<BoxFuture<'static, Event>>,
+    is_closing: bool,
+}
+
+impl Node {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let options = &parts.options;
+        let limits = GroupLimits {
+            events_max: options.group_events_max.max(1),
+            bytes_max: options.group_bytes_max.max(1),
+            producers_max: options.producers_max.max(1),
+        };
+        let (kept_max, pending_max) = (options.runs_kept_max, options.pending_max);
+        Self {
+            reader: parts.committer.reader.clone(),
+            parts,
+            limits,
+            lines: HashMap::new(),
+            replicas: Kept::new(kept_max),
+            live: Live::default(),
+            subscribed: 0,
+            sweep: Some(Box::new(Sweep::new(pending_max))),
+            asked: FuturesUnordered::new(),
+            is_closing: false,
+        }
+    }
+
+    /// Works until it is told to close, and then until everything is done that it was told before.
+    pub(crate) async fn run(mut self) {
+        let mut tick = every(self.parts.options.check_every);
+        self.await_subscriber();
+        while !(self.is_closing && self.lines.is_empty()) {
+            let (follows, messages) =
+                (Arc::clone(&self.parts.follows), Arc::clone(&self.parts.messages));
+            tokio::select! {
+                told = self.parts.told.recv(), if !self.is_closing => self.on_told(told),
+                Some(event) = self.asked.next() => self.on_event(event),
+                arrived = messages.next() => self.on_arrived(arrived),
+                changes = follows.next() => self.on_follows(changes),
+                _ = tick.tick() => self.check(),
+            }
+        }
+        self.refuse_the_rest();
+    }
+
+    fn ask(&self, question: impl Future<Output = Event> + Send + 'static) {
+        self.asked.push(Box::pin(question));
+    }
+
+    fn tell(&self, change: Committed) {
+        self.parts.observer.committed(vec![change]);
+    }
+
+    // Requests.
+
+    fn on_told(&mut self, told: Option<Told>) {
+        match told {
+            Some(Told::Queued(queued)) => {
+                let run = queued.request.run().clone();
+                self.lines.entry(run.clone()).or_default().waiting.push_back(queued);
+                self.go_on(&run);
+            }
+            Some(Told::Close) | None => self.is_closing = true,
+        }
+    }
+
+    /// Goes on with the requests of a run, unless one is being carried out.
+    fn go_on(&mut self, run: &RunId) {
+        let Some(line) = self.lines.get_mut(run) else { return };
+        if line.is_busy {
+            return;
+        }
+        if line.waiting.is_empty() {
+            self.lines.remove(run);
+            return;
+        }
+        line.is_busy = true;
+        let history = match self.replicas.get(run) {
+            Some(kept) if !kept.is_outdated => kept.replica.clone(),
+            kept => {
+                let after = kept.map(|kept| kept.replica.stream.last);
+                return self.load(run, after);
+            }
+        };
+        self.decide(run, &history);
+    }
+
+    fn load(&mut self, run: &RunId, after: Option<Offset>) {
+        let (reader, run) = (self.reader.clone(), run.clone());
+        let count = if after.is_some() { MISSED_MAX } else { 0 };
+        let after = after.unwrap_or(Offset::START);
+        self.ask(async move {
+            let loaded = reader.load(&run, after, count).await;
+            Event::Loaded(run, after, loaded)
+        });
+    }
+
+    fn on_loaded(
+        &mut self,
+        run: &RunId,
+        after: Offset,
+        loaded: Result<(Replica, Vec<Entry>), CallError>,
+    ) {
+        match loaded {
+            Ok((replica, entries)) => {
+                let before = self.replicas.get(run).map(|kept| kept.replica.clone());
+                if let Some(before) = before {
+                    let missed = missed(after, &replica, entries, before.stream.epoch);
+                    self.tell_missed(run, missed, &replica);
+                }
+                self.replicas.put(run, replica.clone());
+                self.decide(run, &replica);
+            }
+            Err(error) => {
+                let Some(line) = self.lines.get_mut(run) else { return };
+                line.is_busy = false;
+                let waiting = std::mem::take(&mut line.waiting);
+                for queued in waiting {
+                    queued.request.refuse(error.clone().of_append(), error.clone().of_change());
+                }
+                self.go_on(run);
+            }
+        }
+    }
+
+    fn decide(&mut self, run: &RunId, replica: &Replica) {
+        let Some(line) = self.lines.get_mut(run) else { return };
+        line.tries += 1;
+        let is_again = line.tries > TRIES_PATIENT;
+        let observer = self.parts.observer.as_ref();
+        let group = decide_front(run, replica, &mut line.waiting, self.limits, observer);
+        let Some(mut group) = group else {
+            line.is_busy = false;
+            return self.go_on(run);
+        };
+        group.decision.is_again = is_again;
+        let committer = self.parts.committer.clone();
+        self.ask(async move {
+            let outcome = committer.carry_out(&group.decision).await;
+            Event::CarriedOut(Box::new(group), outcome)
+        });
+    }
+
+    fn on_carried_out(&mut self, group: Box<Group>, outcome: Outcome) {
+        let run = group.decision.run.clone();
+        match outcome {
+            Outcome::Done(done) => self.on_done(*group, done),
+            Outcome::Changed { replica, missed } => self.on_changed(*group, replica, missed),
+            Outcome::Refused(error) => {
+                self.forget(&run);
+                group.refuse(&error.clone().of_append(), &error.of_change());
+            }
+            Outcome::Unknown(reason) => {
+                self.forget(&run);
+                let reason = format!("it may be stored: {reason}");
+                let append = AppendError::Unavailable { reason: reason.clone() };
+                group.refuse(&append, &DeleteError::Unavailable { reason });
+            }
+        }
+        if let Some(line) = self.lines.get_mut(&run) {
+            line.is_busy = false;
+        }
+        self.go_on(&run);
+    }
+
+    /// What is known of a run may not hold any more.
+    fn forget(&mut self, run: &RunId) {
+        self.replicas.remove(run);
+        self.parts.observer.discarded(run);
+        if let Some(line) = self.lines.get_mut(run) {
+            line.tries = 0;
+        }
+    }
+
+    fn on_done(&mut self, mut group: Group, done: Done) {
+        let decision = &mut group.decision;
+        let run = decision.run.clone();
+        let replica = done.replica.unwrap_or_else(|| decision.after.clone());
+        if let Some(line) = self.lines.get_mut(&run) {
+            line.tries = 0;
+        }
+        self.replicas.put(&run, replica);
+        let stat = decision.after.stream.stat();
+        match std::mem::replace(&mut decision.deed, Deed::Check) {
+            Deed::Store { records, .. } => {
+                let bytes = records.iter().map(|record| record.payload.len() as u64).sum();
+                self.parts.counts.events_bytes.fetch_add(bytes, Ordering::Relaxed);
+                let todo = self.live.stored(&run, records, &stat, true);
+                self.do_it(&run, todo);
+            }
+            Deed::Delete => {
+                let todo = self.live.deleted(&run, stat.epoch, true);
+                self.do_it(&run, todo);
+            }
+            Deed::Check | Deed::Trim { .. } => {}
+        }
+        if let Some(brought) = done.brought {
+            self.tell_brought(brought, true);
+        }
+        if let Some(finish) = done.finish {
+            let outbox = self.parts.committer.outbox.clone();
+            self.ask(async move {
+                outbox.finish(finish).await;
+                Event::Nothing
+            });
+        }
+        match done.short_of_replicas {
+            None => group.answer(),
+            Some(have) => {
+                let want = self.parts.options.wait_replicas;
+                let reason = format!(
+                    "it is stored, and only {have} of {want} replicas have confirmed it in time: it \
+                     is lost if the primary is"
+                );
+                let append = AppendError::Unavailable { reason: reason.clone() };
+                group.refuse(&append, &DeleteError::Unavailable { reason });
+            }
+        }
+    }
+
+    /// Another node was faster: what was decided is decided again.
+    fn on_changed(&mut self, group: Group, replica: Replica, missed: Vec<Record>) {
+        let run = group.decision.run.clone();
+        self.parts.observer.discarded(&run);
+        self.tell_missed(&run, missed, &replica);
+        self.replicas.put(&run, replica);
+        let Some(line) = self.lines.get_mut(&run) else { return };
+        if line.tries < TRIES_MAX {
+            for (queued, _) in group.requests.into_iter().rev() {
+                line.waiting.push_front(queued);
+            }
+            return;
+        }
+        line.tries = 0;
+        let reason =
+            format!("other nodes changed the run {TRIES_MAX} times before it could be stored");
+        let append = AppendError::Unavailable { reason: reason.clone() };
+        group.refuse(&append, &DeleteError::Unavailable { reason });
+    }
+
+    // What others do.
+
+    fn tell_missed(&mut self, run: &RunId, records: Vec<Record>, replica: &Replica) {
+        let Some(last) = records.last().map(|record| record.offset) else { return };
+        let whole = replica.stream.stat();
+        let closed = whole.closed && last == whole.last;
+        let todo = self.live.stored(run, records, &StreamStat { last, closed, ..whole }, false);
+        self.do_it(run, todo);
+    }
+
+    fn tell_brought(&mut self, brought: Brought, is_own: bool) {
+        let feed = RunId::feed();
+        let todo = self.live.stored(&feed, brought.records, &brought.stat, is_own);
+        self.do_it(&feed, todo);
+    }
+
+    fn do_it(&mut self, run: &RunId, todo: Todo) {
+        if let Some(change) = todo.tell {
+            self.tell(change);
+        }
+        if todo.read {
+            self.look(run);
+        }
+    }
+
+    /// Reads a followed stream from where it was told.
+    fn look(&mut self, run: &RunId) {
+        let Some(seen) = self.live.begin_to_read(run) else { return };
+        let (reader, run) = (self.reader.clone(), run.clone());
+        self.ask(async move {
+            let looked = look(&reader, &run, seen).await;
+            Event::Looked(run, seen, looked)
+        });
+    }
+
+    fn on_arrived(&mut self, arrived: Arrived) {
+        match arrived {
+            Arrived::Messages(messages) => {
+                messages.into_iter().for_each(|message| self.on_message(message));
+            }
+            Arrived::TooMany => {
+                tracing::warn!(
+                    "other nodes tell more than can be heard: the streams are read instead"
+                );
+                self.look_at_all();
+            }
+        }
+    }
+
+    fn on_message(&mut self, message: Message) {
+        let keys = &self.reader.keys;
+        let me = &*self.parts.committer.node;
+        if message.channel == keys.changes().as_bytes() {
+            if let Some((node, run)) = message::read_changed(&message.payload)
+                && node != me
+            {
+                self.replicas.outdate(&run);
+                if !self.live.follows(&run) {
+                    self.tell(Committed::Changed { run });
+                }
+            }
+            return;
+        }
+        let Some(run) = keys.run_of(&message.channel) else { return };
+        let Some(change) = message::read(message.payload).filter(|change| change.node != me) else {
+            return;
+        };
+        let todo = match change.is_deletion {
+            true => self.live.deleted(&run, change.stat.epoch, false),
+            false => self.live.stored(&run, change.records, &change.stat, false),
+        };
+        self.do_it(&run, todo);
+    }
+
+    /// Whatever was told may not be all.
+    fn look_at_all(&mut self) {
+        let followed: Vec<RunId> = self.live.runs().cloned().collect();
+        followed.iter().for_each(|run| self.look(run));
+        self.replicas.outdate_all();
+        self.list_changed(None);
+    }
+
+    fn list_changed(&mut self, after: Option<RunId>) {
+        let reader = self.reader.clone();
+        self.ask(async move {
+            let names = reader.names(after.as_ref(), CHANGED_STEP).await;
+            Event::MayHaveChanged(names.unwrap_or_default())
+        });
+    }
+
+    // Who follows.
+
+    fn await_subscriber(&mut self) {
+        let (subscriber, number) = (self.parts.subscriber.clone(), self.subscribed);
+        self.ask(async move {
+            match subscriber.next(number).await {
+                Some(up) => Event::Subscribable(up),
+                None => Event::Nothing,
+            }
+        });
+    }
+
+    fn on_subscribable(&mut self, up: Up) {
+        let is_first = self.subscribed == 0;
+        self.subscribed = up.number;
+        self.subscribe(up, self.live.runs().cloned().collect(), true);
+        self.await_subscriber();
+        if !is_first {
+            // Changes of streams that nobody follows here may not have been heard.
+            self.replicas.outdate_all();
+            self.list_changed(None);
+        }
+    }
+
+    fn subscribe(&self, up: Up, runs: Vec<RunId>, with_changes: bool) {
+        let (subscriber, keys) = (self.parts.subscriber.clone(), self.reader.keys.clone());
+        let mut channels: Vec<String> = runs.iter().map(|run| keys.channel(run)).collect();
+        channels.extend(with_changes.then(|| keys.changes()));
+        self.ask(async move {
+            for some in channels.chunks(SUBSCRIBE_STEP) {
+                if subscriber.subscribe(&up, some).await.is_err() {
+                    // The next connection is subscribed to all again.
+                    return Event::Nothing;
+                }
+            }
+            Event::Subscribed(runs)
+        });
+    }
+
+    fn on_follows(&mut self, changes: HashMap<RunId, bool>) {
+        let keys = self.reader.keys.clone();
+        let (mut begun, mut ended) = (Vec::new(), Vec::new());
+        for (run, is_followed) in changes {
+            match (is_followed, self.live.follows(&run)) {
+                (true, false) => {
+                    self.live.follow(&run);
+                    begun.push(run);
+                }
+                (false, true) => {
+                    self.live.unfollow(&run);
+                    ended.push(keys.channel(&run));
+                }
+                _ => {}
+            }
+        }
+        let (subscriber, number) = (self.parts.subscriber.clone(), self.subscribed);
+        let Some(up) = subscriber.current().filter(|up| up.number == number) else { return };
+        if !ended.is_empty() {
+            let up = up.clone();
+            self.ask(async move {
+                for some in ended.chunks(SUBSCRIBE_STEP) {
+                    subscriber.unsubscribe(&up, some).await;
+                }
+                Event::Nothing
+            });
+        }
+        if !begun.is_empty() {
+            self.subscribe(up, begun, false);
+        }
+    }
+
+    // Time.
+
+    fn check(&mut self) {
+        let followed: Vec<RunId> = self.live.runs().cloned().collect();
+        for some in followed.chunks(CHECK_STEP) {
+            let (reader, some) = (self.reader.clone(), some.to_vec());
+            self.ask(async move {
+                match reader.stats(&some).await {
+                    Ok(stats) => Event::Compared(some, stats),
+                    Err(_) => Event::Nothing,
+                }
+            });
+        }
+        if let Some(mut sweep) = self.sweep.take() {
+            let outbox = self.parts.committer.outbox.clone();
+            self.ask(async move {
+                let brought = outbox.sweep(&mut sweep).await.unwrap_or_default();
+                Event::Swept(sweep, brought)
+            });
+        }
+        let reader = self.reader.clone();
+        self.ask(async move { reader.count().await.map_or(Event::Nothing, Event::Counted) });
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Loaded(run, after, loaded) => self.on_loaded(&run, after, loaded),
+            Event::CarriedOut(group, outcome) => self.on_carried_out(group, outcome),
+            Event::Looked(run, begun, looked) => {
+                let todo = self.live.was_read(&run, begun, looked);
+                self.do_it(&run, todo);
+            }
+            Event::Subscribable(up) => self.on_subscribable(up),
+            Event::Subscribed(runs) => runs.iter().for_each(|run| self.look(run)),
+            Event::Compared(runs, stats) => {
+                for (run, stat) in runs.iter().zip(stats) {
+                    if !self.live.is_told(run, stat.as_ref()) {
+                        self.look(run);
+                    }
+                }
+            }
+            Event::Swept(sweep, brought) => {
+                self.sweep = Some(sweep);
+                brought.into_iter().for_each(|brought| self.tell_brought(brought, false));
+            }
+            Event::MayHaveChanged(runs) => {
+                if runs.len() == CHANGED_STEP {
+                    self.list_changed(runs.last().cloned());
+                }
+                let changed = |run: RunId| Committed::Changed { run };
+                if !runs.is_empty() {
+                    self.parts.observer.committed(runs.into_iter().map(changed).collect());
+                }
+            }
+            Event::Counted(streams) => {
+                self.parts.counts.streams.store(streams, Ordering::Relaxed);
+            }
+            Event::Nothing => {}
+        }
+    }
+
+    /// Answers whoever came too late.
+    fn refuse_the_rest(&mut self) {
+        self.parts.told.close();
+        let reason = || SHUT_DOWN.to_owned();
+        while let Ok(told) = self.parts.told.try_recv() {
+            if let Told::Queued(Queued { request, .. }) = told {
+                let append = AppendError::Unavailable { reason: reason() };
+                request.refuse(append, DeleteError::Unavailable { reason: reason() });
+            }
+        }
+    }
+}
+
+/// Why a node that has ended takes nothing.
+pub(crate) const SHUT_DOWN: &str = "it is shut down";
+
+fn every(time: Duration) -> Interval {
+    let mut tick = interval(time.max(Duration::from_millis(1)));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick
+}

@@ -1,0 +1,309 @@
+//! Reads streams: pages, how they stand, what stands for trimmed events, their names.
+//!
+//! What is read of one stream at once is one moment of it. A stream that lacks events in Redis is said
+//! to be damaged there; never is it shorter than its hash says without a word.
+
+use bytes::Bytes;
+use redis::{Pipeline, Value};
+use runcast_event::{Offset, RunId};
+use runcast_log::engine::Phase;
+use runcast_log::{Page, ReadError, ReadLimit, Record, StreamStat};
+
+use crate::error::CallError;
+use crate::keys::Keys;
+use crate::link::{Link, Up};
+use crate::replica::{FIELDS, Replica};
+
+/// Entries that are asked for first, when nothing is known of how large they are.
+const FIRST_ENTRIES: usize = 16;
+/// The most entries that are asked for at once.
+const ENTRIES_MAX: usize = 1_024;
+/// How often what changes nothing is asked again when its answer is lost.
+const TRIES_MAX: usize = 3;
+/// Streams that a list asks for at once.
+const LIST_STEP: usize = 256;
+
+/// An event as it lies in Redis.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) offset: Offset,
+    /// The node that appended it.
+    pub(crate) node: Bytes,
+    pub(crate) payload: Bytes,
+}
+
+/// Reads. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Reader {
+    pub(crate) link: Link,
+    pub(crate) keys: Keys,
+}
+
+impl Reader {
+    /// Asks what changes nothing.
+    pub(crate) async fn ask(&self, pipeline: &Pipeline) -> Result<(Vec<Value>, Up), CallError> {
+        let deadline = self.link.deadline();
+        let mut tries = 0;
+        loop {
+            let up = self.link.up(deadline).await?;
+            tries += 1;
+            match self.link.ask_all(&up, pipeline).await {
+                Ok(values) => return Ok((values, up)),
+                Err(CallError::Lost(_)) if tries < TRIES_MAX => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The whole stream as it stands, and so many of its events behind an offset.
+    pub(crate) async fn load(
+        &self,
+        run: &RunId,
+        after: Offset,
+        count: usize,
+    ) -> Result<(Replica, Vec<Entry>), CallError> {
+        let mut pipeline = redis::pipe();
+        pipeline.atomic().cmd("HGETALL").arg(self.keys.meta(run));
+        if count > 0 {
+            self.range(&mut pipeline, run, after, count);
+        }
+        let (values, up) = self.ask(&pipeline).await?;
+        let mut values = values.into_iter();
+        let replica = Replica::from_hash(values.next().unwrap_or_default())?;
+        let entries = values.next().map_or_else(|| Ok(Vec::new()), entries)?;
+        let replica = replica.unwrap_or_else(|| Replica::none(up.history));
+        Ok((replica.in_history(up.history), entries))
+    }
+
+    fn range(&self, pipeline: &mut Pipeline, run: &RunId, after: Offset, count: usize) {
+        let next = after.get().saturating_add(1);
+        let cmd = pipeline.cmd("XRANGE").arg(self.keys.events(run)).arg(next).arg("+");
+        cmd.arg("COUNT").arg(count);
+    }
+
+    pub(crate) fn fields(&self, pipeline: &mut Pipeline, run: &RunId) {
+        pipeline.cmd("HMGET").arg(self.keys.meta(run)).arg(&FIELDS);
+    }
+
+    /// How a stream stands that is there, and what else was asked for in the same moment.
+    async fn standing(
+        &self,
+        run: &RunId,
+        add: impl FnOnce(&mut Pipeline),
+    ) -> Result<(Replica, Option<Value>), ReadError> {
+        let mut pipeline = redis::pipe();
+        pipeline.atomic();
+        self.fields(&mut pipeline, run);
+        add(&mut pipeline);
+        let (values, up) = self.ask(&pipeline).await?;
+        let mut values = values.into_iter();
+        let fields = values.next().unwrap_or_default();
+        let replica = Replica::from_fields(&fields).map_err(CallError::from)?;
+        let replica = replica.ok_or(ReadError::NotFound)?.in_history(up.history);
+        if replica.stream.phase == Phase::Deleted {
+            return Err(ReadError::Deleted);
+        }
+        Ok((replica, values.next()))
+    }
+
+    pub(crate) async fn stat(&self, run: &RunId) -> Result<Option<StreamStat>, ReadError> {
+        match self.standing(run, |_| ()).await {
+            Ok((replica, _)) => Ok(Some(replica.stream.stat())),
+            Err(ReadError::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) async fn base(&self, run: &RunId) -> Result<Option<Bytes>, ReadError> {
+        let get = |pipeline: &mut Pipeline| {
+            pipeline.cmd("GET").arg(self.keys.base(run));
+        };
+        let (replica, base) = self.standing(run, get).await?;
+        match base {
+            Some(Value::BulkString(base)) => Ok(Some(base.into())),
+            _ if !replica.stream.has_base => Ok(None),
+            _ => Err(ReadError::Damaged {
+                first: Offset::new(1),
+                last: Offset::new(replica.stream.first.get() - 1),
+                reason: format!("Redis has no key {} any more", self.keys.base(run)),
+            }),
+        }
+    }
+
+    pub(crate) async fn first_within(
+        &self,
+        run: &RunId,
+        bytes_max: u64,
+    ) -> Result<Offset, ReadError> {
+        let (replica, _) = self.standing(run, |_| ()).await?;
+        let Some(excess) = replica.bytes.checked_sub(bytes_max).filter(|excess| *excess > 0) else {
+            return Ok(replica.stream.first);
+        };
+        let up = self.link.up(self.link.deadline()).await?;
+        let script = &self.link.scripts().within;
+        let keys = [self.keys.sizes(run)];
+        let found = self.link.call(&up, script, &keys, |cmd| {
+            cmd.arg(excess);
+        });
+        let found = redis::from_redis_value::<u64>(found.await?);
+        Ok(match found.map_err(|error| CallError::Garbled(error.to_string()))? {
+            0 => replica.stream.last.next(),
+            last_given_up => Offset::new(last_given_up).next().max(replica.stream.first),
+        })
+    }
+
+    pub(crate) async fn page(
+        &self,
+        run: &RunId,
+        after: Offset,
+        limit: ReadLimit,
+    ) -> Result<Page, ReadError> {
+        let events_max = limit.events_max.max(1);
+        let mut count = FIRST_ENTRIES.min(events_max);
+        let (mut records, mut bytes, mut next) = (Vec::new(), 0_usize, after);
+        let mut known: Option<StreamStat> = None;
+        loop {
+            let range = |pipeline: &mut Pipeline| self.range(pipeline, run, next, count);
+            let (replica, found) = self.standing(run, range).await?;
+            let stat = replica.stream.stat();
+            if next.get().saturating_add(1) < stat.first.get()
+                || known.as_ref().is_some_and(|known| known.epoch != stat.epoch)
+            {
+                // It is another than it was at the first look.
+                return match known {
+                    Some(stat) => Ok(Page { records, stat }),
+                    None => Err(ReadError::Trimmed { first: stat.first }),
+                };
+            }
+            let found = found.map_or_else(|| Ok(Vec::new()), entries)?;
+            let wanted = stat.last.get().saturating_sub(next.get()).min(count as u64);
+            let hole = hole(&found, next, wanted, &stat);
+            let sound = hole.map_or(wanted, |(first, _)| first.get() - next.get() - 1);
+            for entry in found.into_iter().take(usize::try_from(sound).unwrap_or(usize::MAX)) {
+                if bytes + entry.payload.len() > limit.bytes_max && !records.is_empty() {
+                    return Ok(Page { records, stat });
+                }
+                bytes += entry.payload.len();
+                next = entry.offset;
+                records.push(Record::single(entry.offset, entry.payload));
+            }
+            if let (Some((first, last)), true) = (hole, records.is_empty()) {
+                let key = self.keys.events(run);
+                let reason = format!("they are missing in the key {key} of Redis");
+                return Err(ReadError::Damaged { first, last, reason });
+            }
+            if hole.is_some() || next >= stat.last || records.len() >= events_max {
+                return Ok(Page { records, stat });
+            }
+            let average = (bytes / records.len().max(1)).max(1);
+            let fit = limit.bytes_max.saturating_sub(bytes) / average + 1;
+            count = fit.min(events_max - records.len()).min(ENTRIES_MAX);
+            known = Some(stat);
+        }
+    }
+
+    /// Names of streams that ever were, in order.
+    pub(crate) async fn names(
+        &self,
+        after: Option<&RunId>,
+        limit: usize,
+    ) -> Result<Vec<RunId>, CallError> {
+        let mut pipeline = redis::pipe();
+        let from = after.map_or_else(|| "-".to_owned(), |run| format!("({run}"));
+        let cmd = pipeline.cmd("ZRANGEBYLEX").arg(self.keys.names()).arg(from).arg("+");
+        cmd.arg("LIMIT").arg(0).arg(limit);
+        let (values, _) = self.ask(&pipeline).await?;
+        let Some(Value::Array(names)) = values.into_iter().next() else { return Ok(Vec::new()) };
+        let name = |value: &Value| match value {
+            Value::BulkString(name) => RunId::from_stored(std::str::from_utf8(name).ok()?).ok(),
+            _ => None,
+        };
+        Ok(names.iter().filter_map(name).collect())
+    }
+
+    pub(crate) async fn list(
+        &self,
+        after: Option<&RunId>,
+        limit: usize,
+    ) -> Result<Vec<(RunId, StreamStat)>, ReadError> {
+        let mut listed = Vec::new();
+        let mut after = after.cloned();
+        while listed.len() < limit {
+            let step = LIST_STEP.min(limit - listed.len());
+            let names = self.names(after.as_ref(), step).await?;
+            let Some(last) = names.last() else { break };
+            after = Some(last.clone());
+            let mut pipeline = redis::pipe();
+            names.iter().for_each(|run| self.fields(&mut pipeline, run));
+            let (values, up) = self.ask(&pipeline).await?;
+            for (run, fields) in names.into_iter().zip(&values) {
+                let replica = Replica::from_fields(fields).map_err(CallError::from)?;
+                let replica = replica.map(|replica| replica.in_history(up.history));
+                if let Some(replica) = replica.filter(|replica| replica.stream.is_there(None)) {
+                    listed.push((run, replica.stream.stat()));
+                }
+            }
+        }
+        Ok(listed)
+    }
+
+    /// How these streams stand; none for those that are not there.
+    pub(crate) async fn stats(&self, runs: &[RunId]) -> Result<Vec<Option<StreamStat>>, CallError> {
+        let mut pipeline = redis::pipe();
+        runs.iter().for_each(|run| self.fields(&mut pipeline, run));
+        let (values, up) = self.ask(&pipeline).await?;
+        let stat = |fields: &Value| {
+            let replica = Replica::from_fields(fields)?.map(|found| found.in_history(up.history));
+            let there = replica.filter(|replica| replica.stream.is_there(None));
+            Ok(there.map(|replica| replica.stream.stat()))
+        };
+        values.iter().map(stat).collect()
+    }
+
+    /// How many streams there are, deleted ones among them.
+    pub(crate) async fn count(&self) -> Result<u64, CallError> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("ZCARD").arg(self.keys.names());
+        let (values, _) = self.ask(&pipeline).await?;
+        let count = redis::from_redis_value(values.into_iter().next().unwrap_or_default());
+        count.map_err(|error| CallError::Garbled(error.to_string()))
+    }
+}
+
+/// The first events that are missing of so many that are wanted behind `next`.
+fn hole(found: &[Entry], next: Offset, wanted: u64, stat: &StreamStat) -> Option<(Offset, Offset)> {
+    let mut expected = next;
+    let mut left = wanted;
+    for entry in found {
+        if left == 0 {
+            return None;
+        }
+        expected = expected.next();
+        if entry.offset != expected {
+            return Some((expected, Offset::new(entry.offset.get() - 1).min(stat.last)));
+        }
+        left -= 1;
+    }
+    (left > 0).then(|| (expected.next(), stat.last))
+}
+
+/// Takes the answer to XRANGE.
+pub(crate) fn entries(answer: Value) -> Result<Vec<Entry>, CallError> {
+    let garbled = || CallError::Garbled("the stream's entries are not as they were written".into());
+    let Value::Array(values) = answer else { return Err(garbled()) };
+    values.into_iter().map(|value| entry(value).ok_or_else(garbled)).collect()
+}
+
+fn entry(value: Value) -> Option<Entry> {
+    let Value::Array(mut parts) = value else { return None };
+    let (Value::Array(mut fields), Value::BulkString(id)) = (parts.pop()?, parts.pop()?) else {
+        return None;
+    };
+    let (Value::BulkString(payload), Value::BulkString(node)) = (fields.pop()?, fields.pop()?)
+    else {
+        return None;
+    };
+    let (offset, _epoch) = std::str::from_utf8(&id).ok()?.split_once('-')?;
+    let offset = Offset::new(offset.parse().ok()?);
+    Some(Entry { offset, node: node.into(), payload: payload.into() })
+}

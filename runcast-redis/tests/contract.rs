@@ -1,0 +1,16 @@
+//! The Redis engine passes the suite that every engine passes.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use runcast_contract::{Engine, all_facts};
+use support::Server;
+
+async fn redis() -> Engine {
+    let server = Server::start();
+    let (log, recorder) = server.node().await;
+    Engine { log, recorder, counts_events: false, keeps: Box::new(server) }
+}
+
+all_facts!(a_log_in_redis, super::redis().await);
