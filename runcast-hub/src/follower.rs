@@ -166,7 +166,12 @@ impl Follower {
                 let reason = GapReason::Trimmed;
                 Some(Delivery::Gap(Gap { from: next, to, reason, epoch: self.epoch }))
             }
-            Err(ReadError::NotFound | ReadError::Deleted) => Some(Delivery::Deleted),
+            Err(ReadError::Deleted) => Some(Delivery::Deleted),
+            // It was there, and nobody has said that it was deleted.
+            Err(ReadError::NotFound) => Some(match self.seat.tail.look(next, self.deletions) {
+                Look::Deleted => Delivery::Deleted,
+                _ => lost(),
+            }),
             Err(ReadError::Damaged { last, .. }) => {
                 self.reading = Reading::CatchingUp { next: last.next() };
                 let reason = GapReason::Damaged;

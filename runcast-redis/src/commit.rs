@@ -306,7 +306,9 @@ pub(crate) fn missed(
     }
     let next = (last.get() + 1..).map(Offset::new);
     let known = entries.into_iter().zip(next).take_while(|(entry, offset)| {
-        entry.offset == *offset && entry.offset <= replica.stream.last
+        entry.offset == *offset
+            && entry.offset <= replica.stream.last
+            && entry.epoch <= replica.stream.epoch
     });
     known.map(|(entry, _)| Record::single(entry.offset, entry.payload)).collect()
 }

@@ -1,11 +1,12 @@
 //! Reads streams: pages, how they stand, what stands for trimmed events, their names.
 //!
-//! What is read of one stream at once is one moment of it. A stream that lacks events in Redis is said
-//! to be damaged there; never is it shorter than its hash says without a word.
+//! Reads go to Redis in one go and not as a transaction, which a Redis whose memory is full refuses: what
+//! another node may have changed in between is read again. A stream that lacks events in Redis is said to
+//! be damaged there; never is it shorter than its hash says without a word.
 
 use bytes::Bytes;
 use redis::{Pipeline, Value};
-use runcast_event::{Offset, RunId};
+use runcast_event::{Epoch, Offset, RunId};
 use runcast_log::engine::Phase;
 use runcast_log::{Page, ReadError, ReadLimit, Record, StreamStat};
 
@@ -27,6 +28,7 @@ const LIST_STEP: usize = 256;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) offset: Offset,
+    pub(crate) epoch: Epoch,
     /// The node that appended it.
     pub(crate) node: Bytes,
     pub(crate) payload: Bytes,
@@ -63,7 +65,7 @@ impl Reader {
         count: usize,
     ) -> Result<(Replica, Vec<Entry>), CallError> {
         let mut pipeline = redis::pipe();
-        pipeline.atomic().cmd("HGETALL").arg(self.keys.meta(run));
+        pipeline.cmd("HGETALL").arg(self.keys.meta(run));
         if count > 0 {
             self.range(&mut pipeline, run, after, count);
         }
@@ -85,14 +87,13 @@ impl Reader {
         pipeline.cmd("HMGET").arg(self.keys.meta(run)).arg(&FIELDS);
     }
 
-    /// How a stream stands that is there, and what else was asked for in the same moment.
+    /// How a stream stands that is there, and what else was asked for right behind it.
     async fn standing(
         &self,
         run: &RunId,
         add: impl FnOnce(&mut Pipeline),
     ) -> Result<(Replica, Option<Value>), ReadError> {
         let mut pipeline = redis::pipe();
-        pipeline.atomic();
         self.fields(&mut pipeline, run);
         add(&mut pipeline);
         let (values, up) = self.ask(&pipeline).await?;
@@ -118,15 +119,21 @@ impl Reader {
         let get = |pipeline: &mut Pipeline| {
             pipeline.cmd("GET").arg(self.keys.base(run));
         };
-        let (replica, base) = self.standing(run, get).await?;
-        match base {
-            Some(Value::BulkString(base)) => Ok(Some(base.into())),
-            _ if !replica.stream.has_base => Ok(None),
-            _ => Err(ReadError::Damaged {
-                first: Offset::new(1),
-                last: Offset::new(replica.stream.first.get() - 1),
-                reason: format!("Redis has no key {} any more", self.keys.base(run)),
-            }),
+        let mut version = None;
+        loop {
+            let (replica, base) = self.standing(run, get).await?;
+            match base {
+                Some(Value::BulkString(base)) => return Ok(Some(base.into())),
+                _ if !replica.stream.has_base => return Ok(None),
+                // It may have been trimmed between the two.
+                _ if version != Some(replica.version) => version = Some(replica.version),
+                _ => {
+                    let (first, last) =
+                        (Offset::new(1), Offset::new(replica.stream.first.get() - 1));
+                    let reason = format!("Redis has no key {} any more", self.keys.base(run));
+                    return Err(ReadError::Damaged { first, last, reason });
+                }
+            }
         }
     }
 
@@ -162,6 +169,7 @@ impl Reader {
         let mut count = FIRST_ENTRIES.min(events_max);
         let (mut records, mut bytes, mut next) = (Vec::new(), 0_usize, after);
         let mut known: Option<StreamStat> = None;
+        let mut doubtful = None;
         loop {
             let range = |pipeline: &mut Pipeline| self.range(pipeline, run, next, count);
             let (replica, found) = self.standing(run, range).await?;
@@ -178,6 +186,11 @@ impl Reader {
             let found = found.map_or_else(|| Ok(Vec::new()), entries)?;
             let wanted = stat.last.get().saturating_sub(next.get()).min(count as u64);
             let hole = hole(&found, next, wanted, &stat);
+            if hole.is_some() && doubtful != Some(replica.version) {
+                // It may have been trimmed or deleted between the two.
+                doubtful = Some(replica.version);
+                continue;
+            }
             let sound = hole.map_or(wanted, |(first, _)| first.get() - next.get() - 1);
             for entry in found.into_iter().take(usize::try_from(sound).unwrap_or(usize::MAX)) {
                 if bytes + entry.payload.len() > limit.bytes_max && !records.is_empty() {
@@ -279,8 +292,9 @@ fn hole(found: &[Entry], next: Offset, wanted: u64, stat: &StreamStat) -> Option
             return None;
         }
         expected = expected.next();
-        if entry.offset != expected {
-            return Some((expected, Offset::new(entry.offset.get() - 1).min(stat.last)));
+        if entry.offset != expected || entry.epoch > stat.epoch {
+            let last = Offset::new(entry.offset.get().saturating_sub(1));
+            return Some((expected, last.clamp(expected, stat.last)));
         }
         left -= 1;
     }
@@ -303,7 +317,9 @@ fn entry(value: Value) -> Option<Entry> {
     else {
         return None;
     };
-    let (offset, _epoch) = std::str::from_utf8(&id).ok()?.split_once('-')?;
+    let (offset, epoch) = std::str::from_utf8(&id).ok()?.split_once('-')?;
     let offset = Offset::new(offset.parse().ok()?);
-    Some(Entry { offset, node: node.into(), payload: payload.into() })
+    // The outbox counts from 0 there.
+    let epoch = Epoch::new(epoch.parse().ok()?).unwrap_or_default();
+    Some(Entry { offset, epoch, node: node.into(), payload: payload.into() })
 }

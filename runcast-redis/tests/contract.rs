@@ -5,11 +5,11 @@
 mod support;
 
 use runcast_contract::{Engine, all_facts};
-use support::Server;
+use support::{Server, node};
 
 async fn redis() -> Engine {
     let server = Server::start();
-    let (log, recorder) = server.node().await;
+    let (log, recorder) = node(&server).await;
     Engine { log, recorder, counts_events: false, keeps: Box::new(server) }
 }
 

@@ -36,5 +36,6 @@ pub use config::{HttpConfig, Limits, Origin, OriginError};
 pub use retention::{RetentionClass, RetentionError, RetentionPolicy};
 pub use runcast_hub::HubConfig;
 pub use runcast_log::{Durability, EmbeddedOptions};
+pub use runcast_redis::RedisOptions;
 pub use server::{BindError, Server};
 pub use start::{ServerConfig, StartError, start};

@@ -1,22 +1,25 @@
-//! Starts a server on a data directory: the only place that knows which log there is.
+//! Starts a server on a data directory or on Redis: the only place that knows which log there is.
 
 use std::path::PathBuf;
 
 use runcast_hub::{HubBuilder, HubConfig};
 use runcast_log::{EmbeddedLog, EmbeddedOptions, OpenError, STATES_NAME};
+use runcast_redis::{RedisLog, RedisOptions};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::HttpConfig;
 use crate::projection::SavedStates;
 use crate::server::{BindError, Server, listen};
 
-/// Everything that a server on one machine is made of.
+/// Everything that a server is made of.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
-    /// Where the events are kept.
+    /// Where the events are kept, unless in Redis.
     pub data_dir: PathBuf,
-    /// How the log keeps them.
+    /// How the log keeps them there.
     pub log: EmbeddedOptions,
+    /// The Redis where events are kept, for several servers to share.
+    pub redis: Option<RedisOptions>,
     /// The bounds of followers.
     pub hub: HubConfig,
     /// How the server speaks HTTP.
@@ -32,12 +35,16 @@ pub enum StartError {
     /// The data directory cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// Redis cannot be used.
+    #[error(transparent)]
+    Redis(#[from] runcast_redis::OpenError),
 }
 
-/// Opens a data directory and a server on it. Connections wait until [`Server::run`].
+/// Opens a data directory, or connects to Redis, and opens a server on it. Connections wait until
+/// [`Server::run`].
 ///
 /// # Errors
-/// Says what is wrong with the address or the data directory, and what to do.
+/// Says what is wrong with the address, the data directory or Redis, and what to do.
 ///
 /// # Panics
 /// When the thread that opens the directory does.
@@ -45,6 +52,10 @@ pub async fn start(config: ServerConfig) -> Result<Server, StartError> {
     raise_file_limit();
     let listener = listen(config.http.listen)?;
     let builder = HubBuilder::new(config.hub);
+    if let Some(redis) = config.redis {
+        let log = RedisLog::open(redis, builder.observer()).await?;
+        return Ok(Server::on(listener, config.http, builder.build(log), None));
+    }
     let file = config.data_dir.join(STATES_NAME);
     let (data_dir, log, observer) = (config.data_dir, config.log, builder.observer());
     let opened =

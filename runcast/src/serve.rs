@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use runcast_server::{
-    BindError, Durability, EmbeddedOptions, HttpConfig, HubConfig, Origin, RetentionPolicy,
-    ServerConfig, StartError,
+    BindError, Durability, EmbeddedOptions, HttpConfig, HubConfig, Origin, RedisOptions,
+    RetentionPolicy, ServerConfig, StartError,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::filter::Targets;
@@ -25,12 +25,14 @@ use crate::palette::Palette;
 use crate::report::{UsageError, note};
 
 mod file;
+mod redis;
 mod settings;
 
 /// Start a server
 ///
 /// In development mode: it takes connections from this machine only, and asks nobody who they are.
-/// Events are kept in the data directory, which one server at a time can have.
+/// Events are kept in the data directory, which one server at a time can have, or in Redis, which any
+/// number of servers can share.
 #[derive(Debug, Default, clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -39,6 +41,7 @@ Examples:
   runcast serve
   runcast serve --listen 127.0.0.1:8080 --data /var/lib/runcast
   runcast serve --durability relaxed --sync-every-ms 50
+  runcast serve --redis redis://127.0.0.1:6379
   runcast serve --config runcast.toml --set stalled_s=10
   RUNCAST_LOG=info runcast serve
 
@@ -55,6 +58,14 @@ pub(crate) struct Args {
     /// Where events are kept; made if it does not exist [default: ./runcast-data]
     #[arg(long, env = "RUNCAST_DATA", value_name = "DIRECTORY")]
     data: Option<PathBuf>,
+    /// The Redis where events are kept instead, for several servers to share; rediss:// is TLS. Without
+    /// this and --data, REDIS_URL, or REDIS_HOST with REDIS_PORT, REDIS_USER, REDIS_PASSWORD, REDIS_DB
+    /// and REDIS_TLS
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    redis: Option<String>,
+    /// How many replicas of Redis must have an event before it is acknowledged [default: 0]
+    #[arg(long, env = "RUNCAST_REDIS_WAIT", value_name = "REPLICAS")]
+    redis_wait: Option<u32>,
     /// sync acknowledges events when they are on the disk, relaxed when the system has them
     /// [default: sync]
     #[arg(long, env = "RUNCAST_DURABILITY")]
@@ -112,19 +123,45 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let workers = config.http.api_workers;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
-    runtime.block_on(serve(config))?;
+    runtime.block_on(serve(config.into_server()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// All that a server is told, before it is said where it keeps its events.
+#[derive(Debug)]
+struct Configured {
+    data_dir: PathBuf,
+    log: EmbeddedOptions,
+    redis: RedisOptions,
+    hub: HubConfig,
+    http: HttpConfig,
+    is_in_redis: bool,
+}
+
+impl Configured {
+    fn into_server(self) -> ServerConfig {
+        let Self { data_dir, log, redis, hub, http, is_in_redis } = self;
+        ServerConfig { data_dir, log, redis: is_in_redis.then_some(redis), hub, http }
+    }
 }
 
 impl Args {
     /// What the server is told, and what it logs: the command line, then the file, then defaults.
-    fn config(self) -> anyhow::Result<(ServerConfig, String)> {
+    fn config(self) -> anyhow::Result<(Configured, String)> {
         let (file, from) = match &self.config {
             Some(path) => (file::read(path)?, file::named(path)),
             None => (ConfigFile::default(), String::new()),
         };
-        let mut config = ServerConfig {
-            data_dir: self.data.or(file.data).unwrap_or_else(|| DATA_DEFAULT.into()),
+        let data = self.data.or(file.data);
+        let url = match (self.redis.or(file.redis), &data) {
+            (Some(url), _) => Some(url),
+            (None, Some(_)) => None,
+            (None, None) => redis::from_environment(|name| std::env::var(name).ok())?,
+        };
+        let mut config = Configured {
+            is_in_redis: url.is_some(),
+            data_dir: data.unwrap_or_else(|| DATA_DEFAULT.into()),
+            redis: redis::options(url, self.redis_wait.or(file.redis_wait)),
             log: EmbeddedOptions {
                 durability: durability(
                     self.durability.or(file.durability),
@@ -189,6 +226,7 @@ async fn serve(config: ServerConfig) -> anyhow::Result<()> {
     let terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
     let interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
     let data_dir = config.data_dir.clone();
+    let redis = config.redis.as_ref().map(RedisOptions::shown_url);
     let server = match runcast_server::start(config).await {
         Ok(server) => server,
         Err(StartError::Bind(error @ BindError::InUse { .. })) => {
@@ -196,8 +234,10 @@ async fn serve(config: ServerConfig) -> anyhow::Result<()> {
         }
         Err(error) => return Err(error.into()),
     };
-    let data_dir = std::fs::canonicalize(&data_dir).unwrap_or(data_dir);
-    let line = format!("Runcast serves http://{} from {}", server.local_addr(), data_dir.display());
+    let from = redis.unwrap_or_else(|| {
+        std::fs::canonicalize(&data_dir).unwrap_or(data_dir).display().to_string()
+    });
+    let line = format!("Runcast serves http://{} from {from}", server.local_addr());
     // A server whose output nobody reads serves all the same.
     drop(writeln!(io::stdout(), "{line}").and_then(|()| io::stdout().flush()));
     server.run(asked_to_stop(terminate, interrupt)).await.context("cannot serve")

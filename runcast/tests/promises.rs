@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use runcast_client::{Client, FollowItem, Producer};
+use runcast_contract::redis_server::Server as Redis;
 use runcast_event::{Cursor, Offset, ProducerId, RunId};
 use server::Server;
 use tokio::sync::Notify;
@@ -122,14 +123,15 @@ async fn follow(client: Client, run: usize) -> Vec<(usize, u64)> {
 /// What the feed tells of each run: the places of its events, in the feed's order.
 fn feed(server: &Server) -> HashMap<RunId, Vec<u64>> {
     let mut told: HashMap<RunId, Vec<u64>> = HashMap::new();
-    let mut offset = 0;
+    let (mut offset, mut after) = (0, "0".to_owned());
     loop {
-        let page = server.get(&format!("/v1/feed?limit=1000&after={offset}"));
+        let page = server.get(&format!("/v1/feed?limit=1000&after={after}"));
         let page: serde_json::Value = serde_json::from_str(&page).unwrap();
         let entries = page["events"].as_array().unwrap();
         if entries.is_empty() {
             return told;
         }
+        after = page["next"].as_str().unwrap().to_owned();
         for entry in entries {
             offset += 1;
             assert_eq!(entry["offset"], offset, "lost or doubled");
@@ -141,30 +143,58 @@ fn feed(server: &Server) -> HashMap<RunId, Vec<u64>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_kills_under_load_lose_double_and_reorder_nothing() {
-    keep_through_kills(&[]).await;
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::started(directory.path());
+    keep_through_kills(vec![server], |_, servers| restart(&mut servers[0])).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nor_do_kills_in_the_middle_of_seals_and_merges() {
     let seals_all_the_time = ["wal_bytes_max=10000", "merge_segments=2", "files_open_max=2"];
-    keep_through_kills(&seals_all_the_time).await;
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::started_with(directory.path(), &seals_all_the_time);
+    keep_through_kills(vec![server], |_, servers| restart(&mut servers[0])).await;
 }
 
-async fn keep_through_kills(settings: &[&'static str]) {
-    let directory = tempfile::tempdir().unwrap();
-    let mut server = Server::started_with(directory.path(), settings);
-    let client = Client::new(&server.url()).unwrap();
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_do_kills_of_two_servers_and_of_the_redis_that_they_share() {
+    let mut redis = Redis::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let settings = ["redis_check_every_s=0.3", "redis_pending_max_s=1"];
+    let servers = (0..2).map(|_| Server::started_on_redis(&redis.url(), &settings)).collect();
+    keep_through_kills(servers, |kill, servers| match kill % 3 {
+        0 => {
+            redis.kill();
+            redis.restart();
+        }
+        at => restart(&mut servers[at - 1]),
+    })
+    .await;
+}
+
+fn restart(server: &mut Server) {
+    server.kill();
+    server.start();
+}
+
+/// Whatever is killed, and whichever server producers and followers have.
+async fn keep_through_kills(
+    mut servers: Vec<Server>,
+    mut kill_next: impl FnMut(usize, &mut [Server]),
+) {
+    let clients: Vec<_> =
+        servers.iter().map(|server| Client::new(&server.url()).unwrap()).collect();
+    let client = |at: usize| clients[at % clients.len()].clone();
     let promised = Arc::new(Acknowledged::default());
 
     let mut followers = Vec::new();
     let mut producers = Vec::new();
     for run in 0..RUNS {
-        for _ in 0..FOLLOWERS_PER_RUN {
-            followers.push((run, tokio::spawn(follow(client.clone(), run))));
+        for at in 0..FOLLOWERS_PER_RUN {
+            followers.push((run, tokio::spawn(follow(client(at), run))));
         }
         for at in 0..PRODUCERS_PER_RUN {
             let producer = run * PRODUCERS_PER_RUN + at;
-            let task = produce(client.clone(), run, producer, Arc::clone(&promised));
+            let task = produce(client(at), run, producer, Arc::clone(&promised));
             producers.push((producer, tokio::spawn(task)));
         }
     }
@@ -173,8 +203,7 @@ async fn keep_through_kills(settings: &[&'static str]) {
         let events = promised.events.load(Ordering::Relaxed) + EVENTS_BETWEEN_KILLS;
         let waited = tokio::time::timeout(PATIENCE, promised.wait_for(events)).await;
         waited.unwrap_or_else(|_| panic!("nothing is acknowledged before kill {kill}"));
-        server.kill();
-        server.start();
+        kill_next(kill, &mut servers);
     }
     promised.enough.store(true, Ordering::Relaxed);
 
@@ -184,9 +213,8 @@ async fn keep_through_kills(settings: &[&'static str]) {
     }
     for run in 0..RUNS {
         let end = runcast_event::Draft::new("run.completed", serde_json::json!({}));
-        client.append(&run_id(run), &[end]).await.unwrap();
+        client(0).append(&run_id(run), &[end]).await.unwrap();
     }
-    let feed = feed(&server);
     let places = promised.places.lock().unwrap().clone();
     for (run, task) in followers {
         let seen = tokio::time::timeout(PATIENCE, task).await.expect("the end").unwrap();
@@ -205,7 +233,15 @@ async fn keep_through_kills(settings: &[&'static str]) {
             .zip(1..)
             .filter(|((_, number), offset)| is_life(*number) || *offset == 1 || *offset == last);
         let life: Vec<_> = life.map(|(_, offset)| offset).collect();
-        assert_eq!(feed.get(&run_id(run)), Some(&life), "the feed of run {run}");
+        for server in &servers {
+            let until = std::time::Instant::now() + PATIENCE;
+            // What a killed server left on the way into the feed, another brings there.
+            while feed(server).get(&run_id(run)) != Some(&life) && std::time::Instant::now() < until
+            {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            assert_eq!(feed(server).get(&run_id(run)), Some(&life), "the feed of run {run}");
+        }
     }
 }
 

@@ -1,125 +1,24 @@
-//! What the tests share: a Redis of their own each, on a port of the system's choice.
+//! What the tests share: nodes on a Redis of their own.
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
-use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use runcast_contract::Recorder;
-use runcast_log::CommitObserver;
+pub use runcast_contract::redis_server::Server;
 use runcast_redis::{RedisLog, RedisOptions};
 
-/// A redis-server, killed when it is dropped.
-pub struct Server {
-    child: Child,
-    pub port: u16,
-    directory: tempfile::TempDir,
-    settings: Vec<String>,
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-impl Server {
-    pub fn start() -> Self {
-        Self::start_with(&[])
-    }
-
-    /// With these settings, such as `--appendonly yes`.
-    pub fn start_with(settings: &[&str]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let port = free_port();
-        let settings: Vec<String> = settings.iter().map(|text| (*text).to_owned()).collect();
-        let child = spawn(port, directory.path().into(), &settings);
-        let mut server = Self { child, port, directory, settings };
-        server.wait();
-        server
-    }
-
-    fn wait(&mut self) {
-        let until = Instant::now() + Duration::from_secs(20);
-        while !self.command(&["PING"]).contains("PONG") {
-            assert!(self.child.try_wait().unwrap().is_none(), "redis-server ended");
-            assert!(Instant::now() < until, "redis-server does not answer");
-            std::thread::yield_now();
-        }
-    }
-
-    /// Kills it as a crash would.
-    pub fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    /// Starts it again, on what it has on its disk.
-    pub fn restart(&mut self) {
-        self.child = spawn(self.port, self.directory.path().into(), &self.settings);
-        self.wait();
-    }
-
-    /// Removes all that it has on its disk; it is not running.
-    pub fn wipe(&mut self) {
-        for entry in std::fs::read_dir(self.directory.path()).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                std::fs::remove_dir_all(path).unwrap();
-            } else {
-                std::fs::remove_file(path).unwrap();
-            }
-        }
-    }
-
-    pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-
-    pub fn options(&self) -> RedisOptions {
-        RedisOptions {
-            url: self.url(),
-            check_every: Duration::from_millis(200),
-            ..RedisOptions::default()
-        }
-    }
-
-    /// What redis-cli answers.
-    pub fn command(&self, words: &[&str]) -> String {
-        let output = Command::new("redis-cli")
-            .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
-            .args(words)
-            .output()
-            .unwrap();
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    pub async fn open(&self, observer: Arc<dyn CommitObserver>) -> Arc<RedisLog> {
-        RedisLog::open(self.options(), observer).await.unwrap()
-    }
-
-    pub async fn node(&self) -> (Arc<RedisLog>, Arc<Recorder>) {
-        let recorder = Arc::<Recorder>::default();
-        let log = self.open(Arc::clone(&recorder) as Arc<_>).await;
-        (log, recorder)
+pub fn options(server: &Server) -> RedisOptions {
+    RedisOptions {
+        url: server.url(),
+        check_every: Duration::from_millis(200),
+        ..RedisOptions::default()
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have been killed by the test.
-        let _gone = self.child.kill();
-        let _gone = self.child.wait();
-    }
-}
-
-fn spawn(port: u16, directory: PathBuf, settings: &[String]) -> Child {
-    Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-        .args(["--dir", directory.to_str().unwrap()])
-        .args(settings)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("redis-server is installed (scripts/install-redis)")
+/// A node, and what it tells its observer.
+pub async fn node(server: &Server) -> (Arc<RedisLog>, Arc<Recorder>) {
+    let recorder = Arc::<Recorder>::default();
+    let log = RedisLog::open(options(server), Arc::clone(&recorder) as Arc<_>).await.unwrap();
+    (log, recorder)
 }

@@ -101,7 +101,7 @@ impl PageKey {
                     wave.parts.push(Part { bytes, behind });
                 }
             }
-            Err(ReadError::NotFound | ReadError::Deleted) => {
+            Err(ReadError::Deleted) => {
                 let behind = Place { epoch, next };
                 wave.parts.push(Part { bytes: shape.deleted(run), behind });
                 wave.then = Then::Close;

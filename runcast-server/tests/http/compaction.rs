@@ -32,6 +32,7 @@ async fn with(directory: &Path, wal_bytes_max: u64) -> TestServer {
             merge_segments: 2,
             ..EmbeddedOptions::default()
         },
+        redis: None,
         hub: HubConfig::default(),
         http: HttpConfig { listen, retention, ..HttpConfig::default() },
     };

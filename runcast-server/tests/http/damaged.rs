@@ -28,7 +28,7 @@ async fn on(directory: &Path) -> TestServer {
     let data_dir = directory.to_path_buf();
     // So that readers of older events read the log.
     let hub = HubConfig { tail_bytes_max: 30_000, ..HubConfig::default() };
-    let config = ServerConfig { data_dir, log, hub, http };
+    let config = ServerConfig { data_dir, log, redis: None, hub, http };
     TestServer::running(start(config).await.unwrap())
 }
 

@@ -239,6 +239,7 @@ async fn on_disk(directory: &Path) -> TestServer {
     let config = ServerConfig {
         data_dir: directory.to_path_buf(),
         log: EmbeddedOptions::default(),
+        redis: None,
         hub: HubConfig::default(),
         http: HttpConfig { listen: "127.0.0.1:0".parse().unwrap(), ..HttpConfig::default() },
     };

@@ -54,6 +54,7 @@ async fn on_log(directory: &Path, log: EmbeddedOptions, hand: &Hand, classes: Va
     let config = ServerConfig {
         data_dir: directory.to_path_buf(),
         log,
+        redis: None,
         hub: HubConfig::default(),
         http: HttpConfig { listen, clock, retention, ..HttpConfig::default() },
     };

@@ -78,6 +78,7 @@ async fn a_server_on_a_data_directory_keeps_its_events() {
     let config = || ServerConfig {
         data_dir: directory.path().join("data"),
         log: EmbeddedOptions::default(),
+        redis: None,
         hub: HubConfig::default(),
         http: HttpConfig { listen: "127.0.0.1:0".parse().unwrap(), ..HttpConfig::default() },
     };

@@ -21,6 +21,8 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 pub(super) struct ConfigFile {
     pub(super) listen: Option<SocketAddr>,
     pub(super) data: Option<PathBuf>,
+    pub(super) redis: Option<String>,
+    pub(super) redis_wait: Option<u32>,
     pub(super) durability: Option<DurabilityChoice>,
     pub(super) sync_every_ms: Option<u64>,
     #[serde(default)]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use runcast_server::ServerConfig;
+use super::Configured;
 
 /// The longest time that can be set.
 const TIME_MAX: Duration = Duration::from_hours(24);
@@ -11,6 +11,8 @@ const TIME_MAX: Duration = Duration::from_hours(24);
 const COUNT_MAX: u64 = 100_000_000;
 /// The most bytes.
 const BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
+/// The most events that a script of Redis stores in one go: each may bring a field of the hash.
+const REDIS_GROUP_MAX: u64 = 1_000;
 /// The most threads.
 const THREADS_MAX: u64 = 1_024;
 
@@ -30,7 +32,7 @@ enum Slot<'a> {
 pub(super) struct Setting {
     /// Its name. The unit of a time is its ending.
     name: &'static str,
-    slot: fn(&mut ServerConfig) -> Slot<'_>,
+    slot: fn(&mut Configured) -> Slot<'_>,
 }
 
 /// A value that a setting cannot have.
@@ -90,10 +92,25 @@ settings! {
     files_open_max: Count(log.files_open_max, COUNT_MAX);
     erase_within_s: Seconds(log.erase_within);
     scrub_every_s: Seconds(log.scrub_every);
+    redis_connect_timeout_s: Seconds(redis.connect_timeout);
+    redis_command_timeout_s: Seconds(redis.command_timeout);
+    redis_away_max_s: Seconds(redis.away_max);
+    redis_unknown_max_s: Seconds(redis.unknown_max);
+    redis_check_every_s: Seconds(redis.check_every);
+    redis_pending_max_s: Seconds(redis.pending_max);
+    redis_wait_timeout_s: Seconds(redis.wait_timeout);
+    redis_queue_appends_max: Count(redis.queue_appends_max, COUNT_MAX);
+    redis_queue_bytes_max: Bytes(redis.queue_bytes_max);
+    redis_group_events_max: Count(redis.group_events_max, REDIS_GROUP_MAX);
+    redis_group_bytes_max: Bytes(redis.group_bytes_max);
+    redis_producers_max: Count(redis.producers_max, COUNT_MAX);
+    redis_runs_kept_max: Count(redis.runs_kept_max, COUNT_MAX);
+    redis_messages_max: Count(redis.messages_max, COUNT_MAX);
+    redis_messages_bytes_max: Bytes(redis.messages_bytes_max);
 }
 
 /// Sets what is named to a number.
-pub(super) fn set(config: &mut ServerConfig, name: &str, value: f64) -> Result<(), SettingError> {
+pub(super) fn set(config: &mut Configured, name: &str, value: f64) -> Result<(), SettingError> {
     let setting = SETTINGS.iter().find(|setting| setting.name == name);
     let setting = setting
         .ok_or_else(|| SettingError::Unknown { name: name.to_owned(), hint: nearest(name) })?;

@@ -5,11 +5,11 @@ use runcast_server::RetentionClass;
 use super::*;
 
 /// A server that is told nothing.
-pub(super) fn config() -> ServerConfig {
+pub(super) fn config() -> Configured {
     Args::default().config().unwrap().0
 }
 
-fn with_file(text: &str, args: Args) -> anyhow::Result<(ServerConfig, String)> {
+fn with_file(text: &str, args: Args) -> anyhow::Result<(Configured, String)> {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("runcast.toml");
     std::fs::write(&file, text).unwrap();
@@ -108,4 +108,17 @@ fn retention_that_cannot_be_meant_is_refused_with_what_would_be_right() {
     assert!(error.starts_with("retention: class 2: events_max must be from 1 to "), "{error}");
     let error = error_of("[[retention]]\nstatus = [\"done\"]");
     assert!(error.contains("unknown variant `done`"), "{error}");
+}
+
+#[test]
+fn events_are_kept_in_redis_if_it_is_said_and_nowhere_else() {
+    let url = "redis://:secret@127.0.0.1:6380/2".to_owned();
+    let args = Args { redis: Some(url.clone()), redis_wait: Some(1), ..Args::default() };
+    let config = args.config().unwrap().0.into_server();
+    let redis = config.redis.unwrap();
+    assert_eq!((redis.url, redis.wait_replicas), (url, 1));
+    let (config, _) = with_file("redis = \"redis://a:1\"", Args::default()).unwrap();
+    assert_eq!(config.into_server().redis.unwrap().url, "redis://a:1");
+    let args = Args { data: Some("somewhere".into()), ..Args::default() };
+    assert!(args.config().unwrap().0.into_server().redis.is_none());
 }

@@ -4,15 +4,17 @@
 #![allow(dead_code, unreachable_pub, reason = "shared by test programs that each use a part")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// Where a server runs, whether or not it runs now.
 pub struct Server {
     address: SocketAddr,
-    data: PathBuf,
+    /// Where it keeps its events: an option and its value.
+    store: [OsString; 2],
     /// What `--set` is given, besides the defaults.
     settings: Vec<&'static str>,
     child: Option<Child>,
@@ -23,7 +25,17 @@ impl Server {
     pub fn new(directory: &Path) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap();
-        Self { address, data: directory.join("data"), settings: Vec::new(), child: None }
+        let store = ["--data".into(), directory.join("data").into()];
+        Self { address, store, settings: Vec::new(), child: None }
+    }
+
+    /// A server that runs with settings and keeps its events in Redis.
+    pub fn started_on_redis(url: &str, settings: &[&'static str]) -> Self {
+        let mut server = Self::new(Path::new(""));
+        server.store = ["--redis".into(), url.into()];
+        server.settings = settings.to_vec();
+        server.start();
+        server
     }
 
     /// A server that runs.
@@ -46,8 +58,8 @@ impl Server {
     /// Starts it and waits until it serves.
     pub fn start(&mut self) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_runcast"))
-            .args(["serve", "--listen", &self.address.to_string(), "--data"])
-            .arg(&self.data)
+            .args(["serve", "--listen", &self.address.to_string()])
+            .args(&self.store)
             .args(self.settings.iter().flat_map(|setting| ["--set", *setting]))
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
