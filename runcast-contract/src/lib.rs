@@ -15,6 +15,7 @@ use runcast_log::{
 };
 
 pub mod facts;
+pub mod model;
 pub mod redis_server;
 
 /// An engine, what it tells its observer, and what it needs to stay.

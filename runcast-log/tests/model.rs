@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use runcast_contract::model::{append, assert_same};
 use runcast_event::{Offset, RunId};
 use runcast_log::{Append, EmbeddedLog, EmbeddedOptions, Log, MemoryLog, ReadLimit, Trim};
 use support::{
@@ -27,27 +28,6 @@ enum Step {
     },
     Restart,
     Kill,
-}
-
-fn append() -> impl Strategy<Value = Append> {
-    let stamp = (0..2_u8, 0..3_u64, 0..8_u64);
-    let expected = prop::option::weighted(0.2, 0..6_u64);
-    (
-        "[a-d]|[a-d]{2}",
-        prop::collection::vec("(life)?[a-z]{0,40}", 0..5),
-        prop::option::weighted(0.7, stamp),
-        prop::bool::weighted(0.1),
-        expected,
-        prop::bool::weighted(0.9),
-    )
-        .prop_map(|(run, events, stamp, close, expected, create)| {
-            let events: Vec<&str> = events.iter().map(String::as_str).collect();
-            let base = match stamp {
-                Some((id, epoch, at)) => stamped(&run, &events, &format!("p{id}"), epoch / 2, at),
-                None => batch(&run, &events),
-            };
-            Append { close, create, expected_last: expected.map(Offset::new), ..base }
-        })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -85,28 +65,6 @@ fn open(directory: &Path, options: &EmbeddedOptions) -> Arc<EmbeddedLog> {
     log
 }
 
-async fn assert_same(model: &dyn Log, log: &dyn Log) {
-    assert_eq!(model.list(None, 100).await, log.list(None, 100).await);
-    assert_eq!(model.list(Some(&run("b")), 1).await, log.list(Some(&run("b")), 1).await);
-    let listed = model.list(None, 100).await.unwrap().into_iter().map(|(run, _)| run);
-    let all = ["a", "b", "c", "d"].map(run).into_iter().chain([RunId::feed()]);
-    for run in all.chain(listed.filter(|run| run.as_str().len() > 1)) {
-        assert_eq!(model.stat(&run).await, log.stat(&run).await);
-        assert_eq!(model.base(&run).await, log.base(&run).await);
-        for (after, events_max) in [(0, usize::MAX), (0, 1), (2, 3), (5, 2), (9, usize::MAX)] {
-            let limit = ReadLimit { events_max, ..ALL };
-            let expected = model.read(&run, Offset::new(after), limit).await;
-            let read = log.read(&run, Offset::new(after), limit).await;
-            let expected = expected.map(|page| page.records);
-            let events = expected.as_deref().unwrap_or_default();
-            let read = read.map(|page| apart(&page.records, after, events));
-            assert_eq!(expected, read);
-        }
-    }
-    let (expected, measured) = (model.measure(), log.measure());
-    assert_eq!((expected.streams, expected.events), (measured.streams, measured.events));
-}
-
 async fn walk(options: EmbeddedOptions, steps: Vec<Step>) {
     let mut directory = tempfile::tempdir().unwrap();
     let model = MemoryLog::new(Arc::new(Recorder::default()));
@@ -139,6 +97,8 @@ async fn walk(options: EmbeddedOptions, steps: Vec<Step>) {
             }
         }
         assert_same(&*model, &*log).await;
+        let (expected, measured) = (model.measure(), log.measure());
+        assert_eq!((expected.streams, expected.events), (measured.streams, measured.events));
     }
 }
 

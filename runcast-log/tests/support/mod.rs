@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 pub mod power;
 
+pub use runcast_contract::model::apart;
 pub use runcast_contract::{ALL, Recorder, batch, events, feed, run, stamped, texts};
 
 /// Joins all events of streams that are closed: what stands for several is their bytes one behind the
@@ -35,24 +36,6 @@ impl Join for JoinAll {
     fn join(&mut self, earlier: &Bytes, later: &Bytes) -> Option<(Range<usize>, Range<usize>)> {
         Some((0..earlier.len(), 0..later.len()))
     }
-}
-
-/// What is read as the events that it stands for, which begin behind an offset and are these in all.
-pub fn apart(records: &[Record], after: u64, events: &[Record]) -> Vec<Record> {
-    let mut apart = Vec::new();
-    let mut next = after + 1;
-    for record in records {
-        assert_eq!(record.first().get(), next, "no hole");
-        next = record.offset.get() + 1;
-        let mut rest = record.payload.clone();
-        let of = |event: &&Record| (record.first()..=record.offset).contains(&event.offset);
-        for event in events.iter().filter(of) {
-            let payload = rest.split_to(event.payload.len().min(rest.len()));
-            apart.push(Record::single(event.offset, payload));
-        }
-        assert!(rest.is_empty(), "there is more than the events");
-    }
-    apart
 }
 
 /// Starts appends on the test's one thread. Each has been taken up by the log, or waits outside
