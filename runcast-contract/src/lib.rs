@@ -94,7 +94,7 @@ impl CommitObserver for Recorder {
     /// Events that begin with `life` go into the feed, and deletions of runs that do.
     /// Those that begin with `no` are refused.
     fn admit(&self, events: NewEvents<'_>) -> Result<Vec<Bytes>, NotAdmitted> {
-        let NewEvents { run, epoch, begins, records } = events;
+        let NewEvents { run, epoch, begins, records, .. } = events;
         if let Some(event) = records.iter().position(|record| record.payload.starts_with(b"no")) {
             let (code, detail) = ("no", "it says no".to_owned());
             let refusal = Refusal { event, code, detail, state: None, allowed: Vec::new() };

@@ -39,7 +39,9 @@ pub trait Gate: Send + Sync + 'static {
     /// These events are stored and can be read: those that were admitted, or another node's.
     fn stored(&self, run: &RunId, records: &[Record], stat: &StreamStat);
 
-    /// What is known of the run does not hold any more: what was admitted was not stored, or the run was
-    /// deleted, or has lost events.
+    /// Nothing of what was admitted of the run since the last that was stored is stored.
+    fn undo(&self, run: &RunId);
+
+    /// What is known of the run does not hold any more: it was deleted, or has lost events.
     fn forget(&self, run: &RunId);
 }

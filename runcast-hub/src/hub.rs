@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use runcast_event::{Cursor, Epoch, Offset, RunId};
@@ -165,7 +166,7 @@ impl CommitObserver for Fanout {
 
     fn discarded(&self, run: &RunId) {
         if let Some(gate) = self.gate.get() {
-            gate.forget(run);
+            gate.undo(run);
         }
     }
 }
@@ -386,6 +387,28 @@ impl Hub {
     #[must_use]
     pub fn feed_cursor(&self) -> Cursor {
         *self.fanout.feed_cursor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether other nodes append to the same streams; see [`Log::is_shared`].
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.log.is_shared()
+    }
+
+    /// Notes that producers have given a sign; see [`Log::sign`].
+    ///
+    /// # Errors
+    /// When it cannot be noted.
+    pub async fn sign(&self, runs: &[RunId]) -> Result<(), ReadError> {
+        self.log.sign(runs).await
+    }
+
+    /// When a producer gave a sign on any node; see [`Log::signed`].
+    ///
+    /// # Errors
+    /// When it cannot be said.
+    pub async fn signed(&self, run: &RunId) -> Result<Option<Duration>, ReadError> {
+        self.log.signed(run).await
     }
 
     /// Says what joins events of closed streams; see [`Log::join_by`].

@@ -10,6 +10,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -81,6 +82,23 @@ pub trait Log: Send + Sync + 'static {
     /// From now on the observer is to be told of every event of this stream, whoever appended it; or no
     /// more. An engine that alone appends to its streams tells of every event anyway.
     fn follow(&self, _run: &RunId, _is_followed: bool) {}
+
+    /// Whether other nodes append to the same streams.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Notes that the producers of these runs have given a sign, for all nodes. An engine of one node does
+    /// not need it.
+    async fn sign(&self, _runs: &[RunId]) -> Result<(), ReadError> {
+        Ok(())
+    }
+
+    /// How long ago it was noted on any node that the run's producer had given a sign; none if it is not
+    /// known.
+    async fn signed(&self, _run: &RunId) -> Result<Option<Duration>, ReadError> {
+        Ok(None)
+    }
 
     /// From now on, events of closed streams may be stored as one where `joiner` says so; offsets
     /// stay as they are. An engine need not do it.
@@ -500,6 +518,9 @@ pub struct NewEvents<'a> {
     pub begins: bool,
     /// The events, in order; at least one.
     pub records: &'a [Record],
+    /// Whether another node may be faster, so that they are not stored: then [`CommitObserver::discarded`]
+    /// is told, what was stored instead, and they are asked for again. Otherwise that is rare.
+    pub is_trial: bool,
 }
 
 /// Observes nothing.

@@ -83,6 +83,7 @@ impl MemoryLog {
             epoch: placement.epoch,
             begins: placement.begins,
             records: &records,
+            is_trial: false,
         });
         let entries = entries.map_err(|reason| placement.not_admitted(reason))?;
         let mut changes = vec![take(&mut streams, append, &placement)];

@@ -12,10 +12,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use runcast_contract::model::{append, assert_same};
 use runcast_event::{Offset, RunId};
-use runcast_log::{Append, EmbeddedLog, EmbeddedOptions, Log, MemoryLog, ReadLimit, Trim};
-use support::{
-    ALL, JoinAll, Recorder, apart, batch, keep_up, killed, machine, run, stamped, without_upkeep,
-};
+use runcast_log::{Append, EmbeddedLog, EmbeddedOptions, Log, MemoryLog, Trim};
+use support::{JoinAll, Recorder, keep_up, killed, machine, run, without_upkeep};
 
 #[derive(Debug, Clone)]
 enum Step {

@@ -141,6 +141,7 @@ impl Appends<'_> {
             epoch: placement.epoch,
             begins: placement.begins,
             records: &records,
+            is_trial: true,
         });
         let entries = entries.map_err(|reason| placement.not_admitted(reason))?;
         self.store(append, &placement, records);

@@ -68,6 +68,11 @@ impl Keys {
         self.of_run(&RunId::feed(), "pending")
     }
 
+    /// When producers gave a sign, in milliseconds of Redis's clock: a sorted set.
+    pub(crate) fn signs(&self) -> String {
+        format!("{}:signs", self.prefix)
+    }
+
     /// Which history of Redis this is: a hash.
     pub(crate) fn history(&self) -> String {
         format!("{}:history", self.prefix)

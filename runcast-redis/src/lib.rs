@@ -25,6 +25,7 @@ mod queue;
 mod read;
 mod replica;
 mod script;
+mod signs;
 
 pub use error::OpenError;
 pub use log::RedisLog;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -170,6 +171,18 @@ impl Log for RedisLog {
 
     fn follow(&self, run: &RunId, is_followed: bool) {
         self.follows.set(run, is_followed);
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    async fn sign(&self, runs: &[RunId]) -> Result<(), ReadError> {
+        Ok(self.reader.sign(runs).await?)
+    }
+
+    async fn signed(&self, run: &RunId) -> Result<Option<Duration>, ReadError> {
+        Ok(self.reader.signed(run).await?)
     }
 
     fn health(&self) -> LogHealth {

@@ -23,13 +23,14 @@ use crate::feed::{Brought, Sweep};
 use crate::follows::Follows;
 use crate::kept::Kept;
 use crate::link::{Link, Up};
-use crate::live::{Live, Looked, Seen, Todo, look};
-use crate::message;
-use crate::messages::{Arrived, Message, Messages};
+use crate::live::{Live, Looked, Seen};
+use crate::messages::Messages;
 use crate::options::RedisOptions;
 use crate::queue::{Queued, Told};
 use crate::read::{Entry, Reader};
 use crate::replica::Replica;
+
+mod others;
 
 /// How often an append is decided on again because other nodes were faster, before it is refused.
 const TRIES_MAX: u32 = 64;
@@ -41,6 +42,9 @@ const SUBSCRIBE_STEP: usize = 256;
 const CHECK_STEP: usize = 256;
 /// Streams that are said to have changed in one go, when it is not known which have.
 const CHANGED_STEP: usize = 1_000;
+
+/// How long to wait before the streams are listed again, if they could not be.
+const LIST_AGAIN: Duration = Duration::from_millis(200);
 
 /// What others can see of the node.
 #[derive(Debug, Default)]
@@ -337,167 +341,6 @@ impl Node {
             format!("other nodes changed the run {TRIES_MAX} times before it could be stored");
         let append = AppendError::Unavailable { reason: reason.clone() };
         group.refuse(&append, &DeleteError::Unavailable { reason });
-    }
-
-    // What others do.
-
-    fn tell_missed(&mut self, run: &RunId, records: Vec<Record>, replica: &Replica) {
-        let Some(last) = records.last().map(|record| record.offset) else { return };
-        let whole = replica.stream.stat();
-        let closed = whole.closed && last == whole.last;
-        let todo = self.live.stored(run, records, &StreamStat { last, closed, ..whole }, false);
-        self.do_it(run, todo);
-    }
-
-    fn tell_brought(&mut self, brought: Brought, is_own: bool) {
-        let feed = RunId::feed();
-        let todo = self.live.stored(&feed, brought.records, &brought.stat, is_own);
-        self.do_it(&feed, todo);
-    }
-
-    fn do_it(&mut self, run: &RunId, todo: Todo) {
-        if let Some(change) = todo.tell {
-            self.tell(change);
-        }
-        if todo.read {
-            self.look(run);
-        }
-    }
-
-    /// Reads a followed stream from where it was told.
-    fn look(&mut self, run: &RunId) {
-        let Some(seen) = self.live.begin_to_read(run) else { return };
-        let (reader, run) = (self.reader.clone(), run.clone());
-        self.ask(async move {
-            let looked = look(&reader, &run, seen).await;
-            Event::Looked(run, seen, looked)
-        });
-    }
-
-    fn on_arrived(&mut self, arrived: Arrived) {
-        match arrived {
-            Arrived::Messages(messages) => {
-                messages.into_iter().for_each(|message| self.on_message(message));
-            }
-            Arrived::TooMany => {
-                tracing::warn!(
-                    "other nodes tell more than can be heard: the streams are read instead"
-                );
-                self.look_at_all();
-            }
-        }
-    }
-
-    fn on_message(&mut self, message: Message) {
-        let keys = &self.reader.keys;
-        let me = &*self.parts.committer.node;
-        if message.channel == keys.changes().as_bytes() {
-            if let Some((node, run)) = message::read_changed(&message.payload)
-                && node != me
-            {
-                self.replicas.outdate(&run);
-                if !self.live.follows(&run) {
-                    self.tell(Committed::Changed { run });
-                }
-            }
-            return;
-        }
-        let Some(run) = keys.run_of(&message.channel) else { return };
-        let Some(change) = message::read(message.payload).filter(|change| change.node != me) else {
-            return;
-        };
-        let todo = match change.is_deletion {
-            true => self.live.deleted(&run, change.stat.epoch, false),
-            false => self.live.stored(&run, change.records, &change.stat, false),
-        };
-        self.do_it(&run, todo);
-    }
-
-    /// Whatever was told may not be all.
-    fn look_at_all(&mut self) {
-        let followed: Vec<RunId> = self.live.runs().cloned().collect();
-        followed.iter().for_each(|run| self.look(run));
-        self.replicas.outdate_all();
-        self.list_changed(None);
-    }
-
-    fn list_changed(&mut self, after: Option<RunId>) {
-        let reader = self.reader.clone();
-        self.ask(async move {
-            let names = reader.names(after.as_ref(), CHANGED_STEP).await;
-            Event::MayHaveChanged(names.unwrap_or_default())
-        });
-    }
-
-    // Who follows.
-
-    fn await_subscriber(&mut self) {
-        let (subscriber, number) = (self.parts.subscriber.clone(), self.subscribed);
-        self.ask(async move {
-            match subscriber.next(number).await {
-                Some(up) => Event::Subscribable(up),
-                None => Event::Nothing,
-            }
-        });
-    }
-
-    fn on_subscribable(&mut self, up: Up) {
-        let is_first = self.subscribed == 0;
-        self.subscribed = up.number;
-        self.subscribe(up, self.live.runs().cloned().collect(), true);
-        self.await_subscriber();
-        if !is_first {
-            // Changes of streams that nobody follows here may not have been heard.
-            self.replicas.outdate_all();
-            self.list_changed(None);
-        }
-    }
-
-    fn subscribe(&self, up: Up, runs: Vec<RunId>, with_changes: bool) {
-        let (subscriber, keys) = (self.parts.subscriber.clone(), self.reader.keys.clone());
-        let mut channels: Vec<String> = runs.iter().map(|run| keys.channel(run)).collect();
-        channels.extend(with_changes.then(|| keys.changes()));
-        self.ask(async move {
-            for some in channels.chunks(SUBSCRIBE_STEP) {
-                if subscriber.subscribe(&up, some).await.is_err() {
-                    // The next connection is subscribed to all again.
-                    return Event::Nothing;
-                }
-            }
-            Event::Subscribed(runs)
-        });
-    }
-
-    fn on_follows(&mut self, changes: HashMap<RunId, bool>) {
-        let keys = self.reader.keys.clone();
-        let (mut begun, mut ended) = (Vec::new(), Vec::new());
-        for (run, is_followed) in changes {
-            match (is_followed, self.live.follows(&run)) {
-                (true, false) => {
-                    self.live.follow(&run);
-                    begun.push(run);
-                }
-                (false, true) => {
-                    self.live.unfollow(&run);
-                    ended.push(keys.channel(&run));
-                }
-                _ => {}
-            }
-        }
-        let (subscriber, number) = (self.parts.subscriber.clone(), self.subscribed);
-        let Some(up) = subscriber.current().filter(|up| up.number == number) else { return };
-        if !ended.is_empty() {
-            let up = up.clone();
-            self.ask(async move {
-                for some in ended.chunks(SUBSCRIBE_STEP) {
-                    subscriber.unsubscribe(&up, some).await;
-                }
-                Event::Nothing
-            });
-        }
-        if !begun.is_empty() {
-            self.subscribe(up, begun, false);
-        }
     }
 
     // Time.

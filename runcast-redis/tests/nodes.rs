@@ -5,6 +5,7 @@
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use runcast_contract::{batch, events, feed, run, stamped};
@@ -118,14 +119,20 @@ async fn connections_that_are_cut_and_scripts_that_are_lost_cost_no_event() {
     let server = Server::start();
     let ((hub_1, log_1), (hub_2, log_2)) = (hub(&server).await, hub(&server).await);
     let mut followers = [follow(&hub_1, "a", "0").await, follow(&hub_2, "a", "0").await];
-    let producers = [
-        tokio::spawn(produce(Arc::clone(&log_1), "one", 1_000)),
-        tokio::spawn(produce(Arc::clone(&log_2), "two", 1_000)),
-    ];
-    let is_done = |tasks: &[tokio::task::JoinHandle<()>]| tasks.iter().all(|t| t.is_finished());
-    let mut round = 0;
-    while !is_done(&producers) {
-        round += 1;
+    let enough = Arc::new(AtomicBool::new(false));
+    let until_enough = |log: &Arc<RedisLog>, name: &'static str| {
+        let (log, enough) = (Arc::clone(log), Arc::clone(&enough));
+        tokio::spawn(async move {
+            let mut at = 0;
+            while !enough.load(Ordering::Relaxed) {
+                append_surely(&log, numbered(name, at, 3)).await;
+                at += 3;
+            }
+            at
+        })
+    };
+    let producers = [until_enough(&log_1, "one"), until_enough(&log_2, "two")];
+    for round in 0..15 {
         match round % 3 {
             0 => server.command(&["SCRIPT", "FLUSH"]),
             1 => server.command(&["CLIENT", "KILL", "TYPE", "normal"]),
@@ -134,10 +141,16 @@ async fn connections_that_are_cut_and_scripts_that_are_lost_cost_no_event() {
         // Time for the nodes to do something between two cuts.
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
-    let first = get(&mut followers[0], 2_000).await;
-    check_whole(&first, &["one", "two"], 1_000);
-    assert_eq!(get(&mut followers[1], 2_000).await, first);
-    assert!(round > 3, "it was cut {round} times");
+    enough.store(true, Ordering::Relaxed);
+    let [one, two] = producers;
+    let (one, two) = (one.await.unwrap(), two.await.unwrap());
+    let first = get(&mut followers[0], (one + two) as usize).await;
+    for (name, count) in [("one", one), ("two", two)] {
+        let own: Vec<String> =
+            first.iter().filter(|text| text.starts_with(name)).cloned().collect();
+        check_whole(&own, &[name], count);
+    }
+    assert_eq!(get(&mut followers[1], (one + two) as usize).await, first);
 }
 
 /// What a node does, but for telling the others.

@@ -60,9 +60,26 @@ struct KnownRun {
     state: RunState,
     epoch: Epoch,
     last: Offset,
+    /// How to go back to what is stored, if that is likely to be asked for.
+    undo: Option<Box<Undo>>,
+}
+
+/// What a run was before the events that are on their way to the log.
+struct Undo {
+    /// None if it was the same.
+    state: Option<RunState>,
+    last: Offset,
 }
 
 impl KnownRun {
+    /// Remembers what it is before events that may not be stored, which change the state or not.
+    fn prepare_undo(&mut self, changes: bool) {
+        let undo = self.undo.get_or_insert_with(|| Box::new(Undo { state: None, last: self.last }));
+        if changes && undo.state.is_none() {
+            undo.state = Some(self.state.clone());
+        }
+    }
+
     /// Whether these events come right behind those that are known.
     fn is_before(&self, epoch: Epoch, records: &[Record]) -> bool {
         let next = records.first().map(Record::first);
@@ -133,7 +150,7 @@ impl RunGate {
         let state = to_the_end(hub, state).await?;
         let (epoch, last) = (stat.epoch, stat.last.max(state.offset()));
         let is_same = state.offset() == Offset::START || state.epoch() == epoch;
-        Ok(is_same.then_some(KnownRun { state, epoch, last }))
+        Ok(is_same.then_some(KnownRun { state, epoch, last, undo: None }))
     }
 }
 
@@ -166,20 +183,26 @@ impl Gate for RunGate {
     }
 
     fn admit(&self, events: NewEvents<'_>) -> Result<Vec<Bytes>, NotAdmitted> {
-        let NewEvents { run, epoch, begins, records } = events;
+        let NewEvents { run, epoch, begins, records, is_trial } = events;
         let Some(last) = records.last().map(|record| record.offset) else { return Ok(Vec::new()) };
         let mut known = self.known();
         if begins {
             known.take(run);
             let mut state = RunState::new(run.clone());
             let entries = fold(&mut state, &events)?;
-            known.put(run.clone(), KnownRun { state, epoch, last });
+            let nothing = || Box::new(Undo { state: None, last: Offset::START });
+            let undo = is_trial.then(nothing);
+            known.put(run.clone(), KnownRun { state, epoch, last, undo });
             return Ok(entries);
         }
         let judged = records.iter().filter(|record| is_judged(&record.payload)).count();
         match known.get(run) {
             Some(known) if known.is_before(epoch, records) => {
-                if judged == 0 && !is_queued(&known.state) {
+                let changes = judged > 0 || is_queued(&known.state);
+                if is_trial {
+                    known.prepare_undo(changes);
+                }
+                if !changes {
                     known.last = last;
                     return Ok(Vec::new());
                 }
@@ -220,12 +243,26 @@ impl Gate for RunGate {
                 run_known.last = record.offset;
             }
         }
+        if records.last().is_some_and(|record| record.offset >= run_known.last) {
+            run_known.undo = None;
+        }
         let (is_over, is_queued) =
             (run_known.state.status().is_terminal(), is_queued(&run_known.state));
         known.queued = known.queued + usize::from(is_queued) - usize::from(is_queued_before);
         if is_over {
             // What has ended is not needed.
             known.take(run);
+        }
+    }
+
+    fn undo(&self, run: &RunId) {
+        let mut known = self.known();
+        let Some(KnownRun { state, epoch, undo: Some(undo), .. }) = known.take(run) else { return };
+        let Undo { state: before, last } = *undo;
+        // Of a run that did not begin nothing is left.
+        if last > Offset::START {
+            let state = before.unwrap_or(state);
+            known.put(run.clone(), KnownRun { state, epoch, last, undo: None });
         }
     }
 
@@ -236,7 +273,7 @@ impl Gate for RunGate {
 
 /// Folds events in, the first that cannot be true excepted; gives what the feed has of them.
 fn fold(state: &mut RunState, events: &NewEvents<'_>) -> Result<Vec<Bytes>, Refusal> {
-    let NewEvents { run, epoch, begins, records } = *events;
+    let NewEvents { run, epoch, begins, records, .. } = *events;
     let mut entries = Vec::new();
     for (event, record) in records.iter().enumerate() {
         let is_judged = is_judged(&record.payload);

@@ -9,7 +9,9 @@ use runcast_log::{Append, AppendError};
 use runcast_run::Due;
 
 use crate::clock::Clock;
+use crate::presence::Presence;
 use crate::projection::Projection;
+use crate::signs;
 
 /// After how long something is tried again that the log did not take.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
@@ -18,6 +20,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 pub(crate) struct Keeper {
     pub(crate) hub: Hub,
     pub(crate) projection: Projection,
+    pub(crate) presence: Presence,
     pub(crate) clock: Clock,
 }
 
@@ -38,6 +41,13 @@ impl Keeper {
 
     async fn look_after(&self, run: &RunId) {
         let now = self.clock.now();
+        if self.projection.take_due(run, now).is_none() {
+            return;
+        }
+        if let Err(error) = signs::ask(&self.hub, &self.presence, run).await {
+            tracing::warn!(%run, %error, "it cannot be said whether the producer is lost");
+            return self.projection.look_again(run, now.plus_millis(TRY_AGAIN.as_millis() as u64));
+        }
         let Some((offset, due)) = self.projection.take_due(run, now) else { return };
         // Nothing may have come meanwhile: it may have been what was missing.
         let append = Append { expected_last: Some(offset), ..batch(run, &due, now) };

@@ -25,6 +25,7 @@ mod publisher;
 mod retention;
 mod schema;
 mod server;
+mod signs;
 mod socket;
 mod start;
 mod stored;

@@ -115,6 +115,23 @@ impl Presence {
         }
     }
 
+    /// The producers that are there, or were heard of here since then.
+    pub(crate) fn heard_since(&self, since: Timestamp) -> Vec<RunId> {
+        let producers = self.producers();
+        let heard = producers.heard.iter();
+        let heard = heard.filter(|(_, heard)| heard.held > 0 || heard.at >= since);
+        heard.map(|(run, _)| run.clone()).collect()
+    }
+
+    /// The run's producer was heard of on another server.
+    pub(crate) fn heard_elsewhere(&self, run: &RunId, at: Timestamp) {
+        let mut producers = self.producers();
+        let before = producers.heard.get(run).map_or(producers.others_at, |heard| heard.at);
+        if at > before {
+            producers.hear(run, at, 0);
+        }
+    }
+
     /// Forgets a run that needs no producer any more.
     pub(crate) fn forget(&self, run: &RunId) {
         let mut producers = self.producers();
@@ -164,6 +181,19 @@ mod tests {
         set.send_replace(at(3));
         assert_eq!(presence.heard_at(&run(1)), at(2));
         assert_eq!(presence.heard_at(&run(2)), at(1), "as at the start");
+    }
+
+    #[test]
+    fn what_is_heard_elsewhere_counts_if_it_is_later() {
+        let (_set, time) = watch::channel(at(5));
+        let presence = Presence::new(Clock::Set(time));
+        presence.heard_elsewhere(&run(1), at(4));
+        assert_eq!(presence.heard_at(&run(1)), at(5));
+        presence.heard_elsewhere(&run(1), at(7));
+        assert_eq!(presence.heard_at(&run(1)), at(7));
+        assert_eq!(presence.heard_since(at(6)), [run(1)]);
+        let _held = presence.hold(&run(2));
+        assert_eq!(presence.heard_since(at(8)), [run(2)], "it is there");
     }
 
     #[test]

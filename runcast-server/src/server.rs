@@ -22,6 +22,7 @@ use crate::presence::Presence;
 use crate::projection::{Listening, Projection, SavedStates};
 use crate::publisher::Publisher;
 use crate::retention::{Compaction, Retention};
+use crate::signs;
 
 /// Why a server cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -142,8 +143,13 @@ impl Server {
         if is_compacting {
             self.hub.join_by(Arc::new(Compaction { states: projection.states() }));
         }
-        let keeper =
-            Keeper { hub: self.hub.clone(), projection: projection.clone(), clock: clock.clone() };
+        let telling = tokio::spawn(signs::tell(self.hub.clone(), presence.clone()));
+        let keeper = Keeper {
+            hub: self.hub.clone(),
+            projection: projection.clone(),
+            presence: presence.clone(),
+            clock: clock.clone(),
+        };
         let keeper = tokio::spawn(keeper.run());
         let retention = Retention {
             hub: self.hub.clone(),
@@ -201,6 +207,7 @@ impl Server {
         // The shards end at once, but a thread is only ended when it was waited for.
         let _ = tokio::task::spawn_blocking(move || plane.stop()).await;
         keeper.abort();
+        telling.abort();
         retention.abort();
         saving.abort();
         projection.save().await;

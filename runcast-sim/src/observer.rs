@@ -51,7 +51,7 @@ impl CommitObserver for Observer {
     }
 
     fn admit(&self, events: NewEvents<'_>) -> Result<Vec<Bytes>, NotAdmitted> {
-        let NewEvents { run, epoch, begins, records } = events;
+        let NewEvents { run, epoch, begins, records, .. } = events;
         if let Some(at) = records.iter().position(|record| is_refused(&record.payload)) {
             return Err(refusal(at).into());
         }

@@ -358,6 +358,8 @@ impl Gate for SlowGate {
 
     fn stored(&self, _: &RunId, _: &[Record], _: &StreamStat) {}
 
+    fn undo(&self, _: &RunId) {}
+
     fn forget(&self, _: &RunId) {}
 }
 

@@ -111,6 +111,7 @@ impl Pending {
             epoch: placement.epoch,
             begins: placement.begins,
             records: &records,
+            is_trial: false,
         });
         let entries = entries.map_err(|reason| placement.not_admitted(reason))?;
         let appended = placement.appended(&append);

@@ -28,12 +28,15 @@ local first_entry = 14 + 2 * fields
 local first_mark = first_entry + 2 * entries
 local first_event = first_mark + 2 * marks
 local offset = tonumber(ARGV[9])
+-- Making a message costs as much as storing the events: it is made if somebody hears it.
+local is_heard = redis.call('PUBSUB', 'NUMSUB', ARGV[2])[2] > 0
+local with_events = is_heard and ARGV[4] == '1'
 local batch = { ARGV[3] }
 -- First, since it is what can be refused: for want of memory, or of another's entry in the stream.
 for at = first_event, #ARGV do
   redis.call('XADD', KEYS[2], string.format('%d-%s', offset, ARGV[8]), ARGV[7], ARGV[at])
   offset = offset + 1
-  if ARGV[4] == '1' then
+  if with_events then
     batch[#batch + 1] = struct.pack('>I4', #ARGV[at])
     batch[#batch + 1] = ARGV[at]
   end
@@ -46,7 +49,9 @@ for at = first_entry, first_mark - 1, 2 do
   redis.call('XADD', KEYS[4], ARGV[at], 'e', ARGV[at + 1])
 end
 if #ARGV >= first_event then
-  redis.call('PUBLISH', ARGV[2], table.concat(batch))
+  if is_heard then
+    redis.call('PUBLISH', ARGV[2], table.concat(batch))
+  end
   redis.call('PUBLISH', ARGV[5], ARGV[7] .. ' ' .. ARGV[6])
 end
 if entries > 0 then

@@ -79,12 +79,37 @@ async fn what_was_not_stored_is_not_judged_by() {
     let admit = |event_type| {
         let records = [Record::single(Offset::new(2), event(event_type))];
         let (run, epoch, records) = (&run(0), Epoch::FIRST, &records[..]);
-        gate.admit(NewEvents { run, epoch, begins: false, records })
+        gate.admit(NewEvents { run, epoch, begins: false, records, is_trial: false })
     };
     admit("run.paused").unwrap();
-    gate.forget(&run(0));
+    gate.undo(&run(0));
     assert_eq!(admit("run.resumed"), Err(NotAdmitted::Unready));
     let resumed = hub.append(append(0, "run.resumed")).await;
     assert!(matches!(&resumed, Err(AppendError::Refused(r)) if r.state == Some("running")));
     hub.append(append(0, "run.paused")).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_another_node_was_faster_with_is_judged_by_and_what_was_tried_is_not() {
+    let (hub, gate) = gated().await;
+    hub.append(append(0, "run.started")).await.unwrap();
+    let records = |offset, event_type| [Record::single(Offset::new(offset), event(event_type))];
+    let admit = |offset, event_type| {
+        let (run, epoch, records) = (&run(0), Epoch::FIRST, &records(offset, event_type)[..]);
+        gate.admit(NewEvents { run, epoch, begins: false, records, is_trial: true })
+    };
+    // Two in one group; another node has stored something else at 2.
+    admit(2, "my.tick").unwrap();
+    admit(3, "run.paused").unwrap();
+    gate.undo(&run(0));
+    let mut stat = hub.stat(&run(0)).await.unwrap().unwrap();
+    stat.last = Offset::new(2);
+    gate.stored(&run(0), &records(2, "run.paused"), &stat);
+    admit(3, "my.tick").unwrap();
+    admit(4, "run.resumed").unwrap();
+    let refused = admit(5, "run.resumed");
+    assert!(
+        matches!(&refused, Err(NotAdmitted::Refused(r)) if r.state == Some("running")),
+        "{refused:?}"
+    );
 }

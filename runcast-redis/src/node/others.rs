@@ -1,0 +1,179 @@
+//! What the node hears of others: who follows here, and what other nodes do.
+
+use std::collections::HashMap;
+
+use runcast_event::RunId;
+use runcast_log::{Committed, Record, StreamStat};
+use tokio::time::sleep;
+
+use super::{CHANGED_STEP, Event, LIST_AGAIN, Node, SUBSCRIBE_STEP};
+use crate::feed::Brought;
+use crate::link::Up;
+use crate::live::{Todo, look};
+use crate::message;
+use crate::messages::{Arrived, Message};
+use crate::replica::Replica;
+
+impl Node {
+    pub(super) fn tell_missed(&mut self, run: &RunId, records: Vec<Record>, replica: &Replica) {
+        let Some(last) = records.last().map(|record| record.offset) else { return };
+        let whole = replica.stream.stat();
+        let closed = whole.closed && last == whole.last;
+        let todo = self.live.stored(run, records, &StreamStat { last, closed, ..whole }, false);
+        self.do_it(run, todo);
+    }
+
+    pub(super) fn tell_brought(&mut self, brought: Brought, is_own: bool) {
+        let feed = RunId::feed();
+        let todo = self.live.stored(&feed, brought.records, &brought.stat, is_own);
+        self.do_it(&feed, todo);
+    }
+
+    pub(super) fn do_it(&mut self, run: &RunId, todo: Todo) {
+        if let Some(change) = todo.tell {
+            self.tell(change);
+        }
+        if todo.read {
+            self.look(run);
+        }
+    }
+
+    /// Reads a followed stream from where it was told.
+    pub(super) fn look(&mut self, run: &RunId) {
+        let Some(seen) = self.live.begin_to_read(run) else { return };
+        let (reader, run) = (self.reader.clone(), run.clone());
+        self.ask(async move {
+            let looked = look(&reader, &run, seen).await;
+            Event::Looked(run, seen, looked)
+        });
+    }
+
+    pub(super) fn on_arrived(&mut self, arrived: Arrived) {
+        match arrived {
+            Arrived::Messages(messages) => {
+                messages.into_iter().for_each(|message| self.on_message(message));
+            }
+            Arrived::TooMany => {
+                tracing::warn!(
+                    "other nodes tell more than can be heard: the streams are read instead"
+                );
+                self.look_at_all();
+            }
+        }
+    }
+
+    pub(super) fn on_message(&mut self, message: Message) {
+        let keys = &self.reader.keys;
+        let me = &*self.parts.committer.node;
+        if message.channel == keys.changes().as_bytes() {
+            if let Some((node, run)) = message::read_changed(&message.payload)
+                && node != me
+            {
+                self.replicas.outdate(&run);
+                if !self.live.follows(&run) {
+                    self.tell(Committed::Changed { run });
+                }
+            }
+            return;
+        }
+        let Some(run) = keys.run_of(&message.channel) else { return };
+        let Some(change) = message::read(message.payload).filter(|change| change.node != me) else {
+            return;
+        };
+        let todo = match change.is_deletion {
+            true => self.live.deleted(&run, change.stat.epoch, false),
+            false => self.live.stored(&run, change.records, &change.stat, false),
+        };
+        self.do_it(&run, todo);
+    }
+
+    /// Whatever was told may not be all.
+    pub(super) fn look_at_all(&mut self) {
+        let followed: Vec<RunId> = self.live.runs().cloned().collect();
+        followed.iter().for_each(|run| self.look(run));
+        self.replicas.outdate_all();
+        self.list_changed(None);
+    }
+
+    pub(super) fn list_changed(&mut self, after: Option<RunId>) {
+        let reader = self.reader.clone();
+        self.ask(async move {
+            loop {
+                match reader.names(after.as_ref(), CHANGED_STEP).await {
+                    Ok(names) => return Event::MayHaveChanged(names),
+                    Err(error) => tracing::debug!(%error, "the streams cannot be listed now"),
+                }
+                sleep(LIST_AGAIN).await;
+            }
+        });
+    }
+
+    pub(super) fn await_subscriber(&mut self) {
+        let (subscriber, number) = (self.parts.subscriber.clone(), self.subscribed);
+        self.ask(async move {
+            match subscriber.next(number).await {
+                Some(up) => Event::Subscribable(up),
+                None => Event::Nothing,
+            }
+        });
+    }
+
+    pub(super) fn on_subscribable(&mut self, up: Up) {
+        let is_first = self.subscribed == 0;
+        self.subscribed = up.number;
+        self.subscribe(up, self.live.runs().cloned().collect(), true);
+        self.await_subscriber();
+        if !is_first {
+            // Changes of streams that nobody follows here may not have been heard.
+            self.replicas.outdate_all();
+            self.list_changed(None);
+        }
+    }
+
+    pub(super) fn subscribe(&self, up: Up, runs: Vec<RunId>, with_changes: bool) {
+        let (subscriber, keys) = (self.parts.subscriber.clone(), self.reader.keys.clone());
+        let mut channels: Vec<String> = runs.iter().map(|run| keys.channel(run)).collect();
+        channels.extend(with_changes.then(|| keys.changes()));
+        self.ask(async move {
+            for some in channels.chunks(SUBSCRIBE_STEP) {
+                if subscriber.subscribe(&up, some).await.is_err() {
+                    // The next connection is subscribed to all again.
+                    return Event::Nothing;
+                }
+            }
+            Event::Subscribed(runs)
+        });
+    }
+
+    pub(super) fn on_follows(&mut self, changes: HashMap<RunId, bool>) {
+        let keys = self.reader.keys.clone();
+        let (mut begun, mut ended) = (Vec::new(), Vec::new());
+        for (run, is_followed) in changes {
+            match (is_followed, self.live.follows(&run)) {
+                (true, false) => {
+                    self.live.follow(&run);
+                    begun.push(run);
+                }
+                (false, true) => {
+                    self.live.unfollow(&run);
+                    ended.push(keys.channel(&run));
+                }
+                _ => {}
+            }
+        }
+        let (subscriber, number) = (self.parts.subscriber.clone(), self.subscribed);
+        let Some(up) = subscriber.current().filter(|up| up.number == number) else { return };
+        if !ended.is_empty() {
+            let up = up.clone();
+            self.ask(async move {
+                for some in ended.chunks(SUBSCRIBE_STEP) {
+                    subscriber.unsubscribe(&up, some).await;
+                }
+                Event::Nothing
+            });
+        }
+        if !begun.is_empty() {
+            self.subscribe(up, begun, false);
+        }
+    }
+}
