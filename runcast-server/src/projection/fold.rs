@@ -113,19 +113,21 @@ impl Folder {
             // A panic was printed when it happened; what was not put in is folded.
             let _printed = tokio::task::spawn_blocking(move || saved.load(&index, left)).await;
         }
-        let mut after: Option<RunId> = None;
-        loop {
+        let mut streams = self.hub.list(None, LIST_PAGE).await?;
+        while let Some((last, _)) = streams.last() {
             // Streams come and go meanwhile, so that this is about how many are left.
             self.taken.store(left, Ordering::Relaxed);
-            let streams = self.hub.list(after.as_ref(), LIST_PAGE).await?;
-            let Some((last, _)) = streams.last() else { break };
-            after = Some(last.clone());
             left = left.saturating_sub(streams.len());
+            let (hub, last) = (self.hub.clone(), last.clone());
+            // Another processor can list the next ones meanwhile.
+            let next = tokio::spawn(async move { hub.list(Some(&last), LIST_PAGE).await });
             for (run, stat) in streams {
                 if !lock(&self.index).confirm(&run, &stat) {
                     self.fold(&run).await;
                 }
             }
+            streams =
+                next.await.map_err(|error| ReadError::Failed { reason: error.to_string() })??;
         }
         lock(&self.index).remove_doubtful();
         self.taken.store(0, Ordering::Relaxed);
