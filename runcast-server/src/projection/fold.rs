@@ -98,6 +98,8 @@ impl Folder {
             for run in runs {
                 self.fold(&run).await;
                 self.taken.fetch_sub(1, Ordering::Relaxed);
+                // Reads are answered at once: whoever has a request waits for one run and not for all.
+                tokio::task::yield_now().await;
             }
             for ask in waiting {
                 // Who asked may have given up.
