@@ -22,7 +22,7 @@ const GATHER: Duration = Duration::from_millis(100);
 /// How much is read and folded at a time.
 const PAGE: ReadLimit = ReadLimit { events_max: 1_000, bytes_max: 1024 * 1024 };
 /// Streams listed at a time at the start.
-const LIST_PAGE: usize = 1_000;
+const LIST_PAGE: usize = 16_000;
 
 /// What is before the folder.
 #[derive(Clone)]
@@ -120,16 +120,16 @@ impl Folder {
             // Streams come and go meanwhile, so that this is about how many are left.
             self.taken.store(left, Ordering::Relaxed);
             left = left.saturating_sub(streams.len());
-            let (hub, last) = (self.hub.clone(), last.clone());
-            // Another processor can list the next ones meanwhile.
-            let next = tokio::spawn(async move { hub.list(Some(&last), LIST_PAGE).await });
-            for (run, stat) in streams {
+            let (index, last) = (Arc::clone(&self.index), last.clone());
+            let confirmed = tokio::task::spawn_blocking(move || lock(&index).confirm_all(streams));
+            // While they are looked at, the next ones are listed.
+            let next = self.hub.list(Some(&last), LIST_PAGE).await?;
+            for (run, stat) in confirmed.await.expect("to look at states does not panic") {
                 if !lock(&self.index).confirm(&run, &stat) {
                     self.fold(&run).await;
                 }
             }
-            streams =
-                next.await.map_err(|error| ReadError::Failed { reason: error.to_string() })??;
+            streams = next;
         }
         lock(&self.index).remove_doubtful();
         self.taken.store(0, Ordering::Relaxed);

@@ -6,6 +6,7 @@ use std::fmt;
 use std::ops::Bound;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use runcast_event::{Epoch, Offset, RunId, Timestamp};
 use runcast_log::{Record, StreamStat};
@@ -153,7 +154,7 @@ pub(super) struct Entry {
     /// Where its steps stand, as bits; also when the steps themselves were let go.
     pub(super) steps: u8,
     /// It was saved, and nobody has looked yet whether the log has such a run.
-    pub(super) is_doubtful: bool,
+    pub(super) is_doubtful: AtomicBool,
 }
 
 impl Entry {
@@ -167,8 +168,17 @@ impl Entry {
             due_at: None,
             asks: Vec::new(),
             steps: 0,
-            is_doubtful: false,
+            is_doubtful: AtomicBool::new(false),
         }
+    }
+}
+
+impl Entry {
+    /// Whether the state is that of a stream that stands so.
+    pub(super) fn is_at(&self, stat: &StreamStat) -> bool {
+        self.failure.is_none()
+            && self.state.epoch() == stat.epoch
+            && self.state.offset() == stat.last
     }
 }
 

@@ -148,10 +148,12 @@ fn what_the_log_does_not_have_is_not_there_and_what_has_grown_is_folded_on() {
     let index = empty();
     saved.load(&index, 0);
     let mut index = lock(&index);
-    assert!(index.confirm(&run(0), &stat(2)));
-    assert!(!index.confirm(&run(1), &stat(9)), "it has grown");
-    let other = StreamStat { epoch: Epoch::FIRST.next(), ..stat(1) };
-    assert!(!index.confirm(&run(2), &other), "it is another");
+    let grown = (run(1), stat(9));
+    let other = (run(2), StreamStat { epoch: Epoch::FIRST.next(), ..stat(1) });
+    let changed = vec![grown, other];
+    let streams = [vec![(run(0), stat(2))], changed.clone()].concat();
+    assert_eq!(index.confirm_all(streams), changed);
+    assert!(changed.iter().all(|(run, stat)| !index.confirm(run, stat)));
     index.remove_doubtful();
     assert_eq!(index.len(), 3);
     drop(index);
