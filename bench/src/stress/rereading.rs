@@ -32,7 +32,7 @@ const MERGED_WITHIN: Duration = Duration::from_secs(60);
 /// Runs that make the log seal and merge. Where each has little, it merges often.
 const FILLERS: u64 = 64;
 /// The size of what they are given at a time, in bytes.
-const FILLING_BYTES: usize = 1_000;
+const FILLING_BYTES: usize = 6_000;
 
 /// Holds the second act, with the server that the first one left.
 pub(super) fn hold(
