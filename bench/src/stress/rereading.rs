@@ -92,8 +92,7 @@ fn drive(
         subject = place.restart(subject.kill()?, FloorDisk::None)?.0;
         world.set_address(Some(subject.address()));
         kills += 1;
-        let is_late = begin.elapsed() > MERGED_WITHIN;
-        if kills >= KILLS_MIN && (is_merged || is_late && merging == Merging::MayFail) {
+        if kills >= KILLS_MIN && (is_merged || merging == Merging::MayFail) {
             return Ok((subject, kills));
         }
         fill(world, &subject, &mut fillers, Duration::from_millis(rng.u64(ALIVE_MS)))?;
