@@ -445,4 +445,4 @@ fn place_of(state: &RunState) -> Place {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
