@@ -28,7 +28,7 @@ const KILLS_MIN: u64 = 3;
 /// How long it is left alone between two kills, in milliseconds.
 const ALIVE_MS: std::ops::Range<u64> = 200..700;
 /// After this long at most, something of each run is stored merged.
-const MERGED_WITHIN: Duration = Duration::from_secs(60);
+const MERGED_WITHIN: Duration = Duration::from_secs(120);
 /// Runs that make the log seal and merge. Where each has little, it merges often.
 const FILLERS: u64 = 64;
 /// The size of what they are given at a time, in bytes.
