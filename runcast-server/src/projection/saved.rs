@@ -248,21 +248,19 @@ struct Blocks {
 }
 
 impl Blocks {
-    /// Puts the next states into a block, each whole and with its head. False at the file's end.
-    fn next(&mut self, block: &mut Vec<u8>) -> io::Result<bool> {
-        block.clear();
-        block.append(&mut self.rest);
+    /// The next states, each whole and with its head; none at the file's end.
+    fn next(&mut self) -> io::Result<Vec<u8>> {
+        let mut block = std::mem::take(&mut self.rest);
         loop {
-            let read = (&mut self.file).take(BLOCK_BYTES).read_to_end(block)?;
-            let whole = whole_states(block)?;
+            let read = (&mut self.file).take(BLOCK_BYTES).read_to_end(&mut block)?;
+            let whole = whole_states(&block)?;
             if whole > 0 {
-                self.rest.extend_from_slice(&block[whole..]);
-                block.truncate(whole);
-                return Ok(true);
+                self.rest = block.split_off(whole);
+                return Ok(block);
             }
             if read == 0 {
                 let is_end = block.is_empty();
-                return if is_end { Ok(false) } else { Err(invalid("the last state is cut off")) };
+                return if is_end { Ok(block) } else { Err(invalid("the last state is cut off")) };
             }
         }
     }
@@ -291,31 +289,29 @@ fn head(bytes: &[u8]) -> io::Result<Option<(usize, u32)>> {
     Ok(Some((length, u32::from_le_bytes([c0, c1, c2, c3]))))
 }
 
-/// Decodes blocks and puts their states in, until there are no more. Its buffers are used again: to get
-/// new memory takes as long as to decode.
+/// Decodes blocks and puts their states in, until there are no more.
 fn put_in_blocks(blocks: &Mutex<Blocks>, index: &Mutex<Index>) -> io::Result<()> {
-    let (mut block, mut states) = (Vec::new(), Vec::with_capacity(STEP));
-    while blocks.lock().unwrap_or_else(PoisonError::into_inner).next(&mut block)? {
-        let mut rest = block.as_slice();
-        while !rest.is_empty() {
-            decode_some(&mut rest, &mut states)?;
+    loop {
+        let block = blocks.lock().unwrap_or_else(PoisonError::into_inner).next()?;
+        if block.is_empty() {
+            return Ok(());
+        }
+        let mut states = decode(&block)?.into_iter();
+        while states.len() > 0 {
             let mut index = lock(index);
-            states.drain(..).for_each(|(steps, state)| index.put_saved(steps, state));
+            states.by_ref().take(STEP).for_each(|(steps, state)| index.put_saved(steps, state));
         }
     }
-    Ok(())
 }
 
-/// Decodes the first states of a block.
-fn decode_some(block: &mut &[u8], states: &mut Vec<(u8, RunState)>) -> io::Result<()> {
-    while states.len() < STEP
-        && let Some((length, checksum)) = head(block)?
-    {
+fn decode(mut block: &[u8]) -> io::Result<Vec<(u8, RunState)>> {
+    let mut states = Vec::new();
+    while let Some((length, checksum)) = head(block)? {
         let (record, rest) = block[HEAD_BYTES..].split_at(length);
         states.push(decode_one(checksum, record)?);
-        *block = rest;
+        block = rest;
     }
-    Ok(())
+    Ok(states)
 }
 
 fn decode_one(checksum: u32, record: &[u8]) -> io::Result<(u8, RunState)> {
