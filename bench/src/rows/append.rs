@@ -101,9 +101,9 @@ fn append(
 /// How long an answer takes when neither the server nor the generator is short of time.
 fn paced(place: &Place, scale: &Scale) -> Result<Sample> {
     // The disk is not the same at all times.
-    let mut syncs = syncs(&place.data)?;
+    let before = syncs(&place.data)?;
     let sample = append(place, scale, (CONNECTIONS, 1), Pace::Every(PACE))?;
-    syncs.extend(self::syncs(&place.data)?);
+    let syncs = [before, syncs(&place.data)?].concat();
     let latency = sample.latency_ms.as_ref().context("nothing was answered")?;
     let (p99, sync) = (latency.p99, milliseconds(met_by_99_of_100(syncs)));
     Ok(sample.with("p99", p99 / sync).with("sync", sync))

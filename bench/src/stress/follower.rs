@@ -64,7 +64,17 @@ struct Manners {
 }
 
 impl Follower {
-    pub(super) fn new(world: Arc<World>, transport: &'static dyn Transport, number: usize) -> Self {
+    /// So many readers, over each transport in turn.
+    pub(super) fn several(
+        world: &Arc<World>,
+        transports: &[&'static dyn Transport],
+        count: usize,
+    ) -> impl Iterator<Item = Self> {
+        let numbered = (0..count).zip(transports.iter().cycle());
+        numbered.map(|(number, transport)| Self::new(Arc::clone(world), *transport, number))
+    }
+
+    fn new(world: Arc<World>, transport: &'static dyn Transport, number: usize) -> Self {
         let mut rng = world.chances(1_000 + number as u64);
         let view = View::any(&mut rng);
         let count = rng.usize(1..=transport.runs_max().min(world.runs.len()).min(RUNS_MAX));

@@ -33,18 +33,9 @@ pub(super) struct History {
 impl History {
     /// Reads a run in whole.
     pub(super) fn read(address: SocketAddrV4, run: &str) -> Result<Self> {
-        let path = format!("/v1/runs/{run}/events");
-        let answer = Caller::connect(address)?.get_as(&path, "application/x-ndjson")?;
-        ensure!(answer.status == 200, "GET {path} was answered {}", answer.status);
-        let mut events = Vec::new();
-        let mut problem = Ok(());
-        Lines::default().take(&answer.body, |line| {
-            match stored(line, events.len() as u64 + 1) {
-                Ok(event) => events.push(event),
-                Err(error) => problem = Err(error),
-            }
-        })?;
-        problem.map(|()| Self { events })
+        let numbered = (1..).zip(events_of(address, run)?);
+        let events = numbered.map(|(offset, event)| without_offset(event, offset));
+        Ok(Self { events: events.collect::<Result<_>>()? })
     }
 
     /// Whether so many deltas of one thing are side by side that some of them are merged where that is
@@ -97,8 +88,18 @@ impl History {
     }
 }
 
-fn stored(line: &[u8], offset: u64) -> Result<Value> {
-    let mut event: Value = serde_json::from_slice(line)?;
+/// All events of a run, as they are given now.
+pub(super) fn events_of(address: SocketAddrV4, run: &str) -> Result<Vec<Value>> {
+    let path = format!("/v1/runs/{run}/events");
+    let answer = Caller::connect(address)?.get_as(&path, "application/x-ndjson")?;
+    ensure!(answer.status == 200, "GET {path} was answered {}", answer.status);
+    let mut events = Vec::new();
+    Lines::default().take(&answer.body, |line| events.push(serde_json::from_slice(line)))?;
+    let events: Result<_, _> = events.into_iter().collect();
+    events.with_context(|| format!("GET {path}"))
+}
+
+fn without_offset(mut event: Value, offset: u64) -> Result<Value> {
     let found = event.as_object_mut().and_then(|fields| fields.remove("offset"));
     ensure!(found == Some(offset.into()), "the event at {offset} says that it is at {found:?}");
     Ok(event)

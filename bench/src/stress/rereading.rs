@@ -8,17 +8,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use super::follower::Follower;
-use super::history::History;
+use super::history::{History, events_of};
 use super::transport::Transport;
 use super::world::{World, cause, join, mix};
 use super::{Merging, Tried};
 use crate::subject::{FloorDisk, Place, Subject};
 use crate::wire::call::Caller;
-use crate::wire::lines::Lines;
 
 /// Stores merged what has ended.
 const CONFIG: &str = "[[retention]]\nended = true\ncoalesce_ended = true\n";
@@ -47,11 +46,7 @@ pub(super) fn hold(
     let place = Place { config: Some(CONFIG), ..place.clone() };
     let states = states(&world, &subject)?;
     let histories = Arc::new(histories);
-    let followers: Vec<_> = (0..FOLLOWERS)
-        .map(|number| {
-            let transport = transports[number % transports.len()];
-            Follower::new(Arc::clone(&world), transport, number)
-        })
+    let followers: Vec<_> = Follower::several(&world, transports, FOLLOWERS)
         .map(|follower| {
             let histories = Arc::clone(&histories);
             std::thread::spawn(move || follower.follow_again(&histories))
@@ -86,6 +81,7 @@ fn drive(
     let mut rng = world.chances(3_000);
     let mut fillers = (0..FILLERS).cycle();
     let begin = Instant::now();
+    let can_merge: Vec<bool> = histories.iter().map(History::has_a_stretch).collect();
     let (mut kills, mut is_merged) = (0, false);
     loop {
         world.set_address(None);
@@ -97,8 +93,7 @@ fn drive(
         }
         fill(world, &subject, &mut fillers, Duration::from_millis(rng.u64(ALIVE_MS)))?;
         let merged = stored_merged(world, &subject)?;
-        let of_runs = merged.iter().zip(histories);
-        is_merged = of_runs.into_iter().all(|(merged, run)| *merged > 0 || !run.has_a_stretch());
+        is_merged = merged.iter().zip(&can_merge).all(|(merged, can)| *merged > 0 || !can);
         let is_due = merging == Merging::Must && begin.elapsed() > MERGED_WITHIN;
         ensure!(is_merged || !is_due, "of the runs, {merged:?} events are stored merged");
     }
@@ -140,19 +135,9 @@ fn states(world: &World, subject: &Subject) -> Result<Vec<Value>> {
 
 /// How many events of each run are stored merged with others.
 fn stored_merged(world: &World, subject: &Subject) -> Result<Vec<u64>> {
-    let mut caller = Caller::connect(subject.address())?;
     let of_run = |run: &String| {
-        let path = format!("/v1/runs/{run}/events");
-        let answer = caller.get_as(&path, "application/x-ndjson")?;
-        ensure!(answer.status == 200, "GET {path} was answered {}", answer.status);
-        let (mut merged, mut read) = (0, Ok(()));
-        Lines::default().take(&answer.body, |line| {
-            match serde_json::from_slice::<Value>(line) {
-                Ok(event) => merged += event["merged"].as_u64().unwrap_or(0),
-                Err(error) => read = Err(error),
-            }
-        })?;
-        read.with_context(|| format!("GET {path}")).map(|()| merged)
+        let events = events_of(subject.address(), run)?;
+        Ok(events.iter().filter_map(|event| event["merged"].as_u64()).sum())
     };
     world.runs.iter().map(of_run).collect()
 }

@@ -40,11 +40,7 @@ pub(super) fn hold(
         .map(|producer| Producer::new(Arc::clone(&world), producer % RUNS, producer))
         .map(|producer| std::thread::spawn(|| producer.produce()))
         .collect();
-    let followers: Vec<_> = (0..FOLLOWERS)
-        .map(|number| {
-            let transport = transports[number % transports.len()];
-            Follower::new(Arc::clone(&world), transport, number)
-        })
+    let followers: Vec<_> = Follower::several(&world, transports, FOLLOWERS)
         .map(|follower| std::thread::spawn(|| follower.follow()))
         .collect();
     let driven = drive(place, &world, subject, flow);

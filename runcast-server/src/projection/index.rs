@@ -110,6 +110,11 @@ const fn bit(status: WorkStatus) -> u8 {
     1 << status as u8
 }
 
+/// Where the steps of a run stand, as bits.
+fn steps_of(state: &RunState) -> u8 {
+    state.step_statuses().fold(0, |bits, status| bits | bit(status))
+}
+
 /// Runs by their status, in the order of [`Status::ALL`].
 pub(crate) type Statuses = [usize; Status::ALL.len()];
 
@@ -171,9 +176,7 @@ impl Entry {
             is_doubtful: AtomicBool::new(false),
         }
     }
-}
 
-impl Entry {
     /// Whether the state is that of a stream that stands so.
     pub(super) fn is_at(&self, stat: &StreamStat) -> bool {
         self.failure.is_none()
@@ -273,7 +276,7 @@ impl Index {
             hole.fold_into(&mut entry.state);
         }
         if hole.is_some() || records.iter().any(|record| changes_steps(&record.payload)) {
-            entry.steps = entry.state.step_statuses().fold(0, |bits, status| bits | bit(status));
+            entry.steps = steps_of(&entry.state);
         }
         let now = entry.state.status();
         if is_new && stat.first.get() == 1 {
@@ -309,7 +312,7 @@ impl Index {
     /// Goes on from the state that stands for the events before `first`, which are gone.
     pub(super) fn begin_with(&mut self, state: RunState, first: Offset) {
         self.remove(state.run());
-        let steps = state.step_statuses().fold(0, |bits, status| bits | bit(status));
+        let steps = steps_of(&state);
         let entry = Entry::new(state, self.listening.clock.now());
         self.put(Entry { steps, first, ..entry });
     }
