@@ -177,6 +177,7 @@ fn places(arguments: &Arguments) -> Result<Vec<Place>> {
         data: data.clone(),
         kind,
         set: Vec::new(),
+        config: None,
         floor_websocket: false,
     };
     Ok(match arguments.only {

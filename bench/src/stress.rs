@@ -5,15 +5,18 @@
 //! Works in rounds of a few seconds. A round has its own server, runs, producers and readers; each
 //! reader writes down all that it was given. When the runs have ended, the round reads them once
 //! more in whole, and holds that against what the producers were promised and every reader saw:
-//! nothing lost, doubled, out of order or changed, and merged text the same to the letter.
+//! nothing lost, doubled, out of order or changed, and merged text the same to the letter. Then the
+//! server is to store the runs with their deltas merged, and they are read again meanwhile.
 //!
 //! All that is left to chance hangs on the round's seed, which is printed. How threads and the
 //! server take turns does not: a seed repeats what was tried, mostly, not what came of it.
 
 mod follower;
 mod history;
+mod ledger;
 mod passage;
 mod producer;
+mod rereading;
 mod round;
 mod script;
 mod transport;
@@ -68,6 +71,15 @@ pub struct Settings {
     pub data: Option<PathBuf>,
 }
 
+/// Whether something of the ended runs must be stored merged before a round ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Merging {
+    /// It must: the server seals and merges all the time.
+    Must,
+    /// It need not: its settings may be such that it merges late.
+    MayFail,
+}
+
 /// What was tried.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tried {
@@ -77,6 +89,10 @@ pub struct Tried {
     pub deliveries: u64,
     /// Events that were given merged with others.
     pub merged: u64,
+    /// Of the deliveries, those of runs that had ended and were being stored merged.
+    pub reread: u64,
+    /// Events that were stored merged with others in the end.
+    pub stored_merged: u64,
     /// Connections of readers.
     pub passages: u64,
     /// Times that the server was killed.
@@ -93,6 +109,8 @@ impl Tried {
             events: self.events + other.events,
             deliveries: self.deliveries + other.deliveries,
             merged: self.merged + other.merged,
+            reread: self.reread + other.reread,
+            stored_merged: self.stored_merged + other.stored_merged,
             passages: self.passages + other.passages,
             kills: self.kills + other.kills,
             stops: self.stops + other.stops,
@@ -103,11 +121,13 @@ impl Tried {
 
 impl std::fmt::Display for Tried {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { events, deliveries, merged, passages, kills, stops, sealed_bytes } = self;
+        let Self { events, deliveries, merged, reread, stored_merged, .. } = self;
+        let Self { passages, kills, stops, sealed_bytes, .. } = self;
         write!(
             f,
             "{events} events stored, {deliveries} deliveries ({merged} events in merged ones) over \
-             {passages} connections, {kills} kills, {stops} stops, {sealed_bytes} bytes in segments"
+             {passages} connections, {kills} kills, {stops} stops, {sealed_bytes} bytes in segments; \
+             {reread} of the deliveries while {stored_merged} events became stored merged"
         )
     }
 }
@@ -122,12 +142,12 @@ pub fn run(settings: &Settings) -> Result<Tried> {
     let server = settings.server.clone().unwrap_or_else(|| this.with_file_name("runcast"));
     ensure!(server.is_file(), "there is no server at {}", server.display());
     let data = settings.data.clone().unwrap_or_else(std::env::temp_dir);
-    let set = match &settings.set[..] {
-        [] => BUSY.map(str::to_owned).to_vec(),
-        set => set.to_vec(),
+    let (set, merging) = match &settings.set[..] {
+        [] => (BUSY.map(str::to_owned).to_vec(), Merging::Must),
+        set => (set.to_vec(), Merging::MayFail),
     };
     let (floor, kind) = (this, Kind::Server);
-    let place = Place { server, floor, data, kind, set, floor_websocket: false };
+    let place = Place { server, floor, data, kind, set, config: None, floor_websocket: false };
     let transports = transport::chosen(&settings.over)?;
     let begin = Instant::now();
     let time = Duration::from_secs(settings.seconds);
@@ -141,7 +161,7 @@ pub fn run(settings: &Settings) -> Result<Tried> {
         let least = if settings.kills > 0 { ROUND_MAX } else { Duration::from_secs(1) };
         let flow = left.clamp(least, ROUND_MAX);
         eprintln!("round {round}, seed {seed}, {} s", flow.as_secs());
-        let of_round = round::hold(&place, &transports, seed, flow)
+        let of_round = round::hold(&place, &transports, seed, flow, merging)
             .with_context(|| format!("round {round}; again with --seed {seed}"))?;
         eprintln!("  {of_round}");
         tried = tried.plus(of_round);

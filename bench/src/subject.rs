@@ -57,6 +57,8 @@ pub(crate) struct Place {
     pub(crate) kind: Kind,
     /// Settings of the server, as `--set` takes them.
     pub(crate) set: Vec<String>,
+    /// The server's configuration file, if it has one: the text of it.
+    pub(crate) config: Option<&'static str>,
     /// Whether the floor's followers come over WebSocket. The server's may come over both.
     pub(crate) floor_websocket: bool,
 }
@@ -100,6 +102,11 @@ impl Place {
                 command.args(["serve", "--listen", &address.to_string(), "--data"]).arg(data);
                 for set in &self.set {
                     command.args(["--set", set]);
+                }
+                if let Some(text) = self.config {
+                    let config = directory.path().join("runcast.toml");
+                    std::fs::write(&config, text)?;
+                    command.arg("--config").arg(config);
                 }
             }
             Kind::Floor => {

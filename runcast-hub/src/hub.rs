@@ -19,6 +19,7 @@ use runcast_log::{
 };
 
 use crate::changes::{ChangedRuns, Changes};
+use crate::damage::Damage;
 use crate::follower::Follower;
 use crate::gate::Gate;
 use crate::resume::{Resume, resume};
@@ -94,6 +95,7 @@ struct Fanout {
     followers: AtomicUsize,
     changes: RwLock<Vec<std::sync::Weak<ChangedRuns>>>,
     counts: Counts,
+    damage: Damage,
     gate: OnceLock<Arc<dyn Gate>>,
     /// Who appends to runs that the gate is being made ready for.
     turns: Turns,
@@ -192,6 +194,7 @@ impl HubBuilder {
             followers: AtomicUsize::new(0),
             changes: RwLock::default(),
             counts: Counts::default(),
+            damage: Damage::default(),
             gate: OnceLock::new(),
             turns: Turns::default(),
             feed_cursor: Mutex::default(),
@@ -285,23 +288,34 @@ impl Hub {
     ///
     /// # Errors
     /// As [`Log::read`]. Damaged events that follow on each other are one error, however many places
-    /// of the log they are in, up to a limit; behind it the next error follows on.
+    /// of the log they are in, up to a limit; behind it the next error follows on. Each place is named
+    /// in the server's log, once.
     pub async fn read(
         &self,
         run: &RunId,
         after: Offset,
         limit: ReadLimit,
     ) -> Result<Page, ReadError> {
-        let mut read = self.log.read(run, after, limit).await;
+        let mut read = self.read_log(run, after, limit).await;
         let next = ReadLimit { events_max: 1, bytes_max: 1 };
         for _ in 0..DAMAGE_LOOKS_MAX {
             let Err(ReadError::Damaged { last, .. }) = &mut read else { break };
-            match self.log.read(run, *last, next).await {
+            match self.read_log(run, *last, next).await {
                 Err(ReadError::Damaged { last: further, .. }) if further > *last => *last = further,
                 _ => break,
             }
         }
         read
+    }
+
+    async fn read_log(
+        &self,
+        run: &RunId,
+        after: Offset,
+        limit: ReadLimit,
+    ) -> Result<Page, ReadError> {
+        let read = self.log.read(run, after, limit).await;
+        read.inspect_err(|error| self.fanout.damage.note(run, error))
     }
 
     /// How a stream stands; see [`Log::stat`].
@@ -359,7 +373,8 @@ impl Hub {
     /// # Errors
     /// As [`Log::base`].
     pub async fn base(&self, run: &RunId) -> Result<Option<Bytes>, ReadError> {
-        self.log.base(run).await
+        let base = self.log.base(run).await;
+        base.inspect_err(|error| self.fanout.damage.note(run, error))
     }
 
     /// From which event on a stream keeps at most so many bytes; see [`Log::first_within`].

@@ -7,6 +7,7 @@
 
 mod batch;
 mod changes;
+mod damage;
 mod follower;
 mod gate;
 mod hub;

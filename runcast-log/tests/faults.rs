@@ -4,14 +4,20 @@
 
 mod support;
 
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use runcast_event::{Epoch, Offset};
 use runcast_log::{
-    Append, AppendError, CommitObserver, Committed, DeleteError, EmbeddedLog, EmbeddedOptions, Log,
-    LogHealth, ReadError,
+    Append, AppendError, CommitObserver, Committed, DeleteError, Durability, EmbeddedLog,
+    EmbeddedOptions, Log, LogHealth, ReadError,
 };
-use support::{Faults, Recorder, batch, events, killed, machine, open, run, start, without_upkeep};
+use support::{
+    Faults, Recorder, batch, events, killed, machine, open, run, start, without_room,
+    without_upkeep,
+};
 
 struct Setup {
     directory: tempfile::TempDir,
@@ -120,6 +126,38 @@ async fn a_failed_sync_ends_appends_and_shows_nothing_of_the_group() {
     let log = open(directory.path());
     assert_eq!(events(&*log, "a").await.unwrap(), ["kept"]);
     assert_eq!(log.health(), LogHealth::Healthy);
+}
+
+#[tokio::test]
+async fn what_a_failed_sync_may_have_lost_of_acknowledged_events_is_told_by_a_new_epoch() {
+    let durability = Durability::Relaxed { sync_every: Duration::ZERO };
+    let options = EmbeddedOptions { durability, ..without_room() };
+    let Setup { directory, faults, log, .. } = setup(options.clone());
+    log.append(batch("a", &["kept"])).await.unwrap();
+    log.shut_down().await;
+    let reopen = |options: &EmbeddedOptions| {
+        let surroundings = machine("boot", &faults);
+        let recorder = Arc::new(Recorder::default());
+        EmbeddedLog::open_in(directory.path(), options.clone(), surroundings, recorder).unwrap()
+    };
+    let log = reopen(&options);
+    let wal = directory.path().join("wal-0000000001.log");
+    let durable = std::fs::metadata(&wal).unwrap().len();
+    faults.sync_fails.store(true, Ordering::SeqCst);
+    let acknowledged = log.append(batch("a", &["acknowledged"])).await.unwrap();
+    assert_eq!(acknowledged.epoch, Epoch::FIRST);
+    log.shut_down().await;
+    assert!(matches!(log.health(), LogHealth::Failed { .. }));
+    faults.sync_fails.store(false, Ordering::SeqCst);
+    // The system forgets what it could not write.
+    File::options().write(true).open(&wal).unwrap().set_len(durable).unwrap();
+
+    for _ in 0..2 {
+        let log = reopen(&options);
+        let stat = log.stat(&run("a")).await.unwrap().unwrap();
+        assert_eq!((stat.last, stat.epoch.get()), (Offset::new(1), 2), "once");
+        log.shut_down().await;
+    }
 }
 
 #[tokio::test]

@@ -16,6 +16,9 @@ use crate::observer::Observer;
 use crate::work::Work;
 use crate::world::{Known, Meddler, Process, Session, World};
 
+/// The file by which a log tells the next start that a sync failed.
+const UNSYNCED: &str = "unsynced";
+
 /// How a process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
@@ -52,6 +55,7 @@ impl World {
         } else if evicts {
             self.disk.evict();
         }
+        self.known().is_marked = !self.disk.names(UNSYNCED).is_empty();
         let (process, lost_power) = self.start();
         let is_lossy = end == End::PowerLost || evicts || lost_power;
         self.find_state(&process, is_lossy);
@@ -73,7 +77,7 @@ impl World {
         let with_epochs = |state: &Model, least: u32| {
             let mut state = state.clone();
             let mut states = Vec::new();
-            let most = epochs.end() + u32::from(known.has_failed);
+            let most = epochs.end() + u32::from(known.has_failed || known.is_marked);
             for epoch in 0..=most {
                 if epoch >= least.max(*epochs.start()) {
                     states.push(state.clone());
@@ -86,8 +90,9 @@ impl World {
             possible.extend(with_epochs(state, 0));
         }
         let lost = if is_lossy { &known.history[known.floor..now] } else { &[] };
-        // Where a sync failed, the system may forget what it had; what is left may say so or not.
-        let least = u32::from(!known.has_failed);
+        // Where a sync failed, the system may forget what it had: the log's mark says so, unless it could
+        // not be made any more.
+        let least = u32::from(!known.has_failed || known.is_marked);
         possible.extend(lost.iter().rev().flat_map(|state| with_epochs(state, least)));
         possible
     }

@@ -49,6 +49,8 @@ pub(crate) struct Known {
     pub(crate) in_doubt: Vec<Model>,
     /// A sync failed, so that nothing is taken until a restart.
     pub(crate) has_failed: bool,
+    /// The log has noted for the next start that a sync failed of what was acknowledged.
+    pub(crate) is_marked: bool,
     pub(crate) faults: Faults,
     pub(crate) is_full: bool,
     /// A byte is wrong.
@@ -123,6 +125,7 @@ impl World {
                 in_flight_has_trims: false,
                 in_doubt: Vec::new(),
                 has_failed: false,
+                is_marked: false,
                 faults: Faults::default(),
                 is_full: false,
                 is_rotten: false,

@@ -1,6 +1,6 @@
 import type { Browser, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
-import { launch, open, row, rows } from "./browser.ts";
+import { LONG_TASK_MS_MAX, launch, open, row, rows } from "./browser.ts";
 import { type Draft, lines, output, RuncastServer } from "./server.ts";
 
 let browser: Browser;
@@ -278,9 +278,6 @@ it("names with markup and texts with control characters are shown as what they a
   await expect.poll(() => page.locator("#app img, #app script").count()).toBe(0);
   await page.close();
 });
-
-/** A longer task would be felt: as for the log. */
-const LONG_TASK_MS_MAX = 300;
 
 it("500 steps and 200 calls with long names, live, do not hold the page up", async () => {
   const name = (n: number) => `${n} ${"a very long name of a step ".repeat(4)}`.slice(0, 120);

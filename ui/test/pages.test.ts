@@ -15,6 +15,17 @@ function fill(pages: Pages, page: number, text = "x\n"): void {
   for (let at = 1; at <= PAGE_EVENTS; at += 1) pages.add(event(page * PAGE_EVENTS + at, text));
 }
 
+/** The rows of gaps on the pages that are loaded, each with its page and how its text begins. */
+function gapRows(pages: Pages): [number, number, number, string][] {
+  const rows: [number, number, number, string][] = [];
+  for (let page = 0; page < pages.index.count; page += 1) {
+    for (const { kind, offset, last, text } of pages.block(page)?.entries ?? []) {
+      if (kind === "note") rows.push([page, offset, last, text.replace(/ damaged on .*/, "")]);
+    }
+  }
+  return rows;
+}
+
 describe("a line index", () => {
   it("finds the block of a line, also when blocks are empty or change", () => {
     const index = new LineIndex();
@@ -132,25 +143,68 @@ describe("the pages of a log", () => {
     pages.damage(3, 3);
     pages.add(event(4));
     pages.damage(5, 1_510);
-    expect([0, 2, 3].map((page) => pages.missing(page))).toEqual([undefined, 1_001, 1_511]);
-    pages.damage(1_001, 1_510);
-    expect(pages.missing(2)).toBeUndefined();
+    expect([0, 1, 2, 3].map((page) => pages.missing(page))).toEqual([
+      undefined,
+      undefined,
+      undefined,
+      1_511,
+    ]);
     for (let offset = 1_511; offset <= 1_600; offset += 1) pages.add(event(offset));
     pages.damage(1_601, 1_602);
     expect([pages.last, pages.missing(3)]).toEqual([1_602, undefined]);
-    const notes = [0, 1, 2, 3].flatMap((page) =>
-      (pages.block(page)?.entries ?? [])
-        .filter(({ kind }) => kind === "note")
-        .map(({ offset, last, time, text }) => [offset, last, time !== "", text]),
-    );
-    const are = "are damaged on the server’s disk and cannot be read";
-    expect(notes).toEqual([
-      [3, 3, true, "Event 3 is damaged on the server’s disk and cannot be read"],
-      [5, 500, true, `Events 5–500 ${are}`],
-      [1_001, 1_500, false, `Events 1001–1500 ${are}`],
-      [1_501, 1_510, false, `Events 1501–1510 ${are}`],
-      [1_601, 1_602, true, `Events 1601–1602 ${are}`],
+    expect(gapRows(pages)).toEqual([
+      [0, 3, 3, "Event 3 is"],
+      [0, 5, 1_510, "Events 5–1510 are"],
+      [3, 1_601, 1_602, "Events 1601–1602 are"],
     ]);
+    const times = pages.block(0)?.entries.map(({ time }) => time);
+    expect(new Set(times)).toEqual(new Set([event(1).time]));
+  });
+
+  it("have one row for a gap, wherever it was met first", () => {
+    const pages = new Pages();
+    pages.setRange(1, 3_000);
+    // The reader has jumped to the middle, and then looks up and down.
+    pages.damage(1_001, 1_200);
+    expect(gapRows(pages)).toEqual([[2, 1_001, 1_200, "Events 1001–1200 are"]]);
+    for (let offset = 1_201; offset <= 1_500; offset += 1) pages.add(event(offset));
+    pages.damage(501, 1_000);
+    expect(gapRows(pages)).toEqual([[1, 501, 1_200, "Events 501–1200 are"]]);
+    for (let offset = 1; offset <= 400; offset += 1) pages.add(event(offset));
+    pages.damage(401, 500);
+    expect(gapRows(pages)).toEqual([[0, 401, 1_200, "Events 401–1200 are"]]);
+    pages.refresh();
+    expect([0, 1, 2].map((page) => pages.index.lines(page))).toEqual([401, 0, 300]);
+    expect([0, 1, 2].map((page) => pages.missing(page))).toEqual([undefined, undefined, undefined]);
+    expect([401, 700, 1_200, 1_201].map((at) => pages.blockOf(at))).toEqual([0, 0, 0, 2]);
+  });
+
+  it("have the row of a gap again that fills its page and was let go of, and ask for nothing of it", () => {
+    const pages = new Pages();
+    const asked: number[] = [];
+    pages.onWant = (missing) => asked.push(...missing);
+    pages.setRange(1, 100_000);
+    pages.damage(501, 30_000);
+    for (let page = 60; page < 60 + 2 * PAGES_MAX; page += 1) {
+      pages.want(page, page);
+      fill(pages, page);
+      pages.refresh();
+    }
+    expect(pages.block(1)).toBeUndefined();
+    asked.length = 0;
+    pages.want(1, 3);
+    expect([asked, gapRows(pages)]).toEqual([[], [[1, 501, 30_000, "Events 501–30000 are"]]]);
+    pages.refresh();
+    expect([1, 2, 59].map((page) => pages.index.lines(page))).toEqual([1, 0, 0]);
+  });
+
+  it("forget the gaps of a history that is gone", () => {
+    const pages = new Pages();
+    pages.setRange(1, 1_000);
+    pages.damage(501, 600);
+    pages.rewind(501, "Events 501–1000 were lost");
+    pages.add(event(501));
+    expect([pages.missing(1), gapRows(pages)]).toEqual([undefined, []]);
   });
 
   it("let go of events that were lost, and go on with those in their place", () => {

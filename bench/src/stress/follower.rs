@@ -7,6 +7,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use fastrand::Rng;
 
+use super::Tried;
+use super::history::History;
+use super::ledger::Ledger;
 use super::passage::{Passage, Told};
 use super::transport::{Ask, Transport};
 use super::view::View;
@@ -25,6 +28,8 @@ const STALL_AFTER: u8 = 8;
 const LEFT_AFTER_MAX_BYTES: usize = 150_000;
 /// After so many passages since the runs ended, a reader leaves no more.
 const PATIENT_AFTER: usize = 4;
+/// How long it rests before it reads runs again that have ended, in milliseconds.
+const REST_MS: std::ops::Range<u64> = 1..100;
 /// The most runs that one reader reads over one connection.
 const RUNS_MAX: usize = 3;
 
@@ -36,6 +41,8 @@ pub(super) struct Follower {
     world: Arc<World>,
     rng: Rng,
     runs: Vec<Reading>,
+    /// Whether it reads what has ended and was read before.
+    rereads: bool,
     pub(super) passages: Vec<Passage>,
 }
 
@@ -57,7 +64,17 @@ struct Manners {
 }
 
 impl Follower {
-    pub(super) fn new(world: Arc<World>, transport: &'static dyn Transport, number: usize) -> Self {
+    /// So many readers, over each transport in turn.
+    pub(super) fn several(
+        world: &Arc<World>,
+        transports: &[&'static dyn Transport],
+        count: usize,
+    ) -> impl Iterator<Item = Self> {
+        let numbered = (0..count).zip(transports.iter().cycle());
+        numbered.map(|(number, transport)| Self::new(Arc::clone(world), *transport, number))
+    }
+
+    fn new(world: Arc<World>, transport: &'static dyn Transport, number: usize) -> Self {
         let mut rng = world.chances(1_000 + number as u64);
         let view = View::any(&mut rng);
         let count = rng.usize(1..=transport.runs_max().min(world.runs.len()).min(RUNS_MAX));
@@ -66,7 +83,8 @@ impl Follower {
         let reading = |run| Reading { run, cursor: 0, has_ended: false };
         let runs = runs.into_iter().take(count).map(reading).collect();
         let name = format!("reader {number} over {} of{}", transport.name(), view.query());
-        Self { name, view, transport, world, rng, runs, passages: Vec::new() }
+        let (rereads, passages) = (false, Vec::new());
+        Self { name, view, transport, world, rng, runs, rereads, passages }
     }
 
     /// Reads its runs to their ends, and again while they grow.
@@ -80,6 +98,36 @@ impl Follower {
         Ok(self)
     }
 
+    /// Reads its runs, which have ended and are `histories`, again and again from anywhere until it is
+    /// enough, and then once more. Each time is held against them at once, and forgotten.
+    pub(super) fn follow_again(mut self, histories: &[History]) -> Result<Tried> {
+        let mut ledger = Ledger::of(histories, true);
+        self.rereads = true;
+        loop {
+            let is_last = self.world.is_enough();
+            for reading in &mut self.runs {
+                let last = histories[reading.run].events.len() as u64;
+                let cursor = if self.rng.u8(0..4) == 0 { 0 } else { self.rng.u64(0..=last) };
+                *reading = Reading { cursor, has_ended: false, ..*reading };
+            }
+            self = self.follow()?;
+            if let Err(error) = ledger.check(&self) {
+                self.world.fail();
+                return Err(error);
+            }
+            if is_last {
+                return Ok(ledger.tried);
+            }
+            self.passages.clear();
+            std::thread::sleep(Duration::from_millis(self.rng.u64(REST_MS)));
+        }
+    }
+
+    /// Whether everybody waits only for it and others to come to an end.
+    fn is_last_reading(&self) -> bool {
+        self.rereads && self.world.is_enough()
+    }
+
     fn cursors(&self) -> Vec<u64> {
         self.runs.iter().map(|reading| reading.cursor).collect()
     }
@@ -89,7 +137,8 @@ impl Follower {
         loop {
             let has_ended = self.world.has_ended();
             since_the_end += usize::from(has_ended);
-            let manners = Manners::any(&mut self.rng, since_the_end > PATIENT_AFTER);
+            let is_patient = since_the_end > PATIENT_AFTER || self.is_last_reading();
+            let manners = Manners::any(&mut self.rng, is_patient);
             self.passage(&manners, has_ended)?;
             if self.runs.iter().all(|reading| reading.has_ended) {
                 return Ok(());
@@ -148,7 +197,7 @@ impl Follower {
                 // has little room: the system sends some of it now and then.
                 break;
             }
-            if stalls > 0 && self.rng.u8(..STALL_AFTER) == 0 {
+            if stalls > 0 && !self.is_last_reading() && self.rng.u8(..STALL_AFTER) == 0 {
                 stalls -= 1;
                 std::thread::sleep(Duration::from_millis(self.rng.u64(1..STALL_MAX_MS)));
             }

@@ -6,11 +6,15 @@ use std::net::SocketAddrV4;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::passage::digest;
+use super::passage::Digest;
 use super::script::{Script, name_of};
 use super::view::View;
 use crate::wire::call::Caller;
 use crate::wire::lines::Lines;
+
+/// So many deltas side by side are surely merged when the log writes them anew. The first of them stays
+/// by itself, and blocks of the log may end between them.
+const STRETCH_EVENTS: usize = 9;
 
 /// What a producer was promised: at this offset is the event with this number.
 #[derive(Debug, Clone, Copy)]
@@ -29,18 +33,18 @@ pub(super) struct History {
 impl History {
     /// Reads a run in whole.
     pub(super) fn read(address: SocketAddrV4, run: &str) -> Result<Self> {
-        let path = format!("/v1/runs/{run}/events");
-        let answer = Caller::connect(address)?.get_as(&path, "application/x-ndjson")?;
-        ensure!(answer.status == 200, "GET {path} was answered {}", answer.status);
-        let mut events = Vec::new();
-        let mut problem = Ok(());
-        Lines::default().take(&answer.body, |line| {
-            match stored(line, events.len() as u64 + 1) {
-                Ok(event) => events.push(event),
-                Err(error) => problem = Err(error),
-            }
-        })?;
-        problem.map(|()| Self { events })
+        let numbered = (1..).zip(events_of(address, run)?);
+        let events = numbered.map(|(offset, event)| without_offset(event, offset));
+        Ok(Self { events: events.collect::<Result<_>>()? })
+    }
+
+    /// Whether so many deltas of one thing are side by side that some of them are merged where that is
+    /// wanted.
+    pub(super) fn has_a_stretch(&self) -> bool {
+        let things = self.events.iter().map(|event| thing_of(event).ok().map(|(thing, _)| thing));
+        let things: Vec<_> = things.collect();
+        let is_one = |of: &[Option<Value>]| of[0].is_some() && of.iter().all(|one| *one == of[0]);
+        things.windows(STRETCH_EVENTS).any(is_one)
     }
 
     /// Checks that each producer's events are there once, in their order and as they were sent, and
@@ -84,8 +88,18 @@ impl History {
     }
 }
 
-fn stored(line: &[u8], offset: u64) -> Result<Value> {
-    let mut event: Value = serde_json::from_slice(line)?;
+/// All events of a run, as they are given now.
+pub(super) fn events_of(address: SocketAddrV4, run: &str) -> Result<Vec<Value>> {
+    let path = format!("/v1/runs/{run}/events");
+    let answer = Caller::connect(address)?.get_as(&path, "application/x-ndjson")?;
+    ensure!(answer.status == 200, "GET {path} was answered {}", answer.status);
+    let mut events = Vec::new();
+    Lines::default().take(&answer.body, |line| events.push(serde_json::from_slice(line)))?;
+    let events: Result<_, _> = events.into_iter().collect();
+    events.with_context(|| format!("GET {path}"))
+}
+
+fn without_offset(mut event: Value, offset: u64) -> Result<Value> {
     let found = event.as_object_mut().and_then(|fields| fields.remove("offset"));
     ensure!(found == Some(offset.into()), "the event at {offset} says that it is at {found:?}");
     Ok(event)
@@ -96,15 +110,17 @@ fn stored(line: &[u8], offset: u64) -> Result<Value> {
 pub(super) struct Seen<'a> {
     history: &'a History,
     view: View,
+    /// Whether the run may be stored with its deltas merged.
+    may_be_stored_merged: bool,
     /// The offsets of the events that they want.
     wanted: Vec<u64>,
 }
 
 impl<'a> Seen<'a> {
-    pub(super) fn of(history: &'a History, view: View) -> Self {
+    pub(super) fn of(history: &'a History, view: View, may_be_stored_merged: bool) -> Self {
         let numbered = (1..).zip(&history.events);
         let wanted = numbered.filter(|(_, event)| view.wants(event)).map(|(offset, _)| offset);
-        Self { history, view, wanted: wanted.collect() }
+        Self { history, view, may_be_stored_merged, wanted: wanted.collect() }
     }
 
     /// The offset of the run's last event.
@@ -120,16 +136,19 @@ impl<'a> Seen<'a> {
     }
 
     /// The digest of the one event that these wanted ones are when they are merged.
-    pub(super) fn merged(&self, offsets: &[u64]) -> Result<u64> {
+    pub(super) fn merged(&self, offsets: &[u64]) -> Result<Digest> {
         let event = |offset: &u64| {
             let at = usize::try_from(*offset).ok().and_then(|offset| offset.checked_sub(1));
             at.and_then(|at| self.history.events.get(at)).context("there is no such event")
         };
         let mut newest = event(offsets.last().context("no event")?)?.clone();
         if offsets.len() == 1 {
-            return Ok(digest(&newest));
+            return Ok(Digest::of(&newest));
         }
-        ensure!(self.view.coalesces, "they were merged for a reader that did not ask for it");
+        let is_stretch = offsets.windows(2).all(|two| two[0] + 1 == two[1]);
+        let may_come_unasked = self.may_be_stored_merged && is_stretch;
+        let may_be_merged = self.view.coalesces || may_come_unasked;
+        ensure!(may_be_merged, "they were merged for a reader that did not ask for it");
         let mut text = String::new();
         let thing = thing_of(&newest)?.0;
         for offset in offsets {
@@ -139,7 +158,20 @@ impl<'a> Seen<'a> {
             text.push_str(&piece);
         }
         newest["data"]["text"] = text.into();
-        Ok(digest(&newest))
+        Ok(Digest::of(&newest))
+    }
+
+    /// Whether the event at an offset may be given with this time though it is another's: of those that
+    /// are stored merged, only the last one's time is known.
+    pub(super) fn may_be_of(&self, offset: u64, time: u64) -> bool {
+        let at = usize::try_from(offset - 1).unwrap_or(usize::MAX);
+        let mut events = self.history.events.iter().skip(at);
+        let Some((thing, _)) = events.next().and_then(|event| thing_of(event).ok()) else {
+            return false;
+        };
+        let is_of_it = |event: &&Value| thing_of(event).is_ok_and(|(other, _)| other == thing);
+        let mut stretch = events.take_while(is_of_it);
+        self.may_be_stored_merged && stretch.any(|event| Digest::of(event).time == time)
     }
 }
 

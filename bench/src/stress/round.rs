@@ -1,20 +1,18 @@
-//! One round: a server, its runs, producers and readers, the kills, and the reckoning.
+//! One round: a server, its runs, producers and readers, the kills, and the reckoning; then the second
+//! act, [`rereading`].
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, ensure};
 
-use super::Tried;
 use super::follower::Follower;
-use super::history::{History, Seen};
-use super::passage::Told;
+use super::history::History;
+use super::ledger::Ledger;
 use super::producer::Producer;
 use super::transport::Transport;
-use super::view::View;
-use super::world::{GaveUp, World};
+use super::world::{World, cause, join};
+use super::{Merging, Tried, rereading};
 use crate::subject::{FloorDisk, Place, Subject};
 use crate::wire::call::Caller;
 
@@ -32,6 +30,7 @@ pub(super) fn hold(
     transports: &[&'static dyn Transport],
     seed: u64,
     flow: Duration,
+    merging: Merging,
 ) -> Result<Tried> {
     let runs = (0..RUNS).map(|run| format!("stress-{run}")).collect();
     let world = Arc::new(World::new(seed, runs));
@@ -41,11 +40,7 @@ pub(super) fn hold(
         .map(|producer| Producer::new(Arc::clone(&world), producer % RUNS, producer))
         .map(|producer| std::thread::spawn(|| producer.produce()))
         .collect();
-    let followers: Vec<_> = (0..FOLLOWERS)
-        .map(|number| {
-            let transport = transports[number % transports.len()];
-            Follower::new(Arc::clone(&world), transport, number)
-        })
+    let followers: Vec<_> = Follower::several(&world, transports, FOLLOWERS)
         .map(|follower| std::thread::spawn(|| follower.follow()))
         .collect();
     let driven = drive(place, &world, subject, flow);
@@ -68,35 +63,17 @@ pub(super) fn hold(
     let followers = join(followers);
     match (ended, producers, followers) {
         (Ok((subject, ends)), Ok(producers), Ok(followers)) => {
-            let tried = reckon(&world, &subject, &producers, &followers)?;
+            let (tried, histories) = reckon(&world, &subject, &producers, &followers)?;
             let sealed_bytes = sealed_bytes(&subject)?;
-            Ok(Tried { sealed_bytes, ..tried.plus(ends) })
+            let tried = Tried { sealed_bytes, ..tried.plus(ends) };
+            let again = rereading::hold(place, transports, &world, subject, (histories, merging));
+            Ok(tried.plus(again.context("the runs were stored merged")?))
         }
         (ended, producers, followers) => {
             let errors = [ended.err(), producers.err(), followers.err()];
             Err(cause(errors.into_iter().flatten()).context("the round came to no end"))
         }
     }
-}
-
-/// Of several errors the one that says most: that others gave up for it says nothing.
-fn cause(errors: impl Iterator<Item = anyhow::Error>) -> anyhow::Error {
-    let gave_up = |error: &anyhow::Error| error.downcast_ref::<GaveUp>().is_some();
-    let (others, causes): (Vec<_>, Vec<_>) = errors.partition(gave_up);
-    let first = causes.into_iter().chain(others).next();
-    first.unwrap_or_else(|| anyhow!("no part of it failed"))
-}
-
-/// Waits for all threads; if any failed, says why.
-fn join<T>(threads: Vec<JoinHandle<Result<T>>>) -> Result<Vec<T>> {
-    let (mut done, mut errors) = (Vec::new(), Vec::new());
-    for thread in threads {
-        match thread.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked"))) {
-            Ok(thing) => done.push(thing),
-            Err(error) => errors.push(error),
-        }
-    }
-    if errors.is_empty() { Ok(done) } else { Err(cause(errors.into_iter())) }
 }
 
 /// Lets events flow and kills the server meanwhile; gives the one that is left.
@@ -161,7 +138,7 @@ fn reckon(
     subject: &Subject,
     producers: &[Producer],
     followers: &[Follower],
-) -> Result<Tried> {
+) -> Result<(Tried, Vec<History>)> {
     let mut tried = Tried::default();
     let mut histories = Vec::new();
     for (number, run) in world.runs.iter().enumerate() {
@@ -175,23 +152,10 @@ fn reckon(
         tried.events += history.events.len() as u64;
         histories.push(history);
     }
-    let mut seen: HashMap<(usize, View), Seen<'_>> = HashMap::new();
+    let mut ledger = Ledger::of(&histories, false);
     for follower in followers {
-        for passage in &follower.passages {
-            let of = (passage.run, follower.view);
-            let due = seen.entry(of).or_insert_with(|| Seen::of(&histories[of.0], of.1));
-            passage.check(due).with_context(|| {
-                let Follower { name, .. } = follower;
-                format!("{name}, run {}, a connection from {}", passage.run, passage.after)
-            })?;
-            tried.passages += 1;
-            for told in &passage.told {
-                if let Told::Event { merged, .. } = told {
-                    tried.deliveries += 1;
-                    tried.merged += if *merged > 1 { *merged } else { 0 };
-                }
-            }
-        }
+        ledger.check(follower)?;
     }
-    Ok(tried)
+    let tried = tried.plus(ledger.tried);
+    Ok((tried, histories))
 }

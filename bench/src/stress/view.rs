@@ -32,6 +32,12 @@ impl View {
         Self { filter: &[], coalesces }
     }
 
+    /// Deltas of messages, with nothing of what is between them.
+    #[cfg(test)]
+    pub(super) fn messages(coalesces: bool) -> Self {
+        Self { filter: FILTERS[1], coalesces }
+    }
+
     /// Everything, or a choice.
     pub(super) fn any(rng: &mut Rng) -> Self {
         let filter = if rng.bool() { FILTERS[rng.usize(..FILTERS.len())] } else { &[] };

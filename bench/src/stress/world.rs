@@ -3,9 +3,10 @@
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 /// How long a round may take in all. Longer means that somebody waits for what never comes.
 const ROUND_MAX: Duration = Duration::from_secs(180);
@@ -113,6 +114,26 @@ impl World {
     fn lock(&self) -> MutexGuard<'_, Option<SocketAddrV4>> {
         self.address.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Of several errors the one that says most: that others gave up for it says nothing.
+pub(super) fn cause(errors: impl Iterator<Item = anyhow::Error>) -> anyhow::Error {
+    let gave_up = |error: &anyhow::Error| error.downcast_ref::<GaveUp>().is_some();
+    let (others, causes): (Vec<_>, Vec<_>) = errors.partition(gave_up);
+    let first = causes.into_iter().chain(others).next();
+    first.unwrap_or_else(|| anyhow!("no part of it failed"))
+}
+
+/// Waits for all threads; if any failed, says why.
+pub(super) fn join<T>(threads: Vec<JoinHandle<Result<T>>>) -> Result<Vec<T>> {
+    let (mut done, mut errors) = (Vec::new(), Vec::new());
+    for thread in threads {
+        match thread.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked"))) {
+            Ok(thing) => done.push(thing),
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.is_empty() { Ok(done) } else { Err(cause(errors.into_iter())) }
 }
 
 /// One number from several, each of which changes all of it.

@@ -19,6 +19,10 @@ pub(crate) const DAMAGED_SUFFIX: &str = ".damaged";
 /// As long as this is there, a restore has not put everything back.
 pub(crate) const RESTORING_NAME: &str = "restoring";
 
+/// As long as this is there, a sync has failed of what had been acknowledged, with relaxed durability: the
+/// system may show it for a while yet, or not.
+pub(crate) const UNSYNCED_NAME: &str = "unsynced";
+
 /// Whether a file, finished or not, is one of a log by its name.
 pub(crate) fn is_ours(name: &str) -> bool {
     let finished = [NEW_SUFFIX, ".part"].iter().find_map(|suffix| name.strip_suffix(suffix));
@@ -55,6 +59,8 @@ pub(crate) struct Names {
     pub(crate) wals: Vec<u32>,
     pub(crate) segments: Vec<u32>,
     pub(crate) has_manifest: bool,
+    /// [`UNSYNCED_NAME`] is there.
+    pub(crate) is_unsynced: bool,
     /// What was not finished when the process before ended.
     unfinished: Vec<String>,
 }
@@ -80,6 +86,8 @@ impl Names {
             self.segments.push(number);
         } else if name == manifest::NAME {
             self.has_manifest = true;
+        } else if name == UNSYNCED_NAME {
+            self.is_unsynced = true;
         } else if name.starts_with("wal-") || name.starts_with("seg-") {
             let reason = format!(
                 "the log's files have names such as {} and {}",
@@ -157,4 +165,18 @@ pub(crate) fn create_file(
     disk.rename(&unfinished, &path)?;
     disk.sync_directory(directory)?;
     Ok(file)
+}
+
+/// Notes that what was acknowledged may be lost, for the next start.
+pub(crate) fn mark_unsynced(disk: &dyn Disk, directory: &Path) -> io::Result<()> {
+    disk.create(&directory.join(UNSYNCED_NAME))?;
+    disk.sync_directory(directory)
+}
+
+/// Takes the note back, if there is one.
+pub(crate) fn unmark_unsynced(disk: &dyn Disk, directory: &Path) -> io::Result<()> {
+    match disk.remove(&directory.join(UNSYNCED_NAME)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.and_then(|()| disk.sync_directory(directory)),
+    }
 }

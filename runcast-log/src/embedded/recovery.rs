@@ -106,7 +106,7 @@ pub(crate) fn recover(
         header,
         length,
         next_group: recovery.next_group,
-        lost: recovery.lost || crashed,
+        lost: recovery.lost || crashed || names.is_unsynced,
         gives_up: !recovery.gave_up.is_empty(),
     })
 }

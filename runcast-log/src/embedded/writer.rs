@@ -351,10 +351,20 @@ impl Writer {
                     path.display()
                 );
                 tracing::error!(reason, "the log takes no events until it is restarted");
+                self.note_unsynced();
                 self.refused = Refused::ForGood(reason.clone());
                 self.shared.set_health(LogHealth::Failed { reason: reason.clone() });
                 Err(AppendError::Unavailable { reason })
             }
+        }
+    }
+
+    /// Notes for the next start that what was acknowledged may be lost, if it may be.
+    fn note_unsynced(&self) {
+        let is_acknowledged = self.options.durability != Durability::Sync;
+        let note = || directory::mark_unsynced(self.disk.as_ref(), &self.directory);
+        if is_acknowledged && let Err(error) = note() {
+            tracing::error!(%error, "the next start may not tell that acknowledged events are lost");
         }
     }
 
@@ -386,6 +396,11 @@ impl Writer {
         self.buffer.push_note(&Note::Opened { boot_id: &self.boot_id, relaxed });
         self.write_group(true)?;
         self.opening = None;
+        if new_epoch
+            && let Err(error) = directory::unmark_unsynced(self.disk.as_ref(), &self.directory)
+        {
+            tracing::warn!(%error, "the next start will begin a new epoch although nothing is lost");
+        }
         Ok(())
     }
 

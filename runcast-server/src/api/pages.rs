@@ -19,7 +19,7 @@ use crate::accept::Phase;
 use crate::metrics::{Metrics, Transport};
 use crate::problem::{Code, Problem};
 use crate::stored::count_of;
-use crate::transport::page::{PageWriter, write_gap_line, write_lines};
+use crate::transport::page::{PageWriter, gap_line, write_lines};
 use crate::transport::view::View;
 
 /// Events in one page at most.
@@ -294,10 +294,9 @@ impl Export {
         write_lines(&self.view.of(&page.records), &mut out);
         Ok(Some(out.into()))
     }
+
     fn tell(&self, gap: &Gap) -> Bytes {
         self.metrics.told_gap(gap.reason);
-        let mut out = Vec::new();
-        write_gap_line(gap, &mut out);
-        out.into()
+        gap_line(gap)
     }
 }

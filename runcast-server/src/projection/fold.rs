@@ -22,7 +22,7 @@ const GATHER: Duration = Duration::from_millis(100);
 /// How much is read and folded at a time.
 const PAGE: ReadLimit = ReadLimit { events_max: 1_000, bytes_max: 1024 * 1024 };
 /// Streams listed at a time at the start.
-const LIST_PAGE: usize = 1_000;
+const LIST_PAGE: usize = 16_000;
 
 /// What is before the folder.
 #[derive(Clone)]
@@ -98,6 +98,8 @@ impl Folder {
             for run in runs {
                 self.fold(&run).await;
                 self.taken.fetch_sub(1, Ordering::Relaxed);
+                // Reads are answered at once: whoever has a request waits for one run and not for all.
+                tokio::task::yield_now().await;
             }
             for ask in waiting {
                 // Who asked may have given up.
@@ -113,19 +115,21 @@ impl Folder {
             // A panic was printed when it happened; what was not put in is folded.
             let _printed = tokio::task::spawn_blocking(move || saved.load(&index, left)).await;
         }
-        let mut after: Option<RunId> = None;
-        loop {
+        let mut streams = self.hub.list(None, LIST_PAGE).await?;
+        while let Some((last, _)) = streams.last() {
             // Streams come and go meanwhile, so that this is about how many are left.
             self.taken.store(left, Ordering::Relaxed);
-            let streams = self.hub.list(after.as_ref(), LIST_PAGE).await?;
-            let Some((last, _)) = streams.last() else { break };
-            after = Some(last.clone());
             left = left.saturating_sub(streams.len());
-            for (run, stat) in streams {
+            let (index, last) = (Arc::clone(&self.index), last.clone());
+            let confirmed = tokio::task::spawn_blocking(move || lock(&index).confirm_all(streams));
+            // While they are looked at, the next ones are listed.
+            let next = self.hub.list(Some(&last), LIST_PAGE).await?;
+            for (run, stat) in confirmed.await.expect("to look at states does not panic") {
                 if !lock(&self.index).confirm(&run, &stat) {
                     self.fold(&run).await;
                 }
             }
+            streams = next;
         }
         lock(&self.index).remove_doubtful();
         self.taken.store(0, Ordering::Relaxed);

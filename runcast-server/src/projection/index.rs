@@ -6,6 +6,7 @@ use std::fmt;
 use std::ops::Bound;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use runcast_event::{Epoch, Offset, RunId, Timestamp};
 use runcast_log::{Record, StreamStat};
@@ -109,6 +110,11 @@ const fn bit(status: WorkStatus) -> u8 {
     1 << status as u8
 }
 
+/// Where the steps of a run stand, as bits.
+fn steps_of(state: &RunState) -> u8 {
+    state.step_statuses().fold(0, |bits, status| bits | bit(status))
+}
+
 /// Runs by their status, in the order of [`Status::ALL`].
 pub(crate) type Statuses = [usize; Status::ALL.len()];
 
@@ -153,7 +159,7 @@ pub(super) struct Entry {
     /// Where its steps stand, as bits; also when the steps themselves were let go.
     pub(super) steps: u8,
     /// It was saved, and nobody has looked yet whether the log has such a run.
-    pub(super) is_doubtful: bool,
+    pub(super) is_doubtful: AtomicBool,
 }
 
 impl Entry {
@@ -167,8 +173,15 @@ impl Entry {
             due_at: None,
             asks: Vec::new(),
             steps: 0,
-            is_doubtful: false,
+            is_doubtful: AtomicBool::new(false),
         }
+    }
+
+    /// Whether the state is that of a stream that stands so.
+    pub(super) fn is_at(&self, stat: &StreamStat) -> bool {
+        self.failure.is_none()
+            && self.state.epoch() == stat.epoch
+            && self.state.offset() == stat.last
     }
 }
 
@@ -263,7 +276,7 @@ impl Index {
             hole.fold_into(&mut entry.state);
         }
         if hole.is_some() || records.iter().any(|record| changes_steps(&record.payload)) {
-            entry.steps = entry.state.step_statuses().fold(0, |bits, status| bits | bit(status));
+            entry.steps = steps_of(&entry.state);
         }
         let now = entry.state.status();
         if is_new && stat.first.get() == 1 {
@@ -299,7 +312,7 @@ impl Index {
     /// Goes on from the state that stands for the events before `first`, which are gone.
     pub(super) fn begin_with(&mut self, state: RunState, first: Offset) {
         self.remove(state.run());
-        let steps = state.step_statuses().fold(0, |bits, status| bits | bit(status));
+        let steps = steps_of(&state);
         let entry = Entry::new(state, self.listening.clock.now());
         self.put(Entry { steps, first, ..entry });
     }
@@ -435,4 +448,4 @@ fn place_of(state: &RunState) -> Place {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

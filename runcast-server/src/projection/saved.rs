@@ -16,6 +16,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Write as _};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -71,10 +72,9 @@ impl SavedStates {
             return Err(invalid("another version, or another log"));
         }
         let blocks = Mutex::new(Blocks { file, rest: Vec::new() });
-        let workers = std::thread::available_parallelism().map_or(1, usize::from);
         std::thread::scope(|scope| {
             let put_in = || scope.spawn(|| put_in_blocks(&blocks, index));
-            let workers: Vec<_> = std::iter::repeat_with(put_in).take(workers).collect();
+            let workers: Vec<_> = std::iter::repeat_with(put_in).take(processors()).collect();
             workers.into_iter().try_for_each(|worker| {
                 worker.join().map_err(|_| invalid("a state cannot be read"))?
             })
@@ -153,20 +153,47 @@ impl SavedStates {
 }
 
 impl Index {
-    /// Puts in a state as it was saved, in doubt until [`Self::confirm`].
+    /// Puts in a state as it was saved, in doubt until it is confirmed.
     pub(super) fn put_saved(&mut self, steps: u8, state: RunState) {
         let entry = Entry::new(state, self.listening.clock.now());
-        self.put(Entry { steps, is_doubtful: true, ..entry });
+        self.put(Entry { steps, is_doubtful: AtomicBool::new(true), ..entry });
+    }
+
+    /// Takes note of the runs that the log has as they were saved, with all processors. Gives those of
+    /// which more is to be noted, by [`Self::confirm`].
+    pub(super) fn confirm_all(
+        &self,
+        streams: Vec<(RunId, StreamStat)>,
+    ) -> Vec<(RunId, StreamStat)> {
+        let share = streams.len().div_ceil(processors()).max(1);
+        std::thread::scope(|scope| {
+            let confirm = |streams: &[(RunId, StreamStat)]| {
+                let others = streams.iter().filter(|(run, stat)| !self.is_as_saved(run, stat));
+                others.cloned().collect::<Vec<_>>()
+            };
+            let shares = streams.chunks(share);
+            let workers: Vec<_> =
+                shares.map(|streams| scope.spawn(move || confirm(streams))).collect();
+            let others = workers.into_iter().map(|worker| worker.join());
+            others.flat_map(|others| others.expect("to look at a state does not panic")).collect()
+        })
+    }
+
+    fn is_as_saved(&self, run: &RunId, stat: &StreamStat) -> bool {
+        let entry = self.entries.get(run);
+        let entry = entry.filter(|entry| entry.first == stat.first && entry.is_at(stat));
+        entry.is_some_and(|entry| {
+            entry.is_doubtful.store(false, Ordering::Relaxed);
+            true
+        })
     }
 
     /// Takes note of how the log has a run. False when its state has to be folded further, or anew.
     pub(super) fn confirm(&mut self, run: &RunId, stat: &StreamStat) -> bool {
         let Some(entry) = self.entries.get_mut(run) else { return false };
-        entry.is_doubtful = false;
+        *entry.is_doubtful.get_mut() = false;
         let is_trimmed = std::mem::replace(&mut entry.first, stat.first) != stat.first;
-        let is_folded = entry.failure.is_none()
-            && entry.state.epoch() == stat.epoch
-            && entry.state.offset() == stat.last;
+        let is_folded = entry.is_at(stat);
         if is_trimmed {
             self.note_retention(run);
         }
@@ -175,7 +202,8 @@ impl Index {
 
     /// Removes the runs that were saved and that the log does not have.
     pub(super) fn remove_doubtful(&mut self) {
-        let doubtful = self.entries.values().filter(|entry| entry.is_doubtful);
+        let doubtful =
+            self.entries.values().filter(|entry| entry.is_doubtful.load(Ordering::Relaxed));
         let runs: Vec<_> = doubtful.map(|entry| entry.state.run().clone()).collect();
         runs.iter().for_each(|run| self.remove(run));
         self.complete_agenda();
@@ -202,6 +230,10 @@ impl Index {
         }
         (records, last)
     }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn invalid(reason: &str) -> io::Error {

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use bytes::Bytes;
 use runcast_event::{Cursor, Merged, RunId};
 use runcast_hub::{Gap, GapReason};
 use runcast_log::StreamStat;
@@ -68,11 +69,12 @@ pub(crate) fn write_lines(events: &[Merged], out: &mut Vec<u8>) {
     }
 }
 
-/// Writes a line that says which events are not among those that follow.
-pub(crate) fn write_gap_line(gap: &Gap, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"gap\":");
-    write_gap(gap, out);
+/// A line that says which events are not among those that follow.
+pub(crate) fn gap_line(gap: &Gap) -> Bytes {
+    let mut out = b"{\"gap\":".to_vec();
+    write_gap(gap, &mut out);
     out.extend_from_slice(b"}\n");
+    out.into()
 }
 
 pub(super) fn write_gap(gap: &Gap, out: &mut Vec<u8>) {

@@ -11,13 +11,14 @@ use runcast_server::{HttpConfig, ServerConfig, start};
 use serde_json::{Value, json};
 
 use crate::client::{TestServer, frames, patiently};
+use crate::logged::Logged;
 use crate::websocket::socket::Socket;
 
 const LINES: (&str, &str) = ("Accept", "application/x-ndjson");
 const LIVE: (&str, &str) = ("Accept", "text/event-stream");
 
 /// A server on a directory, whose log seals often and never scrubs.
-async fn on(directory: &Path) -> TestServer {
+pub(crate) async fn on(directory: &Path) -> TestServer {
     let log = EmbeddedOptions {
         wal_bytes_max: 100_000,
         room_bytes_max: 0,
@@ -51,13 +52,23 @@ fn numbered(count: u64) -> Vec<String> {
 
 /// Appends events to the run `r`, and waits until they are sealed.
 async fn store(server: &TestServer, events: &[String]) {
+    store_in(server, "r", events).await;
+}
+
+async fn store_in(server: &TestServer, run: &str, events: &[String]) {
     for event in events {
-        let reply = server.post("/v1/runs/r/events", event).await;
+        let reply = server.post(&format!("/v1/runs/{run}/events"), event).await;
         assert_eq!(reply.status, 200, "{}", reply.text());
     }
+    seal(server).await;
+}
+
+/// Waits until all that was appended is sealed.
+pub(crate) async fn seal(server: &TestServer) {
+    let before = server.hub.measure_log().segments;
     let sealed = |server: &TestServer| {
         let stats = server.hub.measure_log();
-        stats.segments > 0 && stats.wals_waiting == 0
+        stats.segments > before && stats.wals_waiting == 0
     };
     // The last of them go with what fills their write-ahead log.
     for _ in 0..8 {
@@ -77,7 +88,7 @@ fn segments(directory: &Path) -> Vec<PathBuf> {
 }
 
 /// Flips a bit of each of these texts, wherever it is sealed.
-fn rot(directory: &Path, marks: &[&str]) {
+pub(crate) fn rot(directory: &Path, marks: &[&str]) {
     for mark in marks {
         let mut found = 0;
         for path in segments(directory) {
@@ -229,6 +240,27 @@ async fn every_way_to_read_tells_one_gap_and_gives_all_other_events() {
     let page = server.get("/metrics").await;
     let count = format!("runcast_gaps_total{{reason=\"damaged\"}} {}", 9);
     assert!(page.text().contains(&count), "{}", page.text());
+}
+
+#[tokio::test]
+async fn damage_that_many_readers_meet_is_named_once_in_the_servers_log() {
+    let logged = Logged::begin();
+    let directory = tempfile::tempdir().unwrap();
+    let server = on(directory.path()).await;
+    store_in(&server, "met", &numbered(9)).await;
+    rot(directory.path(), &["mark-5-"]);
+    for _ in 0..3 {
+        for after in 0..5 {
+            let target = format!("/v1/runs/met/events?after={after}");
+            let lines = server.send("GET", &target, &[LINES], b"").await.json_lines();
+            assert!(lines.iter().any(|line| line["gap"]["reason"] == "damaged"), "{lines:?}");
+            let mut follower = server.follow(&target).await;
+            assert!(follower.until("mark-9-\"}}\n\n").await.contains("event: gap"));
+        }
+    }
+    let met = logged.lines(&["a reader met damaged events", "run=met "]);
+    assert_eq!(met.len(), 1, "{met:?}");
+    assert!(met[0].contains(".seg, byte "), "{met:?}");
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ mod follows;
 mod guards;
 mod http2;
 mod keeping;
+mod logged;
 mod metrics;
 mod pages;
 mod plane;

@@ -1,15 +1,13 @@
 //! What `/metrics` says, before and after things happen.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use runcast_hub::HubConfig;
-use tracing_subscriber::fmt::MakeWriter;
 use yaml_rust2::{Yaml, YamlLoader};
 
 use crate::client::{Connection, TestServer};
+use crate::logged::Logged;
 
 const ONE: &str = r#"{"type":"output","data":{"text":"x"}}"#;
 const END: &str = r#"{"type":"run.completed","data":{"exit_code":0}}"#;
@@ -237,29 +235,6 @@ async fn the_process_and_the_logs_health_are_told() {
     assert_eq!(figures.get(&format!(r#"runcast_build_info{{version="{version}"}}"#)), 1.0);
 }
 
-/// What the server logs, kept.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
 /// A viewer that takes nothing, and more events than its socket holds.
 async fn overwhelm(server: &TestServer) -> Connection {
     let stuck = server.follow("/v1/runs/stuck/events").await;
@@ -273,10 +248,7 @@ async fn overwhelm(server: &TestServer) -> Connection {
 
 #[tokio::test]
 async fn a_viewer_that_takes_nothing_is_disconnected_counted_and_named_in_the_log() {
-    let lines = Lines::default();
-    let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).with_ansi(false).finish();
-    // For all threads of the server, and of tests beside this one.
-    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let logged = Logged::begin();
     let server = TestServer::start_with(
         |config| config.limits.write_stall_timeout = Duration::from_millis(100),
         HubConfig::default(),
@@ -289,11 +261,7 @@ async fn a_viewer_that_takes_nothing_is_disconnected_counted_and_named_in_the_lo
     assert_eq!(figures.get(r#"runcast_failed_deliveries_total{transport="sse"}"#), 1.0);
     assert!(figures.get(r#"runcast_stalls_total{transport="sse"}"#) >= 1.0);
     assert_eq!(figures.get(r#"runcast_connections{transport="sse"}"#), 0.0);
-    let logged = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-    let line = logged
-        .lines()
-        .find(|line| line.contains("a viewer took nothing") && line.contains("stuck"))
-        .unwrap();
+    let line = logged.lines(&["a viewer took nothing", "stuck"]).remove(0);
     assert!(line.contains("runs=1 cursors=\"stuck:"), "{line}");
     assert!(line.contains(" seconds="), "{line}");
 }

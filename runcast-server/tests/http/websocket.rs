@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use self::socket::{Frame, HANDSHAKE, Socket};
 use crate::client::{TestServer, patiently};
+use crate::damaged;
 
 mod rude;
 pub(crate) mod socket;
@@ -30,13 +31,26 @@ fn cases(json: &str) -> Vec<Value> {
 
 async fn play(case: &Value) {
     let name = &case["name"];
-    let server = TestServer::start().await;
+    let steps = case["steps"].as_array().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    // What is to be damaged is first on a disk.
+    let is_stored = steps.iter().any(|step| step.get("damage").is_some());
+    let server = match is_stored {
+        true => damaged::on(directory.path()).await,
+        false => TestServer::start().await,
+    };
     let mut socket = Socket::open(&server).await;
-    for step in case["steps"].as_array().unwrap() {
+    for step in steps {
         if let Some(append) = step.get("append") {
             let target = format!("/v1/runs/{}/events", append["run"].as_str().unwrap());
             let reply = server.post(&target, &append["events"].to_string()).await;
             assert_eq!(reply.status, 200, "{name}: {}", reply.text());
+            if is_stored {
+                damaged::seal(&server).await;
+            }
+        } else if let Some(events) = step.get("damage") {
+            let data: Vec<_> = events.as_array().unwrap().iter().map(Value::to_string).collect();
+            damaged::rot(directory.path(), &data.iter().map(String::as_str).collect::<Vec<_>>());
         } else if let Some(run) = step.get("delete") {
             let target = format!("/v1/runs/{}", run.as_str().unwrap());
             assert_eq!(server.send("DELETE", &target, &[], b"").await.status, 204, "{name}");

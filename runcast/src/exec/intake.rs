@@ -19,7 +19,7 @@ const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The most bytes that are taken to be sorted at once.
 const TAKEN_BYTES_MAX: usize = 512 * 1024;
 /// A write to the spool that takes longer holds no reader up.
-const DISK_WAIT_MAX: Duration = Duration::from_millis(100);
+const DISK_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Where bytes come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ import { firstOffset, type RunEvent } from "@runcast/core";
 import { PLAIN } from "./ansi.ts";
 import { describe, type Kind, type Tone } from "./describe.ts";
 import { foldAscii } from "./match.ts";
-import { overwrite, type StyledText } from "./spans.ts";
+import { cut, overwrite, type StyledText } from "./spans.ts";
 import { manyLines, Terminal } from "./terminal.ts";
 import { type Lines, wrap } from "./wrap.ts";
 
@@ -89,6 +89,23 @@ export class EntryBuilder {
     const entry = this.#open({ offset, type: "note", time }, "note", tone);
     overwrite(entry, 0, text, PLAIN);
     return entry;
+  }
+
+  /** Gives a row another text. */
+  rewrite(entry: Entry, text: string): void {
+    if (entry.text === text) return;
+    cut(entry, 0);
+    overwrite(entry, 0, text, PLAIN);
+    this.#touch(entry);
+  }
+
+  /** Takes a row away again that was added by `note`. */
+  remove(note: Entry): void {
+    const at = this.entries.indexOf(note);
+    if (at === -1) return;
+    this.entries.splice(at, 1);
+    for (const [place, entry] of this.entries.entries()) this.#places.set(entry, place);
+    this.chars -= ENTRY_CHARS;
   }
 
   #output(event: RunEvent): void {

@@ -4,11 +4,15 @@
  * Page `k` has the events `k × 500 + 1` to `k × 500 + 500`, so that any place is one request away.
  * Loaded pages know their height exactly, the others are estimated. Pages that nobody looks at are
  * let go, the longest unseen first; the newest page stays, because live events are added to it.
+ *
+ * A gap of damaged events is one row, where it begins, over however many pages it goes: the others
+ * have nothing of it.
  */
 
 import { firstOffset, isTerminal, type RunEvent } from "@runcast/core";
 import { duration } from "../view/time.ts";
 import { type Entry, EntryBuilder, linesOf } from "./entry.ts";
+import { Gaps, type KnownGap } from "./gaps.ts";
 import { LineIndex } from "./line-index.ts";
 import { overwrite } from "./spans.ts";
 
@@ -50,6 +54,8 @@ class LogPage implements Block {
   /** The event that comes next, if this page is to have it. */
   next: number;
   lastSeen = 0;
+  /** The rows of the gaps that begin in it, by their first event. */
+  readonly gapRows = new Map<number, Entry>();
   starts: number[] = [0];
   isDirty = true;
 
@@ -59,6 +65,14 @@ class LogPage implements Block {
 
   get entries(): readonly Entry[] {
     return this.builder.entries;
+  }
+
+  /** Takes the row of a gap away, which begins before this page. */
+  dropGapRow(from: number): void {
+    const row = this.gapRows.get(from);
+    if (row) this.builder.remove(row);
+    this.gapRows.delete(from);
+    this.isDirty = true;
   }
 }
 
@@ -77,6 +91,7 @@ export class Pages implements Blocks {
   #wanted: readonly [number, number] = [0, -1];
   #opened = new Map<string, number>();
   #notes = new Map<number, string>();
+  readonly #gaps = new Gaps();
   #knownEvents = 0;
   #knownLines = 0;
   /** Pages whose height was measured, and need no estimate any more. */
@@ -103,6 +118,7 @@ export class Pages implements Blocks {
     this.#last = Math.max(this.#last, last);
     if (first > this.#first) {
       this.#first = first;
+      this.#gaps.keep(first, Number.POSITIVE_INFINITY);
       const kept = pageOf(first);
       this.#measured.clear();
       for (const page of this.#pages.keys()) if (page <= kept) this.#pages.delete(page);
@@ -116,6 +132,7 @@ export class Pages implements Blocks {
   /** Forgets the events from `from` on: their history was lost or replaced. */
   rewind(from: number, note: string): void {
     this.#last = from - 1;
+    this.#gaps.keep(1, from - 1);
     for (const page of this.#pages.keys()) if (page >= pageOf(from)) this.#pages.delete(page);
     for (const page of this.#measured) if (page >= pageOf(from)) this.#measured.delete(page);
     this.index.truncate(this.#last === 0 ? 0 : pageOf(this.#last) + 1);
@@ -129,39 +146,40 @@ export class Pages implements Blocks {
     // What was merged over pages is asked for again by each of them.
     const first = firstOffset(event);
     let page = this.#pages.get(at);
-    if (!page && first === firstOf(at, this.#first)) page = this.#begin(at);
-    if (page && first === page.next) this.#put(page, event);
+    if (!page && first === this.#nextOf(at)) page = this.#begin(at);
+    if (page && first === page.next) {
+      this.#put(page, event);
+      this.#passGaps(at, page);
+    }
     if (event.offset > this.#last) this.#last = event.offset;
     if (page) page.isDirty = true;
     else this.#measure(at);
   }
 
-  /** Events that the server cannot read any more: the log goes on behind them, and says so. */
+  /** Events that the server cannot read any more: the log goes on behind them, and says so once. */
   damage(from: number, to: number): void {
     this.#last = Math.max(this.#last, to);
-    for (const at of new Set([pageOf(from), ...this.#pages.keys(), pageOf(to)])) {
-      if (at < pageOf(from) || at > pageOf(to)) continue;
-      const first = Math.max(from, firstOf(at, this.#first));
-      const last = Math.min(to, (at + 1) * PAGE_EVENTS);
-      let page = this.#pages.get(at);
-      if (!page && first === firstOf(at, this.#first)) page = this.#begin(at);
-      if (page && page.next >= first && page.next <= last) {
-        // Nobody knows when they were: at the earliest then.
-        const before = page.builder.entries.at(-1) ?? this.#pages.get(at - 1)?.entries.at(-1);
-        const time = before?.time ?? "";
-        const note = page.builder.note(page.next, time, damageText(page.next, last), "warn");
-        note.last = last;
-        page.next = last + 1;
-        page.isDirty = true;
+    const gap = this.#gaps.add(from, to);
+    for (let at = pageOf(gap.from); at <= pageOf(gap.to); at += 1) {
+      const page = this.#pages.get(at);
+      if (page) {
+        for (const begin of page.gapRows.keys()) {
+          if (begin > gap.from && begin <= gap.to) page.dropGapRow(begin);
+        }
+        this.#passGaps(at, page);
+      } else {
+        // What it was measured with may be a row that stands before it now.
+        this.#measured.delete(at);
       }
+      this.#reviveGapRow(at);
       this.#measure(at);
     }
   }
 
   /** The event that a page needs next, or undefined when it is complete. */
   missing(page: number): number | undefined {
-    const next = this.#pages.get(page)?.next ?? firstOf(page, this.#first);
-    return next <= Math.min((page + 1) * PAGE_EVENTS, this.#last) ? next : undefined;
+    const next = this.#nextOf(page);
+    return next <= this.#endOf(page) ? next : undefined;
   }
 
   block(block: number): Block | undefined {
@@ -169,7 +187,7 @@ export class Pages implements Blocks {
   }
 
   blockOf(offset: number): number {
-    return pageOf(Math.max(1, offset));
+    return pageOf(Math.max(1, this.#gaps.at(offset)?.from ?? offset));
   }
 
   setColumns(columns: number): void {
@@ -195,6 +213,7 @@ export class Pages implements Blocks {
     this.#tick += 1;
     const missing: number[] = [];
     for (let at = from; at <= to; at += 1) {
+      this.#reviveGapRow(at);
       const page = this.#pages.get(at);
       if (page) page.lastSeen = this.#tick;
       if (this.missing(at) !== undefined && at < this.index.count) missing.push(at);
@@ -223,7 +242,49 @@ export class Pages implements Blocks {
     page.lastSeen = this.#tick;
     page.next = firstOf(at, this.#first);
     this.#pages.set(at, page);
+    this.#passGaps(at, page);
     return page;
+  }
+
+  /** A page of which all is damaged is never asked for. If the gap begins there, it has a row all the same. */
+  #reviveGapRow(at: number): void {
+    const first = firstOf(at, this.#first);
+    const begins = first <= this.#endOf(at) && this.#gaps.at(first)?.from === first;
+    if (begins && !this.#pages.has(at)) this.#begin(at);
+  }
+
+  /** Goes on behind the known gap that comes next in a page, with a row for it if it begins there. */
+  #passGaps(at: number, page: LogPage): void {
+    const gap = this.#gaps.at(page.next - 1) ?? this.#gaps.at(page.next);
+    if (!gap) return;
+    const row = page.gapRows.get(gap.from);
+    if (row) {
+      page.builder.rewrite(row, gapText(gap));
+      row.last = gap.to;
+      page.isDirty = true;
+    } else if (gap.from === page.next) {
+      // Nobody knows when they were: at the earliest then.
+      const before = page.builder.entries.at(-1) ?? this.#pages.get(at - 1)?.entries.at(-1);
+      const added = page.builder.note(gap.from, before?.time ?? "", gapText(gap), "warn");
+      added.last = gap.to;
+      page.gapRows.set(gap.from, added);
+    }
+    const behind = Math.min(gap.to, lastOf(at)) + 1;
+    if (behind <= page.next) return;
+    page.next = behind;
+    page.isDirty = true;
+  }
+
+  /** The event that a page takes next. */
+  #nextOf(at: number): number {
+    const next = this.#pages.get(at)?.next ?? firstOf(at, this.#first);
+    const gap = this.#gaps.at(next);
+    return gap ? Math.min(gap.to, lastOf(at)) + 1 : next;
+  }
+
+  /** The last event that a page can have. */
+  #endOf(at: number): number {
+    return Math.min(lastOf(at), this.#last);
   }
 
   #put(page: LogPage, event: RunEvent): void {
@@ -255,12 +316,11 @@ export class Pages implements Blocks {
       page.isDirty = false;
       if (rest === undefined && !this.#measured.has(at)) {
         this.#measured.add(at);
-        this.#knownEvents += page.next - firstOf(at, this.#first);
+        this.#knownEvents += this.#gaps.countOthers(firstOf(at, this.#first), page.next - 1);
         this.#knownLines += page.starts.at(-1) ?? 0;
       }
     }
-    const waiting =
-      rest === undefined ? 0 : Math.min((at + 1) * PAGE_EVENTS, this.#last) - rest + 1;
+    const waiting = rest === undefined ? 0 : this.#gaps.countOthers(rest, this.#endOf(at));
     const lines = page.starts.at(-1) ?? 0;
     this.index.set(at, lines + Math.round(waiting * this.#usedLinesPerEvent));
   }
@@ -270,9 +330,8 @@ export class Pages implements Blocks {
   }
 
   #estimate(at: number): number {
-    const from = firstOf(at, this.#first);
-    const to = Math.min((at + 1) * PAGE_EVENTS, this.#last);
-    return to < from ? 0 : Math.max(1, Math.round((to - from + 1) * this.#usedLinesPerEvent));
+    const events = this.#gaps.countOthers(firstOf(at, this.#first), this.#endOf(at));
+    return events === 0 ? 0 : Math.max(1, Math.round(events * this.#usedLinesPerEvent));
   }
 
   #evict(): void {
@@ -307,13 +366,17 @@ export function layOut(
   return starts;
 }
 
-function damageText(from: number, to: number): string {
+function gapText({ from, to }: KnownGap): string {
   const events = from === to ? `Event ${from} is` : `Events ${from}–${to} are`;
   return `${events} damaged on the server’s disk and cannot be read`;
 }
 
 function pageOf(offset: number): number {
   return Math.floor((offset - 1) / PAGE_EVENTS);
+}
+
+function lastOf(page: number): number {
+  return (page + 1) * PAGE_EVENTS;
 }
 
 function firstOf(page: number, first: number): number {

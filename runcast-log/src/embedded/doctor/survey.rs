@@ -9,8 +9,8 @@ use super::salvage::Salvage;
 use super::{Checkup, Finding, Findings, manifest};
 use crate::embedded::backup::NOTE_NAME;
 use crate::embedded::directory::{
-    DAMAGED_SUFFIX, NEW_SUFFIX, RESTORING_NAME, STATES_NAME, check_restored, is_ours, path_of,
-    segment_path,
+    DAMAGED_SUFFIX, NEW_SUFFIX, RESTORING_NAME, STATES_NAME, UNSYNCED_NAME, check_restored,
+    is_ours, path_of, segment_path,
 };
 use crate::embedded::disk::Disk as _;
 use crate::embedded::error::OpenError;
@@ -177,7 +177,8 @@ impl Listing {
                 listing.unfinished.push(name);
             } else if name.starts_with("wal-") || name.starts_with("seg-") {
                 listing.foreign.push(name);
-            } else if ![LOCK_NAME, NOTE_NAME, RESTORING_NAME].contains(&name.as_str())
+            } else if ![LOCK_NAME, NOTE_NAME, RESTORING_NAME, UNSYNCED_NAME]
+                .contains(&name.as_str())
                 && name.strip_suffix(NEW_SUFFIX).unwrap_or(&name) != STATES_NAME
             {
                 listing.strangers.push(name);

@@ -16,7 +16,7 @@ use crate::accept::Phase;
 use crate::api::{Query, Services, json};
 use crate::feed::FeedFilter;
 use crate::problem::Problem;
-use crate::transport::page::{PageWriter, write_gap_line, write_lines};
+use crate::transport::page::{PageWriter, gap_line, write_lines};
 
 /// Entries in one page at most.
 const PAGE_MAX: u64 = 1_000;
@@ -177,22 +177,20 @@ struct Export {
 
 impl Export {
     async fn next_part(&mut self) -> Result<Option<Bytes>, Problem> {
-        let mut out = Vec::new();
         if let Some(gap) = self.gap.take() {
-            write_gap_line(&gap, &mut out);
-            return Ok(Some(out.into()));
+            return Ok(Some(gap_line(&gap)));
         }
         let reader = Reader { hub: &self.hub, after: self.after, last: self.last };
         let records = match reader.step(self.epoch).await? {
             Stretch::Entries(records) => records,
             Stretch::Damaged(gap) => {
                 self.after = gap.to;
-                write_gap_line(&gap, &mut out);
-                return Ok(Some(out.into()));
+                return Ok(Some(gap_line(&gap)));
             }
         };
         let Some(newest) = records.last() else { return Ok(None) };
         self.after = newest.offset;
+        let mut out = Vec::new();
         write_lines(&self.filter.choose(&records), &mut out);
         Ok(Some(out.into()))
     }

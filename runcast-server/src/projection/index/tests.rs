@@ -1,19 +1,25 @@
 use std::time::Duration;
 
 use runcast_event::parse_event;
+use tokio::sync::watch;
 
 use super::*;
 use crate::clock::Clock;
 use crate::presence::Presence;
 
-fn empty() -> Index {
-    let clock = Clock::System;
+/// Whatever is put in first, all was heard at the same time.
+pub(in crate::projection) fn empty() -> Index {
+    let clock = Clock::Set(watch::channel(Timestamp::default()).1);
     let presence = Presence::new(clock.clone());
     let listening = Listening { clock, presence, silent_after: Duration::from_secs(60) };
     Index::new(listening, Arc::default(), RetentionPolicy::default())
 }
 
-fn stat(last: u64) -> StreamStat {
+pub(in crate::projection) fn run(number: usize) -> RunId {
+    RunId::new(&format!("r_{number}")).unwrap()
+}
+
+pub(in crate::projection) fn stat(last: u64) -> StreamStat {
     StreamStat {
         first: Offset::new(1),
         last: Offset::new(last),
@@ -23,14 +29,33 @@ fn stat(last: u64) -> StreamStat {
     }
 }
 
-fn index_of(count: u64) -> Index {
+/// Events behind an offset, as they are stored.
+fn records(after: Offset, now: Timestamp, events: &[&str]) -> Vec<Record> {
+    let offsets = (after.get() + 1..).map(Offset::new);
+    let record = |(offset, json): (Offset, &&str)| {
+        let payload = parse_event(json.as_bytes(), now).unwrap().payload;
+        Record::single(offset, payload.into_bytes())
+    };
+    offsets.zip(events).map(record).collect()
+}
+
+/// Folds a run's next events, which are all of one time.
+pub(in crate::projection) fn fold(
+    index: &mut Index,
+    number: usize,
+    now: Timestamp,
+    events: &[&str],
+) {
+    let (_, after) = index.folded(&run(number));
+    let records = records(after, now, events);
+    index.fold(&run(number), &records, &stat(after.get() + events.len() as u64));
+}
+
+fn index_of(count: usize) -> Index {
     let mut index = empty();
     for number in 1..=count {
         let json = format!(r#"{{"type":"run.queued","data":{{"tags":["t{}"]}}}}"#, number % 2);
-        let now = Timestamp::from_micros(number as i64 / 3);
-        let payload = parse_event(json.as_bytes(), now).unwrap().payload.into_bytes();
-        let record = Record::single(Offset::new(1), payload);
-        index.fold(&RunId::new(&format!("r_{number}")).unwrap(), &[record], &stat(1));
+        fold(&mut index, number, Timestamp::from_micros(number as i64 / 3), &[&json]);
     }
     index
 }
@@ -64,24 +89,15 @@ fn pages_of_a_list_are_the_list() {
 #[test]
 fn what_runs_did_that_ended_long_ago_is_let_go_and_can_be_restored() {
     let mut index = empty();
-    let run = |number: usize| RunId::new(&format!("r_{number}")).unwrap();
     let events = [r#"{"type":"step.started","step":"s"}"#, r#"{"type":"run.completed"}"#];
-    let records: Vec<_> = (1..)
-        .map(Offset::new)
-        .zip(events)
-        .map(|(offset, json)| {
-            let payload = parse_event(json.as_bytes(), Timestamp::default()).unwrap().payload;
-            Record::single(offset, payload.into_bytes())
-        })
-        .collect();
     for number in 0..=WHOLE_MAX {
-        index.fold(&run(number), &records, &stat(2));
+        fold(&mut index, number, Timestamp::default(), &events);
     }
     let is_whole = |index: &Index, number| index.state(&run(number)).unwrap().is_whole();
     assert!(!is_whole(&index, 0) && is_whole(&index, 1) && is_whole(&index, WHOLE_MAX));
     let mut state = RunState::new(run(0));
-    for record in &records {
-        state.apply_merged(Epoch::FIRST, &event_of(record));
+    for record in records(Offset::START, Timestamp::default(), &events) {
+        state.apply_merged(Epoch::FIRST, &event_of(&record));
     }
     index.restore(state.clone());
     assert_eq!(index.state(&run(0)), Some(&state));
@@ -91,7 +107,7 @@ fn what_runs_did_that_ended_long_ago_is_let_go_and_can_be_restored() {
 #[test]
 fn a_removed_run_is_not_listed() {
     let mut index = index_of(3);
-    index.remove(&RunId::new("r_2").unwrap());
+    index.remove(&run(2));
     let listed = list(&index, &Filter::default(), None, 10);
     assert_eq!(listed.runs.iter().map(|run| run.id.as_str()).collect::<Vec<_>>(), ["r_3", "r_1"]);
 }

@@ -1,53 +1,18 @@
 use std::fs;
 
-use runcast_event::{Epoch, Offset, RunId, Timestamp, parse_event};
-use runcast_log::{Record, StreamStat};
+use runcast_event::{Epoch, Timestamp};
 use runcast_run::{Status, WorkStatus};
-use tokio::sync::watch;
 
+use super::super::index::tests::{self, run, stat};
 use super::super::index::{Filter, Listed};
 use super::*;
-use crate::clock::Clock;
-use crate::presence::Presence;
-use crate::projection::Listening;
-use crate::retention::RetentionPolicy;
 
 fn empty() -> Mutex<Index> {
-    // Whatever is put in first, all was heard at the same time.
-    let clock = Clock::Set(watch::channel(Timestamp::default()).1);
-    let presence = Presence::new(clock.clone());
-    let listening = Listening { clock, presence, silent_after: Duration::from_secs(60) };
-    Mutex::new(Index::new(listening, Arc::default(), RetentionPolicy::default()))
-}
-
-fn run(number: usize) -> RunId {
-    RunId::new(&format!("r_{number}")).unwrap()
-}
-
-fn stat(last: u64) -> StreamStat {
-    StreamStat {
-        first: Offset::new(1),
-        last: Offset::new(last),
-        closed: false,
-        epoch: Epoch::FIRST,
-        epoch_bases: [].into(),
-    }
+    Mutex::new(tests::empty())
 }
 
 fn fold(index: &Mutex<Index>, number: usize, events: &[&str]) {
-    let mut index = lock(index);
-    let (_, after) = index.folded(&run(number));
-    let offsets = (after.get() + 1..).map(Offset::new);
-    let records: Vec<_> = offsets
-        .zip(events)
-        .map(|(offset, json)| {
-            let now = Timestamp::from_micros(number as i64);
-            let payload = parse_event(json.as_bytes(), now).unwrap().payload.into_bytes();
-            Record::single(offset, payload)
-        })
-        .collect();
-    let last = after.get() + events.len() as u64;
-    index.fold(&run(number), &records, &stat(last));
+    tests::fold(&mut lock(index), number, Timestamp::from_micros(number as i64), events);
 }
 
 /// Runs of all kinds: some wait for an answer, some have ended.
@@ -148,10 +113,12 @@ fn what_the_log_does_not_have_is_not_there_and_what_has_grown_is_folded_on() {
     let index = empty();
     saved.load(&index, 0);
     let mut index = lock(&index);
-    assert!(index.confirm(&run(0), &stat(2)));
-    assert!(!index.confirm(&run(1), &stat(9)), "it has grown");
-    let other = StreamStat { epoch: Epoch::FIRST.next(), ..stat(1) };
-    assert!(!index.confirm(&run(2), &other), "it is another");
+    let grown = (run(1), stat(9));
+    let other = (run(2), StreamStat { epoch: Epoch::FIRST.next(), ..stat(1) });
+    let changed = vec![grown, other];
+    let streams = [vec![(run(0), stat(2))], changed.clone()].concat();
+    assert_eq!(index.confirm_all(streams), changed);
+    assert!(changed.iter().all(|(run, stat)| !index.confirm(run, stat)));
     index.remove_doubtful();
     assert_eq!(index.len(), 3);
     drop(index);
