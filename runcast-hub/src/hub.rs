@@ -410,6 +410,12 @@ impl Hub {
         self.log.is_shared()
     }
 
+    /// Whether it falls to this node to do what only one is to do for a stream; see [`Log::has_duty`].
+    #[must_use]
+    pub fn has_duty(&self, run: &RunId) -> bool {
+        self.log.has_duty(run)
+    }
+
     /// Notes that producers have given a sign; see [`Log::sign`].
     ///
     /// # Errors

@@ -88,6 +88,13 @@ pub trait Log: Send + Sync + 'static {
         false
     }
 
+    /// Whether it falls to this node, at this moment, to do for a stream what only one node is to do: what
+    /// is due, what is to be given up. A node that is gone is followed by another within seconds, and two
+    /// may be at it for a moment. An engine of one node always has to.
+    fn has_duty(&self, _run: &RunId) -> bool {
+        true
+    }
+
     /// Notes that the producers of these runs have given a sign, for all nodes. An engine of one node does
     /// not need it.
     async fn sign(&self, _runs: &[RunId]) -> Result<(), ReadError> {

@@ -9,6 +9,7 @@
 
 mod commit;
 mod decide;
+mod duties;
 mod error;
 mod feed;
 mod follows;

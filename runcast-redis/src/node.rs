@@ -18,6 +18,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::commit::{Committer, Deed, Done, MISSED_MAX, Outcome, missed};
 use crate::decide::{Group, GroupLimits, decide_front};
+use crate::duties::Duties;
 use crate::error::CallError;
 use crate::feed::{Brought, Sweep};
 use crate::follows::Follows;
@@ -90,6 +91,7 @@ pub(crate) struct Parts {
     pub(crate) told: mpsc::UnboundedReceiver<Told>,
     pub(crate) follows: Arc<Follows>,
     pub(crate) messages: Arc<Messages>,
+    pub(crate) duties: Duties,
     pub(crate) counts: Arc<Counts>,
 }
 
@@ -356,7 +358,9 @@ impl Node {
                 }
             });
         }
-        if let Some(mut sweep) = self.sweep.take() {
+        if self.parts.duties.has(&RunId::feed())
+            && let Some(mut sweep) = self.sweep.take()
+        {
             let outbox = self.parts.committer.outbox.clone();
             self.ask(async move {
                 let brought = outbox.sweep(&mut sweep).await.unwrap_or_default();

@@ -97,6 +97,7 @@ settings! {
     redis_away_max_s: Seconds(redis.away_max);
     redis_unknown_max_s: Seconds(redis.unknown_max);
     redis_check_every_s: Seconds(redis.check_every);
+    redis_lease_s: Seconds(redis.lease);
     redis_pending_max_s: Seconds(redis.pending_max);
     redis_wait_timeout_s: Seconds(redis.wait_timeout);
     redis_queue_appends_max: Count(redis.queue_appends_max, COUNT_MAX);
