@@ -153,7 +153,7 @@ impl Outbox {
         let names = [keys.meta(&feed), keys.events(&feed), keys.sizes(&feed), keys.outbox(&feed)];
         let add = |cmd: &mut Cmd| {
             cmd.arg(version).arg("").arg("").arg(0).arg("").arg("").arg(&*self.node);
-            cmd.arg(replica.stream.epoch.get()).arg(0).arg(fields.len()).arg(0).arg(0).arg(0);
+            cmd.arg(fields.len()).arg(0).arg(0).arg(0);
             for (name, value) in &fields {
                 cmd.arg(name).arg(value);
             }
@@ -277,7 +277,7 @@ fn placed(outbox: Value) -> Result<Vec<Placed>, CallError> {
     let Value::Array(values) = outbox else { return Err(garbled()) };
     let placed = |value: Value| {
         let place = place(&value)?;
-        let entry = crate::read::entries(Value::Array(vec![value])).ok()?.pop()?;
+        let entry = crate::read::found(Value::Array(vec![value])).ok()?.into_events().pop()?;
         Some((place, entry))
     };
     values.into_iter().map(placed).collect::<Option<_>>().ok_or_else(garbled)

@@ -22,6 +22,7 @@ mod message;
 mod messages;
 mod node;
 mod options;
+mod pack;
 mod queue;
 mod read;
 mod replica;
