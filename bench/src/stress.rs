@@ -147,7 +147,8 @@ pub fn run(settings: &Settings) -> Result<Tried> {
         set => (set.to_vec(), Merging::MayFail),
     };
     let (floor, kind) = (this, Kind::Server);
-    let place = Place { server, floor, data, kind, set, config: None, floor_websocket: false };
+    let place =
+        Place { server, floor, data, kind, set, config: None, redis: None, floor_websocket: false };
     let transports = transport::chosen(&settings.over)?;
     let begin = Instant::now();
     let time = Duration::from_secs(settings.seconds);

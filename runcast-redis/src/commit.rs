@@ -265,8 +265,7 @@ impl Committer {
                 let stream = &decision.after.stream;
                 let head = head(&self.node, 'd', (&stream.stat(), stream.phase), &[]);
                 let add = |cmd: &mut Cmd| {
-                    cmd.arg(version).arg(keys.channel(run)).arg(&head).arg(keys.changes());
-                    cmd.arg(run.as_str()).arg(&*self.node).arg(decision.entries.len());
+                    cmd.arg(version).arg(keys.channel(run)).arg(&head).arg(decision.entries.len());
                     add_entries(cmd, decision);
                     decision.after.fields().iter().for_each(|pair| add_pair(cmd, pair));
                 };
@@ -351,8 +350,7 @@ impl<'a> Store<'a> {
     fn add(&self, cmd: &mut Cmd, committer: &Committer, decision: &Decision) {
         let (keys, run) = (&committer.reader.keys, &decision.run);
         cmd.arg(decision.before.version).arg(keys.channel(run)).arg(&self.head);
-        cmd.arg(u8::from(self.with_events)).arg(keys.changes()).arg(run.as_str());
-        cmd.arg(&*committer.node);
+        cmd.arg(u8::from(self.with_events)).arg(&*committer.node);
         cmd.arg(self.fields.len()).arg(decision.entries.len()).arg(self.marks.len());
         cmd.arg(u8::from(decision.is_again));
         self.fields.iter().for_each(|pair| add_pair(cmd, pair));

@@ -3,11 +3,13 @@
 //! A node that is gone loses its shards when its lease ends, to those that are there. What is done by
 //! lease has to be safe to be done twice: a node that was held up may still be at it.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::Cmd;
 use runcast_event::RunId;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
@@ -26,12 +28,15 @@ pub(crate) struct Duties {
     node: Arc<str>,
     lease: Duration,
     held: Arc<Mutex<Held>>,
+    gone: Arc<Notify>,
 }
 
 #[derive(Debug)]
 struct Held {
     shards: u64,
     until: Instant,
+    /// The other nodes that were there.
+    others: HashSet<String>,
 }
 
 /// Renews leases until it is dropped.
@@ -45,8 +50,9 @@ impl Drop for Renewal {
 
 impl Duties {
     pub(crate) fn new(reader: Reader, node: Arc<str>, lease: Duration) -> Self {
-        let held = Arc::new(Mutex::new(Held { shards: 0, until: Instant::now() }));
-        Self { reader, node, lease, held }
+        let held = Held { shards: 0, until: Instant::now(), others: HashSet::new() };
+        let (held, gone) = (Arc::new(Mutex::new(held)), Arc::default());
+        Self { reader, node, lease, held, gone }
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -57,6 +63,11 @@ impl Duties {
     pub(crate) fn has(&self, run: &RunId) -> bool {
         let held = self.held();
         held.shards & (1 << shard_of(run)) != 0 && Instant::now() < held.until
+    }
+
+    /// Waits until another node has gone: it may not have told of all that it did.
+    pub(crate) async fn lost_a_node(&self) {
+        self.gone.notified().await;
     }
 
     /// Takes leases and renews them.
@@ -89,12 +100,16 @@ impl Duties {
             cmd.arg(&*self.node).arg(lease.as_millis() as u64).arg(SHARDS);
         };
         let answer = link.call(&up, &link.scripts().duties, &[keys.duties()], add).await?;
-        let shards: Vec<u32> = redis::from_redis_value(answer)
+        let (shards, others): (Vec<u32>, HashSet<String>) = redis::from_redis_value(answer)
             .map_err(|error| CallError::Garbled(error.to_string()))?;
         let shards = shards.into_iter().filter(|shard| *shard < SHARDS);
         // It ends here before it ends there.
         let until = asked_at + lease.mul_f32(0.9);
-        *self.held() = Held { shards: shards.fold(0, |all, shard| all | (1 << shard)), until };
+        let shards = shards.fold(0, |all, shard| all | (1 << shard));
+        let before = std::mem::replace(&mut *self.held(), Held { shards, until, others });
+        if !before.others.is_subset(&self.held().others) {
+            self.gone.notify_one();
+        }
         Ok(())
     }
 }

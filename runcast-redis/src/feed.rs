@@ -152,7 +152,7 @@ impl Outbox {
         let fields = replica.fields();
         let names = [keys.meta(&feed), keys.events(&feed), keys.sizes(&feed), keys.outbox(&feed)];
         let add = |cmd: &mut Cmd| {
-            cmd.arg(version).arg("").arg("").arg(0).arg("").arg("").arg(&*self.node);
+            cmd.arg(version).arg("").arg("").arg(0).arg(&*self.node);
             cmd.arg(fields.len()).arg(0).arg(0).arg(0);
             for (name, value) in &fields {
                 cmd.arg(name).arg(value);

@@ -217,12 +217,13 @@ impl Log for RedisLog {
 
     async fn shut_down(&self) {
         self.closed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(SHUT_DOWN);
-        drop(self.renewal.lock().unwrap_or_else(PoisonError::into_inner).take());
-        self.duties.leave().await;
         self.queue.close();
         if let Some(node) = self.node.lock().await.take() {
             // A panic in it was printed when it happened.
             let _printed = node.await;
         }
+        drop(self.renewal.lock().unwrap_or_else(PoisonError::into_inner).take());
+        // Whoever sees it go looks for what it did not tell of.
+        self.duties.leave().await;
     }
 }

@@ -82,10 +82,23 @@ pub(crate) fn read(message: Vec<u8>) -> Option<Change> {
     Some(Change { node, is_deletion, stat, records })
 }
 
-/// Reads a message of the channel of all changes: the node, and the run.
-pub(crate) fn read_changed(message: &[u8]) -> Option<(&str, RunId)> {
-    let (node, run) = std::str::from_utf8(message).ok()?.split_once(' ')?;
-    Some((node, RunId::from_stored(run).ok()?))
+/// The most runs in one message of the channel of all changes.
+const CHANGED_MAX: usize = 1_000;
+
+/// Messages of the channel of all changes: the node, and the runs that it changed.
+pub(crate) fn changed(node: &str, runs: impl IntoIterator<Item = RunId>) -> Vec<String> {
+    let runs: Vec<RunId> = runs.into_iter().collect();
+    let message = |runs: &[RunId]| {
+        runs.iter().fold(node.to_owned(), |message, run| message + " " + run.as_str())
+    };
+    runs.chunks(CHANGED_MAX).map(message).collect()
+}
+
+/// Reads such a message.
+pub(crate) fn read_changed(message: &[u8]) -> Option<(&str, Vec<RunId>)> {
+    let mut words = std::str::from_utf8(message).ok()?.split(' ');
+    let node = words.next()?;
+    Some((node, words.filter_map(|run| RunId::from_stored(run).ok()).collect()))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! Redis is asked beside it. Of one run one decision is carried out at a time, with all that waits
 //! meanwhile in the next; different runs do not wait for each other.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -44,8 +44,10 @@ const CHECK_STEP: usize = 256;
 /// Streams that are said to have changed in one go, when it is not known which have.
 const CHANGED_STEP: usize = 1_000;
 
-/// How long to wait before the streams are listed again, if they could not be.
-const LIST_AGAIN: Duration = Duration::from_millis(200);
+/// How long changes gather before other nodes are told which streams they are of.
+const GATHER: Duration = Duration::from_millis(10);
+/// How long to wait before the streams are listed again, or the other nodes told, if it did not work.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// What others can see of the node.
 #[derive(Debug, Default)]
@@ -78,6 +80,8 @@ enum Event {
     /// Streams of which any may have changed, and behind which others follow.
     MayHaveChanged(Vec<RunId>),
     Counted(u64),
+    /// Changes have gathered.
+    TellChanged,
     Nothing,
 }
 
@@ -105,6 +109,8 @@ pub(crate) struct Node {
     /// The number of the connection that is subscribed.
     subscribed: u64,
     sweep: Option<Box<Sweep>>,
+    /// Streams that were changed here and the other nodes were not told of yet.
+    changed: HashSet<RunId>,
     asked: FuturesUnordered<BoxFuture<'static, Event>>,
     is_closing: bool,
 }
@@ -127,6 +133,7 @@ impl Node {
             live: Live::default(),
             subscribed: 0,
             sweep: Some(Box::new(Sweep::new(pending_max))),
+            changed: HashSet::new(),
             asked: FuturesUnordered::new(),
             is_closing: false,
         }
@@ -139,11 +146,13 @@ impl Node {
         while !(self.is_closing && self.lines.is_empty()) {
             let (follows, messages) =
                 (Arc::clone(&self.parts.follows), Arc::clone(&self.parts.messages));
+            let duties = self.parts.duties.clone();
             tokio::select! {
                 told = self.parts.told.recv(), if !self.is_closing => self.on_told(told),
                 Some(event) = self.asked.next() => self.on_event(event),
                 arrived = messages.next() => self.on_arrived(arrived),
                 changes = follows.next() => self.on_follows(changes),
+                () = duties.lost_a_node() => self.list_changed(None),
                 _ = tick.tick() => self.check(),
             }
         }
@@ -154,8 +163,10 @@ impl Node {
         self.asked.push(Box::pin(question));
     }
 
-    fn tell(&self, change: Committed) {
-        self.parts.observer.committed(vec![change]);
+    fn tell_all(&self, changes: Vec<Committed>) {
+        if !changes.is_empty() {
+            self.parts.observer.committed(changes);
+        }
     }
 
     // Requests.
@@ -272,6 +283,7 @@ impl Node {
 
     /// What is known of a run may not hold any more.
     fn forget(&mut self, run: &RunId) {
+        self.note_changed(run);
         self.replicas.remove(run);
         self.parts.observer.discarded(run);
         if let Some(line) = self.lines.get_mut(run) {
@@ -288,6 +300,9 @@ impl Node {
         }
         self.replicas.put(&run, replica);
         let stat = decision.after.stream.stat();
+        if !matches!(decision.deed, Deed::Check) {
+            self.note_changed(&run);
+        }
         match std::mem::replace(&mut decision.deed, Deed::Check) {
             Deed::Store { records, .. } => {
                 let bytes = records.iter().map(|record| record.payload.len() as u64).sum();
@@ -397,13 +412,12 @@ impl Node {
                     self.list_changed(runs.last().cloned());
                 }
                 let changed = |run: RunId| Committed::Changed { run };
-                if !runs.is_empty() {
-                    self.parts.observer.committed(runs.into_iter().map(changed).collect());
-                }
+                self.tell_all(runs.into_iter().map(changed).collect());
             }
             Event::Counted(streams) => {
                 self.parts.counts.streams.store(streams, Ordering::Relaxed);
             }
+            Event::TellChanged => self.tell_changed(),
             Event::Nothing => {}
         }
     }

@@ -277,6 +277,14 @@ impl Reader {
         values.iter().map(stat).collect()
     }
 
+    /// Tells the other nodes which streams have changed.
+    pub(crate) async fn publish_change(&self, message: &str) -> Result<(), CallError> {
+        let mut cmd = redis::cmd("PUBLISH");
+        cmd.arg(self.keys.changes()).arg(message);
+        let up = self.link.up(self.link.deadline()).await?;
+        self.link.ask(&up, &cmd).await.map(drop)
+    }
+
     /// How many streams there are, deleted ones among them.
     pub(crate) async fn count(&self) -> Result<u64, CallError> {
         let mut pipeline = redis::pipe();
