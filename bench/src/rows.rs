@@ -103,4 +103,5 @@ pub(crate) const ROWS: &[Row] = &[
     redis::LATENCY,
     redis::IDLE,
     redis::ROOM,
+    redis::MOVING,
 ];

@@ -1,6 +1,7 @@
 //! What is measured: a server or a floor, as a child process with a directory of its own.
 
 use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -196,6 +197,20 @@ impl Redis {
 
     fn url(&self) -> String {
         format!("redis://{}", self.address)
+    }
+
+    /// Has it do something, and waits until it has.
+    pub(crate) fn command(&self, command: &str) -> Result<()> {
+        let mut connection = TcpStream::connect(self.address)?;
+        connection.write_all(format!("{command}\r\n").as_bytes())?;
+        let mut answer = [0; 64];
+        let length = connection.read(&mut answer)?;
+        ensure!(
+            matches!(answer[..length].first(), Some(b'+' | b':')),
+            "{command} was answered {}",
+            String::from_utf8_lossy(&answer[..length])
+        );
+        Ok(())
     }
 
     /// The CPU time it has spent since it started.

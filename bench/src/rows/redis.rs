@@ -1,17 +1,19 @@
 //! Two servers on one Redis: what is published at one and read at the other, and what it costs both and
 //! Redis.
 
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 
 use super::fan_out::{
     FAN_OUT_EVERY, MANY_RUNS_CONNECTIONS, MANY_RUNS_EVERY, WARM_UP_PART, fan_out,
 };
-use super::flow::{CONNECT_MAX, fill, flow_from, run_names, sample_of};
+use super::flow::{CONNECT_MAX, arrive, fill, flow_from, run_names, sample_of};
 use super::idle::idle;
 use super::{Line, Row, Target};
-use crate::publish::{Amount, Pace, Plan, Published};
+use crate::publish::{Amount, Pace, Plan, Progress, Published, publish_in_background};
 use crate::sample::{Sample, Spent, Window, number};
 use crate::scale::Scale;
 use crate::subject::{FloorDisk, Place, Redis, Subject};
@@ -108,6 +110,28 @@ pub(super) const ROOM: Row = Row {
     ],
     measure: room,
 };
+
+pub(super) const MOVING: Row = Row {
+    name: "redis-moving",
+    about: "500 viewers of 50 runs that go from one server to the other, 5,000 events/s at both",
+    has_floor: false,
+    lines: &[
+        Line::new("events", "", "events published", Target::Shown),
+        Line::new("deliveries", "", "events that viewers were given", Target::Shown),
+        Line::new("moves", "", "times that a viewer went to the other server", Target::Shown),
+    ],
+    measure: moving,
+};
+
+const MOVING_VIEWERS: usize = 500;
+const MOVING_RUNS: usize = 50;
+const MOVING_CONNECTIONS: usize = 8;
+/// At each of the two servers so many events in a request, so often: 5,000 a second in all.
+const MOVING_EVENTS: usize = 5;
+const MOVING_PACE: Duration = Duration::from_millis(2);
+/// So often one in so many viewers moves.
+const MOVE_EVERY: Duration = Duration::from_millis(300);
+const MOVE_PART: usize = 10;
 
 const LATENCY_EVERY: Duration = Duration::from_millis(10);
 const LATENCY_WARM_UP: u64 = 10;
@@ -308,4 +332,48 @@ fn room(place: &Place, scale: &Scale) -> Result<Sample> {
     Ok(Sample { spent: window.close()?, ..Sample::default() }
         .with("event", (events - before) / number(ROOM_EVENTS))
         .with("run", (all - events) / number(runs as u64)))
+}
+
+fn moving(place: &Place, scale: &Scale) -> Result<Sample> {
+    let two = Two::start(place)?;
+    let servers = [two.source.address(), two.watched.address()];
+    let runs = run_names("moving", MOVING_RUNS);
+    let viewers = (0..MOVING_VIEWERS).map(|at| (at % MOVING_RUNS, runs[at % MOVING_RUNS].as_str()));
+    let mut fleet = Fleet::new(servers[1], viewers)?;
+    fleet.connect_gently(CONNECT_MAX)?;
+    fleet.begin_record();
+    let plan = Plan {
+        runs: runs.clone(),
+        connections: MOVING_CONNECTIONS,
+        events_a_request: MOVING_EVENTS,
+        pace: Pace::Every(MOVING_PACE),
+        amount: Amount::For(scale.moving),
+    };
+    // Both publish to all runs.
+    let progress = Progress::of(MOVING_RUNS);
+    let mut moves = 0;
+    let (published, spent) = two.window(|| {
+        let publishers =
+            servers.map(|at| publish_in_background(at, plan.clone(), Arc::clone(&progress)));
+        while !publishers.iter().all(JoinHandle::is_finished) {
+            fleet.drive(MOVE_EVERY, |_| false)?;
+            for _ in 0..MOVING_VIEWERS / MOVE_PART {
+                fleet.move_to(fastrand::usize(..MOVING_VIEWERS), servers[moves % 2])?;
+                moves += 1;
+            }
+        }
+        let published = publishers.map(|publisher| {
+            publisher.join().map_err(|_| anyhow!("a publisher panicked")).flatten()
+        });
+        arrive(&mut fleet, &progress)?;
+        published.into_iter().collect::<Result<Vec<_>>>()
+    })?;
+    let events = published.iter().map(|published| published.events).sum();
+    let mut sample = sample_of(&fleet, &published[0], spent.both());
+    sample.faults.refused += published[1].refused;
+    sample.problem = published.into_iter().find_map(|published| published.problem);
+    Ok(sample
+        .with("events", number(events))
+        .with("deliveries", number(fleet.seen().events))
+        .with("moves", number(moves as u64)))
 }
