@@ -95,6 +95,11 @@ pub trait Log: Send + Sync + 'static {
         true
     }
 
+    /// Whether what is stored cannot be reached now, so that nothing new comes; see [`ReadError::Away`].
+    fn is_away(&self) -> bool {
+        false
+    }
+
     /// Notes that the producers of these runs have given a sign, for all nodes. An engine of one node does
     /// not need it.
     async fn sign(&self, _runs: &[RunId]) -> Result<(), ReadError> {
@@ -428,9 +433,16 @@ pub enum ReadError {
         /// What is wrong, and in which file where.
         reason: String,
     },
-    /// What is stored cannot be read now.
+    /// What is stored cannot be read.
     #[error("events cannot be read: {reason}")]
     Failed {
+        /// What, where.
+        reason: String,
+    },
+    /// Where events are stored cannot be reached; it may be in a moment. Only engines whose data is
+    /// elsewhere say it.
+    #[error("the log cannot be reached now: {reason}")]
+    Away {
         /// What, where.
         reason: String,
     },

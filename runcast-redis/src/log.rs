@@ -189,6 +189,10 @@ impl Log for RedisLog {
         self.duties.has(run)
     }
 
+    fn is_away(&self) -> bool {
+        self.reader.link.health().is_err()
+    }
+
     async fn sign(&self, runs: &[RunId]) -> Result<(), ReadError> {
         Ok(self.reader.sign(runs).await?)
     }

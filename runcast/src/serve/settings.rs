@@ -92,6 +92,7 @@ settings! {
     files_open_max: Count(log.files_open_max, COUNT_MAX);
     erase_within_s: Seconds(log.erase_within);
     scrub_every_s: Seconds(log.scrub_every);
+    away_max_s: Seconds(hub.away_max);
     redis_connect_timeout_s: Seconds(redis.connect_timeout);
     redis_command_timeout_s: Seconds(redis.command_timeout);
     redis_away_max_s: Seconds(redis.away_max);
