@@ -29,7 +29,7 @@ local first_mark = first_entry + 2 * entries
 local first_event = first_mark + 2 * marks
 local offset = tonumber(ARGV[9])
 -- Making a message costs as much as storing the events: it is made if somebody hears it.
-local is_heard = redis.call('PUBSUB', 'NUMSUB', ARGV[2])[2] > 0
+local is_heard = redis.call('PUBSUB', NUMSUB, ARGV[2])[2] > 0
 local with_events = is_heard and ARGV[4] == '1'
 local batch = { ARGV[3] }
 -- First, since it is what can be refused: for want of memory, or of another's entry in the stream.
@@ -50,7 +50,7 @@ for at = first_entry, first_mark - 1, 2 do
 end
 if #ARGV >= first_event then
   if is_heard then
-    redis.call('PUBLISH', ARGV[2], table.concat(batch))
+    redis.call(PUBLISH, ARGV[2], table.concat(batch))
   end
   redis.call('PUBLISH', ARGV[5], ARGV[7] .. ' ' .. ARGV[6])
 end

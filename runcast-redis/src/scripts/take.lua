@@ -50,6 +50,6 @@ if last > before then
   redis.call('HSET', KEYS[3], ARGV[1], string.format('%s %s %d %d %d', number, open, serial + 1, version, at))
   local head = string.format('%s a %d %s %d o %s %d %s\n', ARGV[4], meta_version, meta[4], last, epoch,
     before + 1, meta[5])
-  redis.call('PUBLISH', ARGV[5], head .. table.concat(bodies))
+  redis.call(PUBLISH, ARGV[5], head .. table.concat(bodies))
 end
 return { before, last - before, redis.call('HGETALL', KEYS[1]) }
