@@ -14,11 +14,15 @@ use tokio::time::{Instant, sleep};
 
 use crate::error::CallError;
 use crate::feed::{Brought, Finish, Outbox};
+use crate::keys::Keys;
 use crate::link::Up;
 use crate::message::{EVENTS_BYTES_MAX, head};
 use crate::pack::{Pack, pack};
 use crate::read::{Entry, Reader};
 use crate::replica::Replica;
+use crate::shards::AGAIN;
+use crate::slots::Slot;
+use crate::wait::Replicas;
 
 /// The most entries of other nodes that are brought along when a stream turns out to be another.
 pub(crate) const MISSED_MAX: usize = 64;
@@ -90,8 +94,8 @@ pub(crate) struct Committer {
     pub(crate) outbox: Outbox,
     pub(crate) node: Arc<str>,
     pub(crate) unknown_max: Duration,
-    pub(crate) wait_replicas: u32,
-    pub(crate) wait_timeout: Duration,
+    /// Those that must have a change before it is acknowledged, if any must.
+    pub(crate) replicas: Option<Arc<Replicas>>,
 }
 
 /// A change that was made.
@@ -135,9 +139,11 @@ impl Committer {
             }
         };
         let mut done = Done { replica, ..Done::default() };
-        if self.wait_replicas > 0 && !matches!(decision.deed, Deed::Check) {
-            let have = self.wait(&up).await;
-            done.short_of_replicas = (have < self.wait_replicas).then_some(have);
+        if let Some(replicas) = &self.replicas
+            && !matches!(decision.deed, Deed::Check)
+        {
+            let have = replicas.have(&up.server, Keys::slot(&decision.run)).await;
+            done.short_of_replicas = (have < replicas.want).then_some(have);
         }
         if let Some(number) = pending {
             (done.brought, done.finish) = self.outbox.bring(&decision.run, number, outbox).await;
@@ -150,10 +156,9 @@ impl Committer {
     async fn prepare(&self, decision: &Decision) -> Result<Option<u64>, CallError> {
         let Reader { link, keys } = &self.reader;
         if let Deed::Store { begins: true, .. } = decision.deed {
-            let up = link.up(link.deadline()).await?;
-            let mut cmd = redis::cmd("ZADD");
-            cmd.arg(keys.names()).arg(0).arg(decision.run.as_str());
-            link.ask(&up, &cmd).await?;
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("ZADD").arg(keys.names()).arg(0).arg(decision.run.as_str());
+            link.ask(Slot::of(&keys.names()), &pipeline).await?;
         }
         match decision.entries.is_empty() {
             true => Ok(None),
@@ -171,7 +176,8 @@ impl Committer {
             false => Outcome::Refused(error),
         };
         loop {
-            let up = link.up(if is_unknown { give_up } else { deadline }).await;
+            let slot = Keys::slot(&decision.run);
+            let up = link.up(slot, if is_unknown { give_up } else { deadline }).await;
             let up = up.map_err(|error| failed(error, is_unknown))?;
             if is_unknown || up.history != decision.before.history {
                 match self.look(decision, is_unknown).await {
@@ -204,6 +210,7 @@ impl Committer {
                 Err(CallError::Lost(_)) if Instant::now() < give_up => is_unknown = true,
                 Err(error @ CallError::Lost(_)) => return Err(failed(error, true)),
                 Err(_) if is_unknown && Instant::now() < give_up => sleep(LOOK_AGAIN).await,
+                Err(CallError::Elsewhere(_)) if Instant::now() < deadline => sleep(AGAIN).await,
                 Err(error) => return Err(failed(error, is_unknown)),
             }
         }
@@ -279,16 +286,6 @@ impl Committer {
                 };
                 link.call(up, &link.scripts().trim, &[meta, events, sizes, base], add).await
             }
-        }
-    }
-
-    /// How many replicas have what was written last.
-    async fn wait(&self, up: &Up) -> u32 {
-        let mut cmd = redis::cmd("WAIT");
-        cmd.arg(self.wait_replicas).arg(self.wait_timeout.as_millis() as u64);
-        match self.reader.link.ask(up, &cmd).await {
-            Ok(Value::Int(have)) => u32::try_from(have).unwrap_or(0),
-            _ => 0,
         }
     }
 }

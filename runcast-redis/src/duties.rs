@@ -14,7 +14,9 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::error::CallError;
+use crate::link::Up;
 use crate::read::Reader;
+use crate::slots::Slot;
 
 /// Shards that the names of all streams are in.
 const SHARDS: u32 = 64;
@@ -95,11 +97,11 @@ impl Duties {
     async fn renew(&self, lease: Duration) -> Result<(), CallError> {
         let Reader { link, keys } = &self.reader;
         let asked_at = Instant::now();
-        let up = link.up(link.deadline()).await?;
-        let add = |cmd: &mut Cmd| {
+        let add = |cmd: &mut Cmd, _: &Up| {
             cmd.arg(&*self.node).arg(lease.as_millis() as u64).arg(SHARDS);
         };
-        let answer = link.call(&up, &link.scripts().duties, &[keys.duties()], add).await?;
+        let (script, key) = (&link.scripts().duties, keys.duties());
+        let answer = link.run(Slot::of(&key), script, std::slice::from_ref(&key), add).await?;
         let (shards, others): (Vec<u32>, HashSet<String>) = redis::from_redis_value(answer)
             .map_err(|error| CallError::Garbled(error.to_string()))?;
         let shards = shards.into_iter().filter(|shard| *shard < SHARDS);

@@ -7,12 +7,18 @@
 //!
 //! Never parses an event, and never hears of HTTP.
 
+mod address;
+mod cluster;
 mod commit;
 mod decide;
+mod dial;
 mod duties;
 mod error;
 mod feed;
+mod fit;
 mod follows;
+mod heard;
+mod history;
 mod kept;
 mod keys;
 mod link;
@@ -27,7 +33,11 @@ mod queue;
 mod read;
 mod replica;
 mod script;
+mod sentinel;
+mod shards;
 mod signs;
+mod slots;
+mod wait;
 
 pub use error::OpenError;
 pub use log::RedisLog;

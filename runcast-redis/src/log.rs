@@ -19,13 +19,13 @@ use crate::duties::{Duties, Renewal};
 use crate::error::OpenError;
 use crate::feed::Outbox;
 use crate::follows::Follows;
-use crate::keys::Keys;
-use crate::link::Link;
 use crate::messages::Messages;
 use crate::node::{Counts, Node, Parts, SHUT_DOWN};
 use crate::options::RedisOptions;
 use crate::queue::{Queue, Request};
 use crate::read::Reader;
+use crate::shards::{Purpose, Shards};
+use crate::wait::Replicas;
 
 /// Streams in Redis, which any number of nodes append to, read and follow.
 pub struct RedisLog {
@@ -46,21 +46,28 @@ impl RedisLog {
     /// do to streams that are followed here.
     ///
     /// # Errors
-    /// When Redis is not there, is too old, or would throw streams away; says what to do.
+    /// When Redis is not there, is too old, would throw streams away, or does not let its user do what is
+    /// needed; says what to do.
     pub async fn open(
         options: RedisOptions,
         observer: Arc<dyn CommitObserver>,
     ) -> Result<Arc<Self>, OpenError> {
-        let database = options.connection()?.redis_settings().db();
-        let keys = Keys::new(&options.prefix, database);
         let messages = Arc::new(Messages::new(&options));
         let on_push = {
             let messages = Arc::clone(&messages);
             Arc::new(move |push| messages.take(push))
         };
-        let link = Link::open(&options, &keys, None).await?;
-        let subscriber = Link::open(&options, &keys, Some(on_push)).await?;
-        let reader = Reader { link, keys };
+        let link = Shards::open(&options, Purpose::Commands).await?;
+        let subscriber = Shards::open(&options, Purpose::Messages(on_push)).await?;
+        let replicas = match options.wait_replicas {
+            0 => None,
+            want => {
+                let link = Shards::open(&options, Purpose::Waits).await?;
+                let time = options.wait_timeout.min(options.command_timeout / 2);
+                Some(Arc::new(Replicas::new(link, want, time)))
+            }
+        };
+        let reader = Reader { keys: link.keys().clone(), link };
         let id = RunId::random();
         // The last digits are random.
         let node: Arc<str> = Arc::from(&id.as_str()[id.as_str().len() - 12..]);
@@ -73,8 +80,7 @@ impl RedisLog {
             outbox,
             node,
             unknown_max: options.unknown_max,
-            wait_replicas: options.wait_replicas,
-            wait_timeout: options.wait_timeout.min(options.command_timeout / 2),
+            replicas,
         };
         let (queue, told) = Queue::new(&options);
         let (follows, counts) = (Arc::<Follows>::default(), Arc::<Counts>::default());

@@ -22,14 +22,15 @@ use crate::duties::Duties;
 use crate::error::CallError;
 use crate::feed::{Brought, Sweep};
 use crate::follows::Follows;
+use crate::heard::Heard;
 use crate::kept::Kept;
-use crate::link::{Link, Up};
 use crate::live::{Live, Looked, Seen};
 use crate::messages::Messages;
 use crate::options::RedisOptions;
 use crate::queue::{Queued, Told};
 use crate::read::{Entry, Reader};
 use crate::replica::Replica;
+use crate::shards::Shards;
 
 mod others;
 
@@ -72,10 +73,13 @@ enum Event {
     Loaded(RunId, Offset, Result<(Replica, Vec<Entry>), CallError>),
     CarriedOut(Box<Group>, Outcome),
     Looked(RunId, Option<Seen>, Looked),
-    /// There is a connection for messages, of which nothing is asked yet.
-    Subscribable(Up),
+    /// Connections for messages have come or gone.
+    Subscribable(u64),
+    /// The channels of runs are heard.
     Subscribed(Vec<RunId>),
-    Compared(Vec<RunId>, Vec<Option<StreamStat>>),
+    /// All changes are heard again.
+    SubscribedToChanges,
+    Compared(Vec<(RunId, Option<StreamStat>)>),
     Swept(Box<Sweep>, Vec<Brought>),
     /// Streams of which any may have changed, and behind which others follow.
     MayHaveChanged(Vec<RunId>),
@@ -89,8 +93,8 @@ enum Event {
 pub(crate) struct Parts {
     pub(crate) options: RedisOptions,
     pub(crate) committer: Committer,
-    /// The connection on which messages come.
-    pub(crate) subscriber: Link,
+    /// The connections on which messages come.
+    pub(crate) subscriber: Shards,
     pub(crate) observer: Arc<dyn CommitObserver>,
     pub(crate) told: mpsc::UnboundedReceiver<Told>,
     pub(crate) follows: Arc<Follows>,
@@ -106,8 +110,7 @@ pub(crate) struct Node {
     lines: HashMap<RunId, Line>,
     replicas: Kept,
     live: Live,
-    /// The number of the connection that is subscribed.
-    subscribed: u64,
+    heard: Heard,
     sweep: Option<Box<Sweep>>,
     /// Streams that were changed here and the other nodes were not told of yet.
     changed: HashSet<RunId>,
@@ -131,7 +134,7 @@ impl Node {
             lines: HashMap::new(),
             replicas: Kept::new(kept_max),
             live: Live::default(),
-            subscribed: 0,
+            heard: Heard::default(),
             sweep: Some(Box::new(Sweep::new(pending_max))),
             changed: HashSet::new(),
             asked: FuturesUnordered::new(),
@@ -142,7 +145,7 @@ impl Node {
     /// Works until it is told to close, and then until everything is done that it was told before.
     pub(crate) async fn run(mut self) {
         let mut tick = every(self.parts.options.check_every);
-        self.await_subscriber();
+        self.await_subscriber(None);
         while !(self.is_closing && self.lines.is_empty()) {
             let (follows, messages) =
                 (Arc::clone(&self.parts.follows), Arc::clone(&self.parts.messages));
@@ -367,10 +370,9 @@ impl Node {
         for some in followed.chunks(CHECK_STEP) {
             let (reader, some) = (self.reader.clone(), some.to_vec());
             self.ask(async move {
-                match reader.stats(&some).await {
-                    Ok(stats) => Event::Compared(some, stats),
-                    Err(_) => Event::Nothing,
-                }
+                let known = reader.stats(some).await.into_iter();
+                // What is away is compared when it is back.
+                Event::Compared(known.filter_map(|(run, stat)| Some((run, stat.ok()?))).collect())
             });
         }
         if self.parts.duties.has(&RunId::feed())
@@ -394,12 +396,17 @@ impl Node {
                 let todo = self.live.was_read(&run, begun, looked);
                 self.do_it(&run, todo);
             }
-            Event::Subscribable(up) => self.on_subscribable(up),
+            Event::Subscribable(changes) => self.on_subscribable(changes),
             Event::Subscribed(runs) => runs.iter().for_each(|run| self.look(run)),
-            Event::Compared(runs, stats) => {
-                for (run, stat) in runs.iter().zip(stats) {
-                    if !self.live.is_told(run, stat.as_ref()) {
-                        self.look(run);
+            Event::SubscribedToChanges => {
+                // Those of streams that nobody follows here may not have been heard.
+                self.replicas.outdate_all();
+                self.list_changed(None);
+            }
+            Event::Compared(stats) => {
+                for (run, stat) in stats {
+                    if !self.live.is_told(&run, stat.as_ref()) {
+                        self.look(&run);
                     }
                 }
             }

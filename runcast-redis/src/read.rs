@@ -5,23 +5,22 @@
 //! be damaged there; never is it shorter than its hash says without a word.
 
 use bytes::Bytes;
-use redis::{Pipeline, Value};
+use redis::{Cmd, Pipeline, Value};
 use runcast_event::{Epoch, Offset, RunId};
 use runcast_log::engine::Phase;
 use runcast_log::{Page, ReadError, ReadLimit, Record, StreamStat};
 
 use crate::error::CallError;
 use crate::keys::Keys;
-use crate::link::{Link, Up};
 use crate::pack::Pack;
 use crate::replica::{FIELDS, Replica};
+use crate::shards::Shards;
+use crate::slots::Slot;
 
 /// Entries that are asked for first, when nothing is known of how large they are.
 const FIRST_ENTRIES: usize = 16;
 /// The most entries that are asked for at once.
 const ENTRIES_MAX: usize = 1_024;
-/// How often what changes nothing is asked again when its answer is lost.
-const TRIES_MAX: usize = 3;
 /// Streams that a list asks for at once.
 const LIST_STEP: usize = 256;
 
@@ -38,26 +37,11 @@ pub(crate) struct Entry {
 /// Reads. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Reader {
-    pub(crate) link: Link,
+    pub(crate) link: Shards,
     pub(crate) keys: Keys,
 }
 
 impl Reader {
-    /// Asks what changes nothing.
-    pub(crate) async fn ask(&self, pipeline: &Pipeline) -> Result<(Vec<Value>, Up), CallError> {
-        let deadline = self.link.deadline();
-        let mut tries = 0;
-        loop {
-            let up = self.link.up(deadline).await?;
-            tries += 1;
-            match self.link.ask_all(&up, pipeline).await {
-                Ok(values) => return Ok((values, up)),
-                Err(CallError::Lost(_)) if tries < TRIES_MAX => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
     /// The whole stream as it stands, and the events behind an offset that lie in so many entries.
     pub(crate) async fn load(
         &self,
@@ -70,7 +54,7 @@ impl Reader {
         if entries_max > 0 {
             self.range(&mut pipeline, run, after, entries_max);
         }
-        let (values, up) = self.ask(&pipeline).await?;
+        let (values, up) = self.link.ask(Keys::slot(run), &pipeline).await?;
         let mut values = values.into_iter();
         let replica = Replica::from_hash(values.next().unwrap_or_default())?;
         let found = values.next().map(found).transpose()?.unwrap_or_default();
@@ -85,8 +69,11 @@ impl Reader {
         cmd.arg("COUNT").arg(entries_max);
     }
 
-    pub(crate) fn fields(&self, pipeline: &mut Pipeline, run: &RunId) {
-        pipeline.cmd("HMGET").arg(self.keys.meta(run)).arg(&FIELDS);
+    /// Asks how a stream stands.
+    pub(crate) fn fields(&self, run: &RunId) -> Cmd {
+        let mut cmd = redis::cmd("HMGET");
+        cmd.arg(self.keys.meta(run)).arg(&FIELDS);
+        cmd
     }
 
     /// How a stream stands that is there, and what else was asked for right behind it.
@@ -96,9 +83,9 @@ impl Reader {
         add: impl FnOnce(&mut Pipeline),
     ) -> Result<(Replica, Option<Value>), ReadError> {
         let mut pipeline = redis::pipe();
-        self.fields(&mut pipeline, run);
+        pipeline.add_command(self.fields(run));
         add(&mut pipeline);
-        let (values, up) = self.ask(&pipeline).await?;
+        let (values, up) = self.link.ask(Keys::slot(run), &pipeline).await?;
         let mut values = values.into_iter();
         let fields = values.next().unwrap_or_default();
         let replica = Replica::from_fields(&fields).map_err(CallError::from)?;
@@ -148,10 +135,9 @@ impl Reader {
         let Some(excess) = replica.bytes.checked_sub(bytes_max).filter(|excess| *excess > 0) else {
             return Ok(replica.stream.first);
         };
-        let up = self.link.up(self.link.deadline()).await?;
         let script = &self.link.scripts().within;
         let keys = [self.keys.sizes(run)];
-        let found = self.link.call(&up, script, &keys, |cmd| {
+        let found = self.link.run(Keys::slot(run), script, &keys, |cmd, _| {
             cmd.arg(excess);
         });
         let found = redis::from_redis_value::<u64>(found.await?);
@@ -229,7 +215,7 @@ impl Reader {
         let from = after.map_or_else(|| "-".to_owned(), |run| format!("({run}"));
         let cmd = pipeline.cmd("ZRANGEBYLEX").arg(self.keys.names()).arg(from).arg("+");
         cmd.arg("LIMIT").arg(0).arg(limit);
-        let (values, _) = self.ask(&pipeline).await?;
+        let (values, _) = self.link.ask(Slot::of(&self.keys.names()), &pipeline).await?;
         let Some(Value::Array(names)) = values.into_iter().next() else { return Ok(Vec::new()) };
         let name = |value: &Value| match value {
             Value::BulkString(name) => RunId::from_stored(std::str::from_utf8(name).ok()?).ok(),
@@ -250,46 +236,42 @@ impl Reader {
             let names = self.names(after.as_ref(), step).await?;
             let Some(last) = names.last() else { break };
             after = Some(last.clone());
-            let mut pipeline = redis::pipe();
-            names.iter().for_each(|run| self.fields(&mut pipeline, run));
-            let (values, up) = self.ask(&pipeline).await?;
-            for (run, fields) in names.into_iter().zip(&values) {
-                let replica = Replica::from_fields(fields).map_err(CallError::from)?;
-                let replica = replica.map(|replica| replica.in_history(up.history));
-                if let Some(replica) = replica.filter(|replica| replica.stream.is_there(None)) {
-                    listed.push((run, replica.stream.stat()));
-                }
+            for (run, stat) in self.stats(names).await {
+                listed.extend(stat?.map(|stat| (run, stat)));
             }
         }
         Ok(listed)
     }
 
     /// How these streams stand; none for those that are not there.
-    pub(crate) async fn stats(&self, runs: &[RunId]) -> Result<Vec<Option<StreamStat>>, CallError> {
-        let mut pipeline = redis::pipe();
-        runs.iter().for_each(|run| self.fields(&mut pipeline, run));
-        let (values, up) = self.ask(&pipeline).await?;
-        let stat = |fields: &Value| {
-            let replica = Replica::from_fields(fields)?.map(|found| found.in_history(up.history));
+    pub(crate) async fn stats(
+        &self,
+        runs: Vec<RunId>,
+    ) -> Vec<(RunId, Result<Option<StreamStat>, CallError>)> {
+        let questions = runs.iter().map(|run| (Keys::slot(run), self.fields(run))).collect();
+        let answers = self.link.ask_each(questions).await;
+        let stat = |answer: Result<(Value, u32), CallError>| {
+            let (fields, history) = answer?;
+            let replica = Replica::from_fields(&fields)?.map(|found| found.in_history(history));
             let there = replica.filter(|replica| replica.stream.is_there(None));
             Ok(there.map(|replica| replica.stream.stat()))
         };
-        values.iter().map(stat).collect()
+        runs.into_iter().zip(answers.into_iter().map(stat)).collect()
     }
 
     /// Tells the other nodes which streams have changed.
     pub(crate) async fn publish_change(&self, message: &str) -> Result<(), CallError> {
-        let mut cmd = redis::cmd("PUBLISH");
-        cmd.arg(self.keys.changes()).arg(message);
-        let up = self.link.up(self.link.deadline()).await?;
-        self.link.ask(&up, &cmd).await.map(drop)
+        let changes = self.keys.changes();
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("PUBLISH").arg(&changes).arg(message);
+        self.link.ask(Slot::of(&changes), &pipeline).await.map(drop)
     }
 
     /// How many streams there are, deleted ones among them.
     pub(crate) async fn count(&self) -> Result<u64, CallError> {
         let mut pipeline = redis::pipe();
         pipeline.cmd("ZCARD").arg(self.keys.names());
-        let (values, _) = self.ask(&pipeline).await?;
+        let (values, _) = self.link.ask(Slot::of(&self.keys.names()), &pipeline).await?;
         let count = redis::from_redis_value(values.into_iter().next().unwrap_or_default());
         count.map_err(|error| CallError::Garbled(error.to_string()))
     }

@@ -37,14 +37,14 @@ for at = first_entry, first_mark - 1, 2 do
   redis.call('XADD', KEYS[4], ARGV[at], 'e', ARGV[at + 1])
 end
 -- Making a message costs more than asking whether somebody hears it.
-if #ARGV >= first_event and redis.call('PUBSUB', 'NUMSUB', ARGV[2])[2] > 0 then
+if #ARGV >= first_event and redis.call('PUBSUB', NUMSUB, ARGV[2])[2] > 0 then
   local batch = { ARGV[3] }
   if ARGV[4] == '1' then
     for at = first_event + 2, #ARGV, 3 do
       batch[#batch + 1] = ARGV[at]
     end
   end
-  redis.call('PUBLISH', ARGV[2], table.concat(batch))
+  redis.call(PUBLISH, ARGV[2], table.concat(batch))
 end
 if first_mark > first_entry then
   return redis.call('XRANGE', KEYS[4], '-', '+')

@@ -13,7 +13,7 @@ for at = 5, first_field - 1, 2 do
 end
 redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[5])
 redis.call('HSET', KEYS[1], unpack(ARGV, first_field, #ARGV))
-redis.call('PUBLISH', ARGV[2], ARGV[3])
+redis.call(PUBLISH, ARGV[2], ARGV[3])
 if first_field > 5 then
   return redis.call('XRANGE', KEYS[4], '-', '+')
 end

@@ -51,6 +51,6 @@ if last > before then
   redis.call('HSET', KEYS[3], ARGV[1], string.format('%s %s %d %d %d', number, open, serial + 1, version, at))
   local head = string.format('%s a %s %d o %s %s %s\n', ARGV[4], meta[4], last, epoch, meta[5],
     table.concat(sizes))
-  redis.call('PUBLISH', ARGV[5], head .. table.concat(bodies))
+  redis.call(PUBLISH, ARGV[5], head .. table.concat(bodies))
 end
 return { before, last - before, redis.call('HGETALL', KEYS[1]) }
