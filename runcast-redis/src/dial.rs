@@ -96,7 +96,7 @@ impl Dial {
         /// Numbers no two connections alike.
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        let info = match &mut self.target {
+        let info = match &self.target {
             Target::Server(info) | Target::Node(info, _) => info.clone(),
             Target::Sentinels(sentinels) => sentinels.find(&self.common).await?,
         };

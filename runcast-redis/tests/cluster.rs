@@ -56,6 +56,20 @@ async fn any_node_of_a_cluster_leads_to_all_of_it_and_messages_come_from_all_of_
     assert_eq!(places.len(), 3, "they are on all primaries");
     let listed: Vec<RunId> = two.list(None, 100).await.unwrap().into_iter().map(|r| r.0).collect();
     assert_eq!(listed.len(), 41);
+    // Nothing is looked for in time: what tells of it is that its channel is closed where it was.
+    let key = "rc:{r00}:meta";
+    let (_tell, count) = watch::channel(4);
+    let witness = witness(&hub, "r00", count);
+    let from = cluster.primary_of(key);
+    let heard = ["PUBSUB", "SHARDNUMSUB", "rc@0:{r00}"];
+    while !cluster.servers[from].command(&heard).contains("\n1") {
+        tokio::task::yield_now().await;
+    }
+    let to = (from + 1) % 3;
+    let slot = cluster.begin_to_move(key, from, to);
+    cluster.end_to_move(&slot, from, to);
+    one.append(batch("r00", &["4"])).await.unwrap();
+    assert_eq!(timeout(SOON, witness).await.unwrap().unwrap().events.len(), 4);
     assert!(two.delete(&run("r07")).await.unwrap());
     assert!(two.trim(&run("r08"), Trim::before(Offset::new(2))).await.unwrap());
     two.sign(&[run("r09")]).await.unwrap();
