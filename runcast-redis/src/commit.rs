@@ -17,14 +17,15 @@ use crate::feed::{Brought, Finish, Outbox};
 use crate::keys::Keys;
 use crate::link::Up;
 use crate::message::{EVENTS_BYTES_MAX, head};
+use crate::pack::{Pack, pack};
 use crate::read::{Entry, Reader};
 use crate::replica::Replica;
 use crate::shards::AGAIN;
 use crate::slots::Slot;
 use crate::wait::Replicas;
 
-/// The most events of other nodes that are brought along when a stream turns out to be another.
-pub(crate) const MISSED_MAX: usize = 256;
+/// The most entries of other nodes that are brought along when a stream turns out to be another.
+pub(crate) const MISSED_MAX: usize = 64;
 /// How long to wait when it is another node's turn.
 const TURN: Duration = Duration::from_millis(1);
 /// How long to wait before looking again what became of an append.
@@ -269,11 +270,9 @@ impl Committer {
             }
             Deed::Delete => {
                 let stream = &decision.after.stream;
-                let told = (&stream.stat(), stream.phase, Offset::START);
-                let head = head(&self.node, 'd', decision.after.version, told);
+                let head = head(&self.node, 'd', (&stream.stat(), stream.phase), &[]);
                 let add = |cmd: &mut Cmd| {
-                    cmd.arg(version).arg(keys.channel(run)).arg(&head).arg(keys.changes());
-                    cmd.arg(run.as_str()).arg(&*self.node).arg(decision.entries.len());
+                    cmd.arg(version).arg(keys.channel(run)).arg(&head).arg(decision.entries.len());
                     add_entries(cmd, decision);
                     decision.after.fields().iter().for_each(|pair| add_pair(cmd, pair));
                 };
@@ -324,11 +323,10 @@ fn add_entries(cmd: &mut Cmd, decision: &Decision) {
 /// The arguments of a call that stores events.
 struct Store<'a> {
     fields: Vec<(String, String)>,
-    records: &'a [Record],
+    packs: Vec<Pack>,
     marks: &'a [(Offset, u64)],
     head: String,
     with_events: bool,
-    first: Offset,
 }
 
 impl<'a> Store<'a> {
@@ -341,26 +339,26 @@ impl<'a> Store<'a> {
         let mut fields = if is_whole { after.fields() } else { after.moving_fields() };
         fields.extend(producers.iter().filter_map(|id| after.producer(id)));
         let bytes: usize = records.iter().map(|record| record.payload.len()).sum();
-        let first = records.first().map_or(after.stream.last.next(), |record| record.offset);
-        let told = (&after.stream.stat(), after.stream.phase, first);
-        let head = head(&committer.node, 'a', after.version, told);
-        Self { fields, records, marks, head, with_events: bytes <= EVENTS_BYTES_MAX, first }
+        let packs = pack(records);
+        let head = head(&committer.node, 'a', (&after.stream.stat(), after.stream.phase), &packs);
+        Self { fields, packs, marks, head, with_events: bytes <= EVENTS_BYTES_MAX }
     }
 
     fn add(&self, cmd: &mut Cmd, committer: &Committer, decision: &Decision) {
         let (keys, run) = (&committer.reader.keys, &decision.run);
         cmd.arg(decision.before.version).arg(keys.channel(run)).arg(&self.head);
-        cmd.arg(u8::from(self.with_events).to_string()).arg(keys.changes()).arg(run.as_str());
-        cmd.arg(&*committer.node).arg(decision.after.stream.epoch.get()).arg(self.first.get());
+        cmd.arg(u8::from(self.with_events)).arg(&*committer.node);
         cmd.arg(self.fields.len()).arg(decision.entries.len()).arg(self.marks.len());
-        cmd.arg(u8::from(decision.is_again).to_string());
+        cmd.arg(u8::from(decision.is_again));
         self.fields.iter().for_each(|pair| add_pair(cmd, pair));
         add_entries(cmd, decision);
         for (offset, bytes) in self.marks {
             cmd.arg(offset.get()).arg(*bytes);
         }
-        for record in self.records {
-            cmd.arg(&record.payload[..]);
+        let epoch = decision.after.stream.epoch;
+        for pack in &self.packs {
+            let id = format!("{}-{epoch}", pack.last);
+            cmd.arg(id).arg(pack.field(&committer.node)).arg(&pack.value[..]);
         }
     }
 }

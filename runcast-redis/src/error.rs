@@ -173,6 +173,10 @@ impl CallError {
 
 impl From<CallError> for ReadError {
     fn from(error: CallError) -> Self {
-        Self::Failed { reason: error.to_string() }
+        let reason = error.to_string();
+        match error {
+            CallError::Away(_) | CallError::Lost(_) => Self::Away { reason },
+            _ => Self::Failed { reason },
+        }
     }
 }

@@ -152,8 +152,8 @@ impl Outbox {
         let fields = replica.fields();
         let names = [keys.meta(&feed), keys.events(&feed), keys.sizes(&feed), keys.outbox(&feed)];
         let add = |cmd: &mut Cmd, _: &Up| {
-            cmd.arg(version).arg("").arg("").arg(0).arg("").arg("").arg(&*self.node);
-            cmd.arg(replica.stream.epoch.get()).arg(0).arg(fields.len()).arg(0).arg(0).arg(0);
+            cmd.arg(version).arg("").arg("").arg(0).arg(&*self.node);
+            cmd.arg(fields.len()).arg(0).arg(0).arg(0);
             for (name, value) in &fields {
                 cmd.arg(name).arg(value);
             }
@@ -279,7 +279,7 @@ fn placed(outbox: Value) -> Result<Vec<Placed>, CallError> {
     let Value::Array(values) = outbox else { return Err(garbled()) };
     let placed = |value: Value| {
         let place = place(&value)?;
-        let entry = crate::read::entries(Value::Array(vec![value])).ok()?.pop()?;
+        let entry = crate::read::found(Value::Array(vec![value])).ok()?.into_events().pop()?;
         Some((place, entry))
     };
     values.into_iter().map(placed).collect::<Option<_>>().ok_or_else(garbled)

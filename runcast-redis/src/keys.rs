@@ -85,6 +85,11 @@ impl Keys {
         format!("{}:signs", self.prefix)
     }
 
+    /// Which node looks after which streams: a hash.
+    pub(crate) fn duties(&self) -> String {
+        format!("{}:duties", self.prefix)
+    }
+
     /// Which history of Redis this is: a hash.
     pub(crate) fn history(&self) -> String {
         format!("{}:history", self.prefix)

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::commit::Committer;
+use crate::duties::{Duties, Renewal};
 use crate::error::OpenError;
 use crate::feed::Outbox;
 use crate::follows::Follows;
@@ -32,6 +33,8 @@ pub struct RedisLog {
     reader: Reader,
     follows: Arc<Follows>,
     counts: Arc<Counts>,
+    duties: Duties,
+    renewal: Mutex<Option<Renewal>>,
     /// The node's task, until it was waited for.
     node: tokio::sync::Mutex<Option<JoinHandle<()>>>,
     /// Why it takes nothing any more.
@@ -68,6 +71,9 @@ impl RedisLog {
         let id = RunId::random();
         // The last digits are random.
         let node: Arc<str> = Arc::from(&id.as_str()[id.as_str().len() - 12..]);
+        let lease = options.lease.max(Duration::from_millis(1));
+        let duties = Duties::new(reader.clone(), Arc::clone(&node), lease);
+        let renewal = Mutex::new(Some(duties.keep()));
         let outbox = Outbox { reader: reader.clone(), node: Arc::clone(&node) };
         let committer = Committer {
             reader: reader.clone(),
@@ -86,11 +92,13 @@ impl RedisLog {
             told,
             follows: Arc::clone(&follows),
             messages,
+            duties: duties.clone(),
             counts: Arc::clone(&counts),
         };
         let node = tokio::spawn(Node::new(parts).run());
         let node = tokio::sync::Mutex::new(Some(node));
-        Ok(Arc::new(Self { queue, reader, follows, counts, node, closed: Mutex::new(None) }))
+        let closed = Mutex::new(None);
+        Ok(Arc::new(Self { queue, reader, follows, counts, duties, renewal, node, closed }))
     }
 
     /// Why it takes nothing any more, if so.
@@ -183,6 +191,14 @@ impl Log for RedisLog {
         true
     }
 
+    fn has_duty(&self, run: &RunId) -> bool {
+        self.duties.has(run)
+    }
+
+    fn is_away(&self) -> bool {
+        self.reader.link.health().is_err()
+    }
+
     async fn sign(&self, runs: &[RunId]) -> Result<(), ReadError> {
         Ok(self.reader.sign(runs).await?)
     }
@@ -216,5 +232,8 @@ impl Log for RedisLog {
             // A panic in it was printed when it happened.
             let _printed = node.await;
         }
+        drop(self.renewal.lock().unwrap_or_else(PoisonError::into_inner).take());
+        // Whoever sees it go looks for what it did not tell of.
+        self.duties.leave().await;
     }
 }

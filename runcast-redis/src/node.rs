@@ -4,7 +4,7 @@
 //! Redis is asked beside it. Of one run one decision is carried out at a time, with all that waits
 //! meanwhile in the next; different runs do not wait for each other.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,6 +18,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::commit::{Committer, Deed, Done, MISSED_MAX, Outcome, missed};
 use crate::decide::{Group, GroupLimits, decide_front};
+use crate::duties::Duties;
 use crate::error::CallError;
 use crate::feed::{Brought, Sweep};
 use crate::follows::Follows;
@@ -44,8 +45,10 @@ const CHECK_STEP: usize = 256;
 /// Streams that are said to have changed in one go, when it is not known which have.
 const CHANGED_STEP: usize = 1_000;
 
-/// How long to wait before the streams are listed again, if they could not be.
-const LIST_AGAIN: Duration = Duration::from_millis(200);
+/// How long changes gather before other nodes are told which streams they are of.
+const GATHER: Duration = Duration::from_millis(10);
+/// How long to wait before the streams are listed again, or the other nodes told, if it did not work.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// What others can see of the node.
 #[derive(Debug, Default)]
@@ -81,6 +84,8 @@ enum Event {
     /// Streams of which any may have changed, and behind which others follow.
     MayHaveChanged(Vec<RunId>),
     Counted(u64),
+    /// Changes have gathered.
+    TellChanged,
     Nothing,
 }
 
@@ -94,6 +99,7 @@ pub(crate) struct Parts {
     pub(crate) told: mpsc::UnboundedReceiver<Told>,
     pub(crate) follows: Arc<Follows>,
     pub(crate) messages: Arc<Messages>,
+    pub(crate) duties: Duties,
     pub(crate) counts: Arc<Counts>,
 }
 
@@ -106,6 +112,8 @@ pub(crate) struct Node {
     live: Live,
     heard: Heard,
     sweep: Option<Box<Sweep>>,
+    /// Streams that were changed here and the other nodes were not told of yet.
+    changed: HashSet<RunId>,
     asked: FuturesUnordered<BoxFuture<'static, Event>>,
     is_closing: bool,
 }
@@ -128,6 +136,7 @@ impl Node {
             live: Live::default(),
             heard: Heard::default(),
             sweep: Some(Box::new(Sweep::new(pending_max))),
+            changed: HashSet::new(),
             asked: FuturesUnordered::new(),
             is_closing: false,
         }
@@ -140,11 +149,13 @@ impl Node {
         while !(self.is_closing && self.lines.is_empty()) {
             let (follows, messages) =
                 (Arc::clone(&self.parts.follows), Arc::clone(&self.parts.messages));
+            let duties = self.parts.duties.clone();
             tokio::select! {
                 told = self.parts.told.recv(), if !self.is_closing => self.on_told(told),
                 Some(event) = self.asked.next() => self.on_event(event),
                 arrived = messages.next() => self.on_arrived(arrived),
                 changes = follows.next() => self.on_follows(changes),
+                () = duties.lost_a_node() => self.list_changed(None),
                 _ = tick.tick() => self.check(),
             }
         }
@@ -155,8 +166,10 @@ impl Node {
         self.asked.push(Box::pin(question));
     }
 
-    fn tell(&self, change: Committed) {
-        self.parts.observer.committed(vec![change]);
+    fn tell_all(&self, changes: Vec<Committed>) {
+        if !changes.is_empty() {
+            self.parts.observer.committed(changes);
+        }
     }
 
     // Requests.
@@ -273,6 +286,7 @@ impl Node {
 
     /// What is known of a run may not hold any more.
     fn forget(&mut self, run: &RunId) {
+        self.note_changed(run);
         self.replicas.remove(run);
         self.parts.observer.discarded(run);
         if let Some(line) = self.lines.get_mut(run) {
@@ -289,6 +303,9 @@ impl Node {
         }
         self.replicas.put(&run, replica);
         let stat = decision.after.stream.stat();
+        if !matches!(decision.deed, Deed::Check) {
+            self.note_changed(&run);
+        }
         match std::mem::replace(&mut decision.deed, Deed::Check) {
             Deed::Store { records, .. } => {
                 let bytes = records.iter().map(|record| record.payload.len() as u64).sum();
@@ -358,7 +375,9 @@ impl Node {
                 Event::Compared(known.filter_map(|(run, stat)| Some((run, stat.ok()?))).collect())
             });
         }
-        if let Some(mut sweep) = self.sweep.take() {
+        if self.parts.duties.has(&RunId::feed())
+            && let Some(mut sweep) = self.sweep.take()
+        {
             let outbox = self.parts.committer.outbox.clone();
             self.ask(async move {
                 let brought = outbox.sweep(&mut sweep).await.unwrap_or_default();
@@ -400,13 +419,12 @@ impl Node {
                     self.list_changed(runs.last().cloned());
                 }
                 let changed = |run: RunId| Committed::Changed { run };
-                if !runs.is_empty() {
-                    self.parts.observer.committed(runs.into_iter().map(changed).collect());
-                }
+                self.tell_all(runs.into_iter().map(changed).collect());
             }
             Event::Counted(streams) => {
                 self.parts.counts.streams.store(streams, Ordering::Relaxed);
             }
+            Event::TellChanged => self.tell_changed(),
             Event::Nothing => {}
         }
     }

@@ -34,6 +34,8 @@ pub struct RedisOptions {
     pub check_every: Duration,
     /// After how long entries of the feed are brought there for a node that said it would.
     pub pending_max: Duration,
+    /// How long it takes at most until others look after what a node looked after that is gone.
+    pub lease: Duration,
     /// Replicas that must have an append before it is acknowledged.
     pub wait_replicas: u32,
     /// How long they may take.
@@ -70,6 +72,7 @@ impl Default for RedisOptions {
             unknown_max: Duration::from_secs(10),
             check_every: Duration::from_secs(2),
             pending_max: Duration::from_secs(10),
+            lease: Duration::from_secs(5),
             wait_replicas: 0,
             wait_timeout: Duration::from_secs(1),
             queue_appends_max: 16_384,

@@ -12,6 +12,7 @@ use runcast_log::{Page, ReadError, ReadLimit, Record, StreamStat};
 
 use crate::error::CallError;
 use crate::keys::Keys;
+use crate::pack::Pack;
 use crate::replica::{FIELDS, Replica};
 use crate::shards::Shards;
 use crate::slots::Slot;
@@ -23,7 +24,7 @@ const ENTRIES_MAX: usize = 1_024;
 /// Streams that a list asks for at once.
 const LIST_STEP: usize = 256;
 
-/// An event as it lies in Redis.
+/// An event as it was stored in Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) offset: Offset,
@@ -41,30 +42,31 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// The whole stream as it stands, and so many of its events behind an offset.
+    /// The whole stream as it stands, and the events behind an offset that lie in so many entries.
     pub(crate) async fn load(
         &self,
         run: &RunId,
         after: Offset,
-        count: usize,
+        entries_max: usize,
     ) -> Result<(Replica, Vec<Entry>), CallError> {
         let mut pipeline = redis::pipe();
         pipeline.cmd("HGETALL").arg(self.keys.meta(run));
-        if count > 0 {
-            self.range(&mut pipeline, run, after, count);
+        if entries_max > 0 {
+            self.range(&mut pipeline, run, after, entries_max);
         }
         let (values, up) = self.link.ask(Keys::slot(run), &pipeline).await?;
         let mut values = values.into_iter();
         let replica = Replica::from_hash(values.next().unwrap_or_default())?;
-        let entries = values.next().map_or_else(|| Ok(Vec::new()), entries)?;
+        let found = values.next().map(found).transpose()?.unwrap_or_default();
         let replica = replica.unwrap_or_else(|| Replica::none(up.history));
-        Ok((replica.in_history(up.history), entries))
+        Ok((replica.in_history(up.history), found.behind(after).collect()))
     }
 
-    fn range(&self, pipeline: &mut Pipeline, run: &RunId, after: Offset, count: usize) {
+    /// Entries from the one on that has the event behind an offset.
+    fn range(&self, pipeline: &mut Pipeline, run: &RunId, after: Offset, entries_max: usize) {
         let next = after.get().saturating_add(1);
         let cmd = pipeline.cmd("XRANGE").arg(self.keys.events(run)).arg(next).arg("+");
-        cmd.arg("COUNT").arg(count);
+        cmd.arg("COUNT").arg(entries_max);
     }
 
     /// Asks how a stream stands.
@@ -152,13 +154,14 @@ impl Reader {
         limit: ReadLimit,
     ) -> Result<Page, ReadError> {
         let events_max = limit.events_max.max(1);
-        let mut count = FIRST_ENTRIES.min(events_max);
+        let mut asked = FIRST_ENTRIES.min(events_max);
         let (mut records, mut bytes, mut next) = (Vec::new(), 0_usize, after);
+        let (mut read, mut entries_read) = (0_usize, 0_usize);
         let mut known: Option<StreamStat> = None;
         let mut doubtful = None;
         loop {
-            let range = |pipeline: &mut Pipeline| self.range(pipeline, run, next, count);
-            let (replica, found) = self.standing(run, range).await?;
+            let range = |pipeline: &mut Pipeline| self.range(pipeline, run, next, asked);
+            let (replica, answer) = self.standing(run, range).await?;
             let stat = replica.stream.stat();
             if next.get().saturating_add(1) < stat.first.get()
                 || known.as_ref().is_some_and(|known| known.epoch != stat.epoch)
@@ -169,22 +172,23 @@ impl Reader {
                     None => Err(ReadError::Trimmed { first: stat.first }),
                 };
             }
-            let found = found.map_or_else(|| Ok(Vec::new()), entries)?;
-            let wanted = stat.last.get().saturating_sub(next.get()).min(count as u64);
-            let hole = hole(&found, next, wanted, &stat);
+            let found = answer.map(found).transpose()?.unwrap_or_default();
+            let hole = found.hole(next, &stat, found.entries < asked);
             if hole.is_some() && doubtful != Some(replica.version) {
                 // It may have been trimmed or deleted between the two.
                 doubtful = Some(replica.version);
                 continue;
             }
-            let sound = hole.map_or(wanted, |(first, _)| first.get() - next.get() - 1);
-            for entry in found.into_iter().take(usize::try_from(sound).unwrap_or(usize::MAX)) {
-                if bytes + entry.payload.len() > limit.bytes_max && !records.is_empty() {
+            (read, entries_read) = (read + found.bytes(), entries_read + found.entries);
+            let sound = hole.map_or(stat.last, |(first, _)| Offset::new(first.get() - 1));
+            for event in found.behind(next).take_while(|event| event.offset <= sound) {
+                bytes += event.payload.len();
+                let is_full = records.len() >= events_max || bytes > limit.bytes_max;
+                if is_full && !records.is_empty() {
                     return Ok(Page { records, stat });
                 }
-                bytes += entry.payload.len();
-                next = entry.offset;
-                records.push(Record::single(entry.offset, entry.payload));
+                next = event.offset;
+                records.push(Record::single(event.offset, event.payload));
             }
             if let (Some((first, last)), true) = (hole, records.is_empty()) {
                 let key = self.keys.events(run);
@@ -194,9 +198,9 @@ impl Reader {
             if hole.is_some() || next >= stat.last || records.len() >= events_max {
                 return Ok(Page { records, stat });
             }
-            let average = (bytes / records.len().max(1)).max(1);
-            let fit = limit.bytes_max.saturating_sub(bytes) / average + 1;
-            count = fit.min(events_max - records.len()).min(ENTRIES_MAX);
+            let entry_bytes = (read / entries_read.max(1)).max(1);
+            let fit = limit.bytes_max.saturating_sub(bytes) / entry_bytes + 1;
+            asked = fit.min(events_max - records.len()).min(ENTRIES_MAX);
             known = Some(stat);
         }
     }
@@ -255,6 +259,14 @@ impl Reader {
         runs.into_iter().zip(answers.into_iter().map(stat)).collect()
     }
 
+    /// Tells the other nodes which streams have changed.
+    pub(crate) async fn publish_change(&self, message: &str) -> Result<(), CallError> {
+        let changes = self.keys.changes();
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("PUBLISH").arg(&changes).arg(message);
+        self.link.ask(Slot::of(&changes), &pipeline).await.map(drop)
+    }
+
     /// How many streams there are, deleted ones among them.
     pub(crate) async fn count(&self) -> Result<u64, CallError> {
         let mut pipeline = redis::pipe();
@@ -265,43 +277,79 @@ impl Reader {
     }
 }
 
-/// The first events that are missing of so many that are wanted behind `next`.
-fn hole(found: &[Entry], next: Offset, wanted: u64, stat: &StreamStat) -> Option<(Offset, Offset)> {
-    let mut expected = next;
-    let mut left = wanted;
-    for entry in found {
-        if left == 0 {
-            return None;
-        }
-        expected = expected.next();
-        if entry.offset != expected || entry.epoch > stat.epoch {
-            let last = Offset::new(entry.offset.get().saturating_sub(1));
-            return Some((expected, last.clamp(expected, stat.last)));
-        }
-        left -= 1;
+/// Events that lie behind each other in Redis.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    events: Vec<Entry>,
+    /// In so many entries.
+    entries: usize,
+}
+
+impl Found {
+    /// Those behind an offset: an entry may have some before.
+    fn behind(self, after: Offset) -> impl Iterator<Item = Entry> {
+        self.events.into_iter().skip_while(move |event| event.offset <= after)
     }
-    (left > 0).then(|| (expected.next(), stat.last))
+
+    /// All of them.
+    pub(crate) fn into_events(self) -> Vec<Entry> {
+        self.events
+    }
+
+    fn bytes(&self) -> usize {
+        self.events.iter().map(|event| event.payload.len()).sum()
+    }
+
+    /// The first events behind `after` that should be here and are not. `is_all`: there are no more.
+    fn hole(&self, after: Offset, stat: &StreamStat, is_all: bool) -> Option<(Offset, Offset)> {
+        let mut expected = after;
+        for event in self.events.iter().skip_while(|event| event.offset <= after) {
+            if expected >= stat.last {
+                return None;
+            }
+            expected = expected.next();
+            if event.offset != expected || event.epoch > stat.epoch {
+                let last = Offset::new(event.offset.get().saturating_sub(1));
+                return Some((expected, last.clamp(expected, stat.last)));
+            }
+        }
+        (is_all && expected < stat.last).then(|| (expected.next(), stat.last))
+    }
 }
 
 /// Takes the answer to XRANGE.
-pub(crate) fn entries(answer: Value) -> Result<Vec<Entry>, CallError> {
+pub(crate) fn found(answer: Value) -> Result<Found, CallError> {
     let garbled = || CallError::Garbled("the stream's entries are not as they were written".into());
     let Value::Array(values) = answer else { return Err(garbled()) };
-    values.into_iter().map(|value| entry(value).ok_or_else(garbled)).collect()
+    let mut found = Found { events: Vec::with_capacity(values.len()), entries: values.len() };
+    for value in values {
+        add_events(value, &mut found.events).ok_or_else(garbled)?;
+    }
+    Ok(found)
 }
 
-fn entry(value: Value) -> Option<Entry> {
+/// Adds the events of an entry.
+fn add_events(value: Value, events: &mut Vec<Entry>) -> Option<()> {
     let Value::Array(mut parts) = value else { return None };
     let (Value::Array(mut fields), Value::BulkString(id)) = (parts.pop()?, parts.pop()?) else {
         return None;
     };
-    let (Value::BulkString(payload), Value::BulkString(node)) = (fields.pop()?, fields.pop()?)
-    else {
+    let (Value::BulkString(value), Value::BulkString(name)) = (fields.pop()?, fields.pop()?) else {
         return None;
     };
+    let name = Bytes::from(name);
+    let (node, count) = Pack::read_field(&name)?;
+    let node = name.slice_ref(node);
     let (offset, epoch) = std::str::from_utf8(&id).ok()?.split_once('-')?;
-    let offset = Offset::new(offset.parse().ok()?);
+    let last = Offset::new(offset.parse().ok()?);
     // The outbox counts from 0 there.
     let epoch = Epoch::new(epoch.parse().ok()?).unwrap_or_default();
-    Some(Entry { offset, epoch, node: node.into(), payload: payload.into() })
+    let unpacked = Pack { last, count, value: value.into() }.unpack()?;
+    events.extend(unpacked.into_iter().map(|(offset, payload)| Entry {
+        offset,
+        epoch,
+        node: node.clone(),
+        payload,
+    }));
+    Some(())
 }

@@ -6,7 +6,7 @@ use runcast_event::RunId;
 use runcast_log::{Committed, Record, StreamStat};
 use tokio::time::sleep;
 
-use super::{CHANGED_STEP, Event, LIST_AGAIN, Node, SUBSCRIBE_STEP};
+use super::{AGAIN, CHANGED_STEP, Event, GATHER, Node, SUBSCRIBE_STEP};
 use crate::feed::Brought;
 use crate::live::{Todo, look};
 use crate::message;
@@ -30,7 +30,7 @@ impl Node {
 
     pub(super) fn do_it(&mut self, run: &RunId, todo: Todo) {
         if let Some(change) = todo.tell {
-            self.tell(change);
+            self.tell_all(vec![change]);
         }
         if todo.read {
             self.look(run);
@@ -65,13 +65,12 @@ impl Node {
         let keys = &self.reader.keys;
         let me = &*self.parts.committer.node;
         if message.channel == keys.changes().as_bytes() {
-            if let Some((node, run)) = message::read_changed(&message.payload)
+            if let Some((node, runs)) = message::read_changed(&message.payload)
                 && node != me
             {
-                self.replicas.outdate(&run);
-                if !self.live.follows(&run) {
-                    self.tell(Committed::Changed { run });
-                }
+                runs.iter().for_each(|run| self.replicas.outdate(run));
+                let unheard = runs.into_iter().filter(|run| !self.live.follows(run));
+                self.tell_all(unheard.map(|run| Committed::Changed { run }).collect());
             }
             return;
         }
@@ -84,6 +83,33 @@ impl Node {
             false => self.live.stored(&run, change.records, &change.stat, false),
         };
         self.do_it(&run, todo);
+    }
+
+    /// Has the other nodes told soon that a stream was changed here.
+    pub(super) fn note_changed(&mut self, run: &RunId) {
+        if self.changed.is_empty() {
+            self.ask(async {
+                sleep(GATHER).await;
+                Event::TellChanged
+            });
+        }
+        self.changed.insert(run.clone());
+    }
+
+    /// Tells the other nodes which streams were changed here. If this node dies before, they look at all.
+    pub(super) fn tell_changed(&mut self) {
+        let messages =
+            message::changed(&self.parts.committer.node, std::mem::take(&mut self.changed));
+        let reader = self.reader.clone();
+        self.ask(async move {
+            for message in messages {
+                while let Err(error) = reader.publish_change(&message).await {
+                    tracing::debug!(%error, "the other nodes cannot be told of changes now");
+                    sleep(AGAIN).await;
+                }
+            }
+            Event::Nothing
+        });
     }
 
     /// Whatever was told may not be all.
@@ -102,7 +128,7 @@ impl Node {
                     Ok(names) => return Event::MayHaveChanged(names),
                     Err(error) => tracing::debug!(%error, "the streams cannot be listed now"),
                 }
-                sleep(LIST_AGAIN).await;
+                sleep(AGAIN).await;
             }
         });
     }
