@@ -95,7 +95,7 @@ pub(crate) async fn follow(
 
 fn dial(common: &Common, host: &str, port: u16) -> Dial {
     let info = common.address.server(host, port);
-    Dial::new(common.clone(), Target::Node(info, host.to_owned()))
+    Dial::new(common.clone(), Target::Node(info, (host.to_owned(), port)))
 }
 
 /// The map of what is known, with the connections that there are already.

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use runcast_contract::redis_server::Cluster;
 use runcast_contract::{batch, events, feed, run};
 use runcast_event::Offset;
 use runcast_hub::Delivery;
@@ -59,6 +60,25 @@ async fn the_rights_that_are_documented_are_enough() {
     assert_eq!(log.list(None, 10).await.unwrap().len(), 1);
     assert!(log.delete(&run("a")).await.unwrap());
     assert_eq!(server.command(&["ACL", "LOG"]).trim(), "", "nothing was denied");
+}
+
+#[tokio::test]
+async fn they_are_enough_in_a_cluster_too() {
+    let cluster = Cluster::start_bare();
+    let mut words = vec!["ACL", "SETUSER", "me", "reset", "on", ">p@ss"];
+    words.extend(RIGHTS.split_whitespace());
+    for server in &cluster.servers {
+        assert_eq!(server.command(&words).trim(), "OK");
+    }
+    let (hub, log) = hub_with(options_at(&url(&cluster.servers[0], "me:p%40ss"))).await;
+    for name in ["a", "b", "c", "d"] {
+        let mut follower = hub.follow(&run(name), "0".parse().unwrap()).await.unwrap();
+        log.append(batch(name, &["1"])).await.unwrap();
+        assert!(matches!(follower.next().await, Delivery::Events(_)));
+    }
+    for server in &cluster.servers {
+        assert_eq!(server.command(&["ACL", "LOG"]).trim(), "", "nothing was denied");
+    }
 }
 
 #[tokio::test]

@@ -84,13 +84,13 @@ async fn a_redis_that_answers_slowly_has_nobody_see_anything_wrong() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_answers_too_late_again_and_again_costs_no_event() {
-    let server = Server::start();
+    let server = Server::start_with(&["--enable-debug-command", "yes"]);
     let quick = RedisOptions { command_timeout: Duration::from_millis(200), ..options(&server) };
     through([quick.clone(), quick], async || {
         for mode in ["WRITE", "ALL", "WRITE", "ALL"] {
             server.command(&["CLIENT", "PAUSE", "300", mode]);
             server.command(&["PING"]);
-            server.command(&["DEBUG", "SLEEP", "0.3"]);
+            assert_eq!(server.command(&["DEBUG", "SLEEP", "0.3"]).trim(), "OK");
         }
     })
     .await;
