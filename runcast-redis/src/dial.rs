@@ -30,8 +30,8 @@ pub(crate) type OnPush = Arc<dyn Fn(PushInfo) + Send + Sync>;
 /// Where a server is found, each time anew.
 pub(crate) enum Target {
     Server(ConnectionInfo),
-    /// A primary of a Cluster, at a host.
-    Node(ConnectionInfo, String),
+    /// A primary of a Cluster, at a host and a port.
+    Node(ConnectionInfo, (String, u16)),
     Sentinels(Sentinels),
 }
 
@@ -99,7 +99,7 @@ impl Dial {
         /// Numbers no two connections alike.
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        let info = match &mut self.target {
+        let info = match &self.target {
             Target::Server(info) | Target::Node(info, _) => info.clone(),
             Target::Sentinels(sentinels) => sentinels.find(&self.common).await?,
         };
@@ -155,19 +155,16 @@ impl Dial {
         url: &str,
         server: &Server,
     ) -> Result<Vec<Slot>, OpenError> {
-        let Target::Node(_, host) = &self.target else {
+        let Target::Node(_, (host, port)) = &self.target else {
             return match server.is_cluster {
                 true => Err(unusable(url, "it has become a node of a Cluster; start anew")),
                 false => Ok(vec![Slot::new(0)]),
             };
         };
-        let asked = async {
-            let id: String = redis::cmd("CLUSTER").arg("MYID").query_async(connection).await?;
-            let owned = redis::cmd("CLUSTER").arg("SLOTS").query_async(connection).await?;
-            Ok((id, slots::owned(&owned, host).unwrap_or_default()))
-        };
-        let (id, owned) = asked.await.map_err(|error| refused(url, &error))?;
-        let own = owned.iter().filter(|owned| owned.id == id);
+        let owned = redis::cmd("CLUSTER").arg("SLOTS").query_async(connection).await;
+        let owned = owned.map_err(|error| refused(url, &error))?;
+        let owned = slots::owned(&owned, host).unwrap_or_default();
+        let own = owned.iter().filter(|owned| owned.host == *host && owned.port == *port);
         let slots: Vec<Slot> = own.flat_map(slots::Owned::slots).collect();
         if slots.is_empty() {
             return Err(unusable(url, "it has no slots of its Cluster"));

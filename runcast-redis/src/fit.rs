@@ -4,7 +4,7 @@
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-use crate::error::{CLUSTER_VERSION_MIN, OpenError, VERSION_MIN};
+use crate::error::{CLUSTER_VERSION_MIN, CallError, OpenError, VERSION_MIN};
 use crate::keys::Keys;
 use crate::script::Scripts;
 
@@ -78,11 +78,13 @@ pub(crate) async fn check_rights(
         ["hash", "stream", "set"].map(|kind| format!("{}:{tag}:rights:{kind}", keys.prefix()));
     let mut cmd = scripts.rights.call_in_full(&own);
     cmd.arg(keys.channel_of(&tag)).arg(keys.changes());
-    let denied = cmd.query_async::<Vec<String>>(connection).await;
-    let denied = denied.map_err(|error| refused(url, &error))?;
-    match denied.first() {
-        None => Ok(()),
-        Some(first) => Err(denies(url, first.clone())),
+    match cmd.query_async::<Vec<String>>(connection).await {
+        Ok(denied) => denied.into_iter().next().map_or(Ok(()), |first| Err(denies(url, first))),
+        Err(error) => match CallError::from(error.clone()) {
+            // The slot is on its way to another server: the user may ask, which is most of it.
+            CallError::Elsewhere(_) | CallError::Ask { .. } => Ok(()),
+            _ => Err(refused(url, &error)),
+        },
     }
 }
 

@@ -52,6 +52,11 @@ impl Histories {
         self.is_another.load(Ordering::SeqCst)
     }
 
+    /// It has to be asked for again: the slot was elsewhere meanwhile.
+    pub(crate) fn forget(&self, slot: Slot) {
+        self.at(slot).store(0, Ordering::SeqCst);
+    }
+
     fn raise(&self, slot: Slot, number: u32) -> u32 {
         self.at(slot).fetch_max(number, Ordering::SeqCst)
     }

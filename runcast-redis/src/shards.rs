@@ -45,11 +45,16 @@ pub(crate) struct Map {
 
 impl Map {
     fn link(&self, slot: Slot) -> Option<&Link> {
+        self.server(slot).map(|(_, link)| link)
+    }
+
+    /// The primary of a slot, and where it is.
+    pub(crate) fn server(&self, slot: Slot) -> Option<&(String, Link)> {
         let place = match self.slots.get(slot.index()) {
             Some(place) => (*place)?,
             None => 0,
         };
-        self.links.get(place).map(|(_, link)| link)
+        self.links.get(place)
     }
 
     pub(crate) fn at(&self, address: &str) -> Option<&Link> {
@@ -361,22 +366,21 @@ impl Shards {
         &self,
         part: Vec<(usize, Slot, Cmd)>,
     ) -> Vec<(usize, Result<(Value, u32), CallError>)> {
-        let mut pipeline = redis::pipe();
-        for (_, _, cmd) in &part {
-            pipeline.add_command(cmd.clone());
-        }
-        let Some((_, first, _)) = part.first() else { return Vec::new() };
-        match self.ask(*first, &pipeline).await {
-            Ok((values, up)) if part.iter().all(|(_, slot, _)| up.histories.get(*slot) > 0) => {
-                let history = |slot: Slot| up.histories.get(slot);
-                let answered = part.iter().zip(values);
-                answered.map(|((at, slot, _), value)| (*at, Ok((value, history(*slot))))).collect()
-            }
+        let answers = match self.ask_together(&part).await {
+            Ok((values, up)) => Ok(values
+                .into_iter()
+                .zip(&part)
+                .map(|(value, (at, slot, _))| (*at, Ok((value, up.histories.get(*slot)))))
+                .collect()),
+            Err(error) => Err(error),
+        };
+        match answers {
+            Ok(answers) => answers,
             Err(error) if !self.is_cluster() => {
                 part.into_iter().map(|(at, ..)| (at, Err(error.clone()))).collect()
             }
             // Some of them are elsewhere by now: each is looked for.
-            _ => {
+            Err(_) => {
                 let alone = part.into_iter().map(async |(at, slot, cmd)| {
                     let mut pipeline = redis::pipe();
                     pipeline.add_command(cmd);
@@ -388,6 +392,26 @@ impl Shards {
                 });
                 join_all(alone).await
             }
+        }
+    }
+
+    async fn ask_together(
+        &self,
+        part: &[(usize, Slot, Cmd)],
+    ) -> Result<(Vec<Value>, Up), CallError> {
+        let mut pipeline = redis::pipe();
+        for (_, _, cmd) in part {
+            pipeline.add_command(cmd.clone());
+        }
+        let first = part.first().map_or(Slot::new(0), |(_, slot, _)| *slot);
+        if !self.is_cluster() {
+            return self.ask(first, &pipeline).await;
+        }
+        let up = self.up(first, self.deadline()).await?;
+        let values = self.send(&up, &pipeline).await?;
+        match part.iter().all(|(_, slot, _)| up.histories.get(*slot) > 0) {
+            true => Ok((values, up)),
+            false => Err(CallError::Elsewhere("some are new here".to_owned())),
         }
     }
 }
