@@ -1,6 +1,7 @@
 /** How the page stands with the server, as a coloured dot and a word. */
 
 import type { FollowState } from "@runcast/core";
+import { isLogAway, LOG_AWAY } from "../view/log-away.tsx";
 import { count } from "../view/time.ts";
 
 interface Shown {
@@ -25,6 +26,10 @@ export function Connection({ state, onRetry }: { state: FollowState; onRetry: ()
 }
 
 function shown(state: FollowState): Shown {
+  if (isLogAway(state)) {
+    const detail = "Nothing new can come until then, and the page goes on by itself";
+    return { tone: "warn", text: LOG_AWAY, detail };
+  }
   switch (state.phase) {
     case "connecting":
       return { tone: "warn", text: "connecting" };
@@ -35,6 +40,8 @@ function shown(state: FollowState): Shown {
     }
     case "live":
       return { tone: "good", text: "live" };
+    case "away":
+      return { tone: "warn", text: LOG_AWAY };
     case "reconnecting":
       return { tone: "warn", text: "reconnecting", detail: state.error.message };
     case "ended":

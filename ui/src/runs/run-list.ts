@@ -70,6 +70,11 @@ export class RunList {
     this.#stop();
   }
 
+  /** Nothing changes now: the server cannot reach its log. What is shown is what there is. */
+  get isLogAway(): boolean {
+    return this.#feed.isLogAway;
+  }
+
   subscribe(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -116,7 +121,8 @@ export class RunList {
     const release = this.#feed.keep();
     const unlisten = this.#feed.listen((news) => {
       if (news === "over") this.#etag = undefined;
-      if (news === "away") void this.#ask();
+      if (news === "log") this.#notify();
+      else if (news === "away") void this.#ask();
       else if (this.#timer === undefined) this.#askIn(news === "over" ? RETRY_MS : GATHER_MS);
     });
     this.#unlisten = () => {
