@@ -101,9 +101,11 @@ export class RunList {
     this.isLoadingMore = true;
     this.#notify();
     const query = { ...this.#filter, limit: PAGE_RUNS, cursor: this.#next ?? "" };
-    const list = await this.#client.list(query).catch(() => undefined);
+    const list = await this.#client.list(query).catch((error: Error) => error);
     this.isLoadingMore = false;
-    if (list?.changed) {
+    if (!this.#unlisten) return;
+    if (list instanceof Error) this.#fail(list);
+    else if (list.changed) {
       this.#older.push(...list.runs);
       this.#next = list.next;
       this.#merge();
