@@ -10,6 +10,12 @@ interface Shown {
   readonly detail?: string;
 }
 
+const WAITING: Shown = {
+  tone: "warn",
+  text: LOG_AWAY,
+  detail: "Nothing new can come until then, and the page goes on by itself",
+};
+
 export function Connection({ state, onRetry }: { state: FollowState; onRetry: () => void }) {
   const { tone, text, detail } = shown(state);
   return (
@@ -26,10 +32,6 @@ export function Connection({ state, onRetry }: { state: FollowState; onRetry: ()
 }
 
 function shown(state: FollowState): Shown {
-  if (isLogAway(state)) {
-    const detail = "Nothing new can come until then, and the page goes on by itself";
-    return { tone: "warn", text: LOG_AWAY, detail };
-  }
   switch (state.phase) {
     case "connecting":
       return { tone: "warn", text: "connecting" };
@@ -41,8 +43,9 @@ function shown(state: FollowState): Shown {
     case "live":
       return { tone: "good", text: "live" };
     case "away":
-      return { tone: "warn", text: LOG_AWAY };
+      return WAITING;
     case "reconnecting":
+      if (isLogAway(state)) return WAITING;
       return { tone: "warn", text: "reconnecting", detail: state.error.message };
     case "ended":
       switch (state.because.reason) {
