@@ -73,7 +73,7 @@ impl RedisLog {
         let node: Arc<str> = Arc::from(&id.as_str()[id.as_str().len() - 12..]);
         let lease = options.lease.max(Duration::from_millis(1));
         let duties = Duties::new(reader.clone(), Arc::clone(&node), lease);
-        let renewal = Mutex::new(Some(duties.keep()));
+        let renewal = Mutex::new(Some(duties.keep().await));
         let outbox = Outbox { reader: reader.clone(), node: Arc::clone(&node) };
         let committer = Committer {
             reader: reader.clone(),

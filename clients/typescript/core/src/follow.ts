@@ -136,7 +136,6 @@ export class Follow implements AsyncIterable<FollowItem> {
   /** Whether this connection has said anything yet. */
   #isOpening = true;
   /** Whether the last thing that it said was `away`. */
-  #isBehindAway = false;
   /** When to come back, if the server has said so. */
   #retryMs: number | undefined;
   #started = false;
@@ -231,7 +230,6 @@ export class Follow implements AsyncIterable<FollowItem> {
     const call = this.#options.fetch ?? fetch;
     this.#target = undefined;
     this.#isOpening = true;
-    this.#isBehindAway = false;
     const { stream, choice } = this.#source;
     const response = await call(`${stream}?after=${this.cursor}${choice}`, {
       headers: { Accept: "text/event-stream" },
@@ -345,16 +343,12 @@ export class Follow implements AsyncIterable<FollowItem> {
   }
 
   /** Takes note of whether the server reaches its log. */
-  #listen({ event, data, isComment }: SseFrame): void {
-    const wasBehindAway = this.#isBehindAway;
-    this.#isBehindAway = event === "away";
-    if (this.#isBehindAway) {
-      if (this.#state.phase !== "away") this.#set({ phase: "away" });
-      return;
+  #listen({ event }: SseFrame): void {
+    if (event !== "away") {
+      if (this.#state.phase === "away") this.#report();
+    } else if (this.#state.phase !== "away") {
+      this.#set({ phase: "away" });
     }
-    // A cursor right behind it is of the same heartbeat, and says nothing of what is now.
-    const isSameHeartbeat = wasBehindAway && data === undefined && !isComment;
-    if (this.#state.phase === "away" && !isSameHeartbeat) this.#report();
   }
 
   /** Moves the cursor past events that were not chosen. */

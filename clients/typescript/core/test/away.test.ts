@@ -68,10 +68,10 @@ describe("over an event stream", () => {
     expect(server.cursors).toEqual(["0"]);
   });
 
-  it("a cursor in the same heartbeat does not say that it is over, one in the next does", async () => {
+  it("the cursor of the next heartbeat says that it is over", async () => {
     const { followed, phases, becomes } = read();
     await becomes("live");
-    wire.write(`${AWAY}id: 5\n\n`);
+    wire.write(`id: 5\n\n${AWAY}`);
     await vi.waitFor(() => expect(followed.cursor).toBe("5"));
     expect(followed.state.phase).toBe("away");
     wire.write("id: 9\n\n");
