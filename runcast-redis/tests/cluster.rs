@@ -125,9 +125,11 @@ async fn a_slot_that_moves_takes_its_runs_along() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_primary_that_is_killed_costs_its_runs_no_more_than_is_told_and_other_runs_nothing() {
-    let mut cluster = Cluster::start();
+/// Nine runs on two nodes, while something happens to the primary of some of them.
+async fn through(
+    cluster: &mut Cluster,
+    happens: impl AsyncFnOnce(&mut Cluster, usize, &[Producer]),
+) {
     let names: Vec<String> = (0..9).map(|at| format!("r{at}")).collect();
     let (hub_1, one) = hub_with(options_at(&cluster.url())).await;
     let (hub_2, two) = hub_with(options_at(&cluster.servers[1].url())).await;
@@ -146,13 +148,8 @@ async fn a_primary_that_is_killed_costs_its_runs_no_more_than_is_told_and_other_
     }
     let home = |name: &str| cluster.primary_of(&format!("rc:{{{name}}}:meta"));
     let homes: Vec<usize> = names.iter().map(|name| home(name)).collect();
-    let killed = homes[0];
-    cluster.servers[killed].kill();
-    for producer in &producers {
-        producer.goes_on(30).await;
-    }
-    // What was a primary comes back as a replica.
-    cluster.servers[killed].restart();
+    let struck = homes[0];
+    happens(cluster, struck, &producers).await;
     cluster.wait();
     for producer in producers {
         producer.goes_on(10).await;
@@ -165,14 +162,39 @@ async fn a_primary_that_is_killed_costs_its_runs_no_more_than_is_told_and_other_
         assert_eq!(history(&two, name).await, whole);
         tell.send(whole.len() as u64).unwrap();
         let is_same = epoch(&one, name).await == Epoch::FIRST;
-        assert_eq!(is_same, home != killed, "{name} was at {home}");
+        assert_eq!(is_same, home != struck, "{name} was at {home}");
         for witness in witnesses {
             let seen = timeout(SOON, witness).await.unwrap().unwrap();
             assert!(seen.events == whole, "{name} is not what its witness saw");
-            assert!(seen.lost == 0 || home == killed, "{name} has lost nothing");
+            assert!(seen.lost == 0 || home == struck, "{name} has lost nothing");
         }
     }
     let (other, _) = node_at(&cluster.url()).await;
     other.append(batch("life", &["life"])).await.unwrap();
     assert_eq!(feed(&*two).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_is_killed_costs_its_runs_no_more_than_is_told_and_other_runs_nothing() {
+    through(&mut Cluster::start(), async |cluster, struck, producers| {
+        cluster.servers[struck].kill();
+        for producer in producers {
+            producer.goes_on(30).await;
+        }
+        // What was a primary comes back as a replica.
+        cluster.servers[struck].restart();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_hangs_and_wakes_up_when_another_has_its_place_is_believed_nothing() {
+    through(&mut Cluster::start(), async |cluster, struck, producers| {
+        cluster.servers[struck].stop(true);
+        for producer in producers {
+            producer.goes_on(30).await;
+        }
+        cluster.servers[struck].stop(false);
+    })
+    .await;
 }
