@@ -128,7 +128,7 @@ async fn a_slot_that_moves_takes_its_runs_along() {
 /// Nine runs on two nodes, while something happens to the primary of some of them.
 async fn through(
     cluster: &mut Cluster,
-    happens: impl AsyncFnOnce(&mut Cluster, usize, &[Producer]),
+    happens: impl AsyncFnOnce(&mut Cluster, &[usize], &[Producer]),
 ) {
     let names: Vec<String> = (0..9).map(|at| format!("r{at}")).collect();
     let (hub_1, one) = hub_with(options_at(&cluster.url())).await;
@@ -149,7 +149,7 @@ async fn through(
     let home = |name: &str| cluster.primary_of(&format!("rc:{{{name}}}:meta"));
     let homes: Vec<usize> = names.iter().map(|name| home(name)).collect();
     let struck = homes[0];
-    happens(cluster, struck, &producers).await;
+    happens(cluster, &homes, &producers).await;
     cluster.wait();
     for producer in producers {
         producer.goes_on(10).await;
@@ -176,7 +176,8 @@ async fn through(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_is_killed_costs_its_runs_no_more_than_is_told_and_other_runs_nothing() {
-    through(&mut Cluster::start(), async |cluster, struck, producers| {
+    through(&mut Cluster::start(), async |cluster, homes, producers| {
+        let struck = homes[0];
         cluster.servers[struck].kill();
         for producer in producers {
             producer.goes_on(30).await;
@@ -189,12 +190,20 @@ async fn a_primary_that_is_killed_costs_its_runs_no_more_than_is_told_and_other_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_hangs_and_wakes_up_when_another_has_its_place_is_believed_nothing() {
-    through(&mut Cluster::start(), async |cluster, struck, producers| {
-        cluster.servers[struck].stop(true);
+    through(&mut Cluster::start(), async |cluster, homes, producers| {
+        let struck = homes[0];
+        let (primary, replica) = (&cluster.servers[struck], &cluster.servers[struck + 3]);
+        primary.stop(true);
+        replica.stop(true);
+        let is_elsewhere = |place: &usize| homes[*place / 2] != struck;
+        for place in (0..producers.len()).filter(is_elsewhere) {
+            producers[place].goes_on(30).await;
+        }
+        replica.stop(false);
         for producer in producers {
             producer.goes_on(30).await;
         }
-        cluster.servers[struck].stop(false);
+        primary.stop(false);
     })
     .await;
 }
