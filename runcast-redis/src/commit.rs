@@ -21,7 +21,6 @@ use crate::pack::{Pack, pack};
 use crate::read::{Entry, Reader};
 use crate::replica::Replica;
 use crate::shards::AGAIN;
-use crate::slots::Slot;
 use crate::wait::Replicas;
 
 /// The most entries of other nodes that are brought along when a stream turns out to be another.
@@ -32,6 +31,7 @@ const TURN: Duration = Duration::from_millis(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What is to be done to a stream.
+#[derive(Clone)]
 pub(crate) enum Deed {
     /// Nothing: only see whether it is as it was.
     Check,
@@ -49,6 +49,7 @@ pub(crate) enum Deed {
 }
 
 /// A decision.
+#[derive(Clone)]
 pub(crate) struct Decision {
     pub(crate) run: RunId,
     /// The stream that was decided on, and what it becomes.
@@ -154,11 +155,8 @@ impl Committer {
     /// What has to be in Redis before the change: the name of a stream that begins, and that there will
     /// be entries for the feed.
     async fn prepare(&self, decision: &Decision) -> Result<Option<u64>, CallError> {
-        let Reader { link, keys } = &self.reader;
         if let Deed::Store { begins: true, .. } = decision.deed {
-            let mut pipeline = redis::pipe();
-            pipeline.cmd("ZADD").arg(keys.names()).arg(0).arg(decision.run.as_str());
-            link.ask(Slot::of(&keys.names()), &pipeline).await?;
+            self.reader.register(&decision.run).await?;
         }
         match decision.entries.is_empty() {
             true => Ok(None),
@@ -252,7 +250,7 @@ impl Committer {
         Ok(entries.into_iter().next())
     }
 
-    async fn attempt(&self, up: &Up, decision: &Decision) -> Result<Value, CallError> {
+    pub(crate) async fn attempt(&self, up: &Up, decision: &Decision) -> Result<Value, CallError> {
         let Reader { link, keys } = &self.reader;
         let run = &decision.run;
         let (meta, events) = (keys.meta(run), keys.events(run));

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ConnectionInfo, PushInfo, PushKind};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use crate::address::Address;
 use crate::error::{CallError, OpenError};
@@ -44,6 +45,8 @@ pub(crate) struct Common {
     pub(crate) on_push: Option<OnPush>,
     /// The newest histories that were seen; none if they do not matter here.
     pub(crate) seen: Option<Arc<Histories>>,
+    /// Told when another server process answers than before.
+    pub(crate) replaced: Arc<Notify>,
     /// Goes up whenever a connection comes or goes.
     pub(crate) changes: Arc<watch::Sender<u64>>,
 }
@@ -136,8 +139,13 @@ impl Dial {
             let asked = asking.all(&mut connection, &slots, &histories).await;
             asked.map_err(|error: CallError| unusable(&url, &error.to_string()))?;
         }
+        let mut settles_at = Instant::now();
+        if histories.is_another() {
+            settles_at += self.common.options.refill_time;
+            self.common.replaced.notify_one();
+        }
         let (server, broken) = (Arc::from(server.run_id), Arc::clone(&self.broken));
-        Ok(Up { connection, number, server, history: 0, histories, broken })
+        Ok(Up { connection, number, server, history: 0, histories, settles_at, broken })
     }
 
     /// The slots that the server has: if it is no node of a Cluster, one stands for all.

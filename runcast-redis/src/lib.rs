@@ -31,6 +31,8 @@ mod options;
 mod pack;
 mod queue;
 mod read;
+mod recent;
+mod refill;
 mod replica;
 mod script;
 mod sentinel;

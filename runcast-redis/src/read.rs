@@ -259,6 +259,14 @@ impl Reader {
         runs.into_iter().zip(answers.into_iter().map(stat)).collect()
     }
 
+    /// Notes the name of a stream that there is, or will be.
+    pub(crate) async fn register(&self, run: &RunId) -> Result<(), CallError> {
+        let names = self.keys.names();
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("ZADD").arg(&names).arg(0).arg(run.as_str());
+        self.link.ask(Slot::of(&names), &pipeline).await.map(drop)
+    }
+
     /// Tells the other nodes which streams have changed.
     pub(crate) async fn publish_change(&self, message: &str) -> Result<(), CallError> {
         let changes = self.keys.changes();

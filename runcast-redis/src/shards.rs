@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use redis::{Cmd, Pipeline, Value};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::address::Place;
 use crate::cluster::{self, Following};
@@ -27,6 +27,8 @@ use crate::script::{Lua, Scripts};
 use crate::sentinel::Sentinels;
 use crate::slots::Slot;
 
+/// Why a server that answers is not asked yet.
+const UNSETTLED: &str = "another Redis process answers, and is given first what it lacks";
 /// How often what changes nothing is asked again when its answer is lost.
 const TRIES_MAX: usize = 3;
 /// How long to wait before it is asked again what another server has by now.
@@ -115,6 +117,7 @@ impl Shards {
             on_push,
             seen: is_kept.then(|| Arc::new(Histories::new(false))),
             changes: Arc::new(changes),
+            replaced: Arc::default(),
         };
         let target = match &address.place {
             Place::Sentinels { sentinels, name } => {
@@ -178,6 +181,14 @@ impl Shards {
         let mut changes = None;
         loop {
             if let Some(up) = self.current(slot) {
+                if up.settles_at > Instant::now() {
+                    if up.settles_at > deadline {
+                        sleep_until(deadline).await;
+                        return Err(CallError::Away(UNSETTLED.to_owned()));
+                    }
+                    sleep_until(up.settles_at).await;
+                    continue;
+                }
                 if up.history > 0 || self.common.seen.is_none() {
                     return Ok(up);
                 }
@@ -212,13 +223,23 @@ impl Shards {
         asking.take(slot, answer, &up.histories).map(drop).ok_or_else(garbled)
     }
 
+    /// Waits until another server process answers than before.
+    pub(crate) async fn replaced(&self) {
+        self.common.replaced.notified().await;
+    }
+
     /// Whether all servers are connected to; why not.
     pub(crate) fn health(&self) -> Result<(), String> {
         let map = self.map.get();
         if map.slots.iter().any(Option::is_none) {
             return Err("the Cluster has slots that no server has".to_owned());
         }
-        map.links().try_for_each(Link::health)
+        map.links().try_for_each(Link::health)?;
+        let now = Instant::now();
+        match map.links().filter_map(Link::current).any(|up| up.settles_at > now) {
+            true => Err(UNSETTLED.to_owned()),
+            false => Ok(()),
+        }
     }
 
     /// Which servers have which slots may be another by now.
@@ -229,7 +250,7 @@ impl Shards {
     }
 
     /// Asks once. What is on its way to another server is asked there.
-    async fn send(&self, up: &Up, pipeline: &Pipeline) -> Result<Vec<Value>, CallError> {
+    pub(crate) async fn send(&self, up: &Up, pipeline: &Pipeline) -> Result<Vec<Value>, CallError> {
         let mut values = Vec::with_capacity(pipeline.len());
         for (answer, cmd) in up.send(pipeline).await?.into_iter().zip(pipeline.cmd_iter()) {
             let answer = match answer {
