@@ -11,7 +11,7 @@ use runcast_contract::redis_server::Cluster;
 use runcast_contract::{batch, events, feed, run};
 use runcast_event::{Epoch, Offset, RunId};
 use runcast_log::{Log, Trim};
-use runcast_redis::{RedisLog, RedisOptions};
+use runcast_redis::{OpenError, RedisLog, RedisOptions};
 use support::witness::{Producer, SOON, history, hub_with, witness};
 use support::{node_at, options_at};
 use tokio::sync::watch;
@@ -75,6 +75,11 @@ async fn any_node_of_a_cluster_leads_to_all_of_it_and_messages_come_from_all_of_
     two.sign(&[run("r09")]).await.unwrap();
     assert!(one.signed(&run("r09")).await.unwrap().is_some());
     assert_eq!(two.list(None, 100).await.unwrap().len(), 40);
+    // One primary that would throw streams away is enough.
+    cluster.servers[2].command(&["CONFIG", "SET", "maxmemory-policy", "volatile-lru"]);
+    let refused = RedisLog::open(options_at(&cluster.url()), std::sync::Arc::new(())).await;
+    let Err(OpenError::Evicts { url, .. }) = refused else { panic!("{refused:?}") };
+    assert!(url.contains(&cluster.servers[2].port.to_string()), "{url}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
