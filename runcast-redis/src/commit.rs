@@ -95,6 +95,8 @@ pub(crate) struct Committer {
     pub(crate) outbox: Outbox,
     pub(crate) node: Arc<str>,
     pub(crate) unknown_max: Duration,
+    /// For how long a tombstone stays.
+    pub(crate) tombstone: Duration,
     /// Those that must have a change before it is acknowledged, if any must.
     pub(crate) replicas: Option<Arc<Replicas>>,
 }
@@ -271,6 +273,7 @@ impl Committer {
                 let head = head(&self.node, 'd', (&stream.stat(), stream.phase), &[]);
                 let add = |cmd: &mut Cmd| {
                     cmd.arg(version).arg(keys.channel(run)).arg(&head).arg(decision.entries.len());
+                    cmd.arg(self.tombstone.as_millis() as u64);
                     add_entries(cmd, decision);
                     decision.after.fields().iter().for_each(|pair| add_pair(cmd, pair));
                 };
@@ -325,6 +328,7 @@ struct Store<'a> {
     marks: &'a [(Offset, u64)],
     head: String,
     with_events: bool,
+    begins: bool,
 }
 
 impl<'a> Store<'a> {
@@ -339,7 +343,7 @@ impl<'a> Store<'a> {
         let bytes: usize = records.iter().map(|record| record.payload.len()).sum();
         let packs = pack(records);
         let head = head(&committer.node, 'a', (&after.stream.stat(), after.stream.phase), &packs);
-        Self { fields, packs, marks, head, with_events: bytes <= EVENTS_BYTES_MAX }
+        Self { fields, packs, marks, head, with_events: bytes <= EVENTS_BYTES_MAX, begins: *begins }
     }
 
     fn add(&self, cmd: &mut Cmd, committer: &Committer, decision: &Decision) {
@@ -347,7 +351,7 @@ impl<'a> Store<'a> {
         cmd.arg(decision.before.version).arg(keys.channel(run)).arg(&self.head);
         cmd.arg(u8::from(self.with_events)).arg(&*committer.node);
         cmd.arg(self.fields.len()).arg(decision.entries.len()).arg(self.marks.len());
-        cmd.arg(u8::from(decision.is_again));
+        cmd.arg(u8::from(decision.is_again)).arg(u8::from(self.begins));
         self.fields.iter().for_each(|pair| add_pair(cmd, pair));
         add_entries(cmd, decision);
         for (offset, bytes) in self.marks {

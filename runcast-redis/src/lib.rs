@@ -26,6 +26,7 @@ mod live;
 mod log;
 mod message;
 mod messages;
+mod names;
 mod node;
 mod options;
 mod pack;

@@ -396,6 +396,10 @@ impl Node {
             let outbox = self.parts.committer.outbox.clone();
             self.ask(async move {
                 let brought = outbox.sweep(&mut sweep).await.unwrap_or_default();
+                // With the next ones next time, or with these again.
+                if let Ok(last) = outbox.reader.forget_names(sweep.name.as_ref()).await {
+                    sweep.name = last;
+                }
                 Event::Swept(sweep, brought)
             });
         }

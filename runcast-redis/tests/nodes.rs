@@ -462,6 +462,29 @@ async fn a_run_that_another_node_deletes_is_told_to_be_and_may_be_made_again() {
 }
 
 #[tokio::test]
+async fn of_a_deleted_run_nothing_is_left_after_a_while_but_of_one_that_was_made_again() {
+    let server = Server::start();
+    let options = RedisOptions { tombstone: Duration::from_millis(50), ..options(&server) };
+    let (_hub, log) = hub_with(options).await;
+    for name in ["gone", "again"] {
+        log.append(batch(name, &["1"])).await.unwrap();
+        assert!(log.delete(&run(name)).await.unwrap());
+    }
+    log.append(batch("again", &["2"])).await.unwrap();
+    // As if they had been noted long ago.
+    server.command(&["DEL", "rc:{$names}:noted"]);
+    let left = async {
+        while server.command(&["ZCARD", "rc:{$names}"]).trim() != "1" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(SOON, left).await.expect("it is forgotten");
+    assert_eq!(server.command(&["EXISTS", "rc:{gone}:meta"]).trim(), "0");
+    let page = log.read(&run("again"), Offset::START, runcast_contract::ALL).await.unwrap();
+    assert_eq!((page.records.len(), page.stat.epoch > Epoch::FIRST), (1, true));
+}
+
+#[tokio::test]
 async fn changes_of_runs_that_nobody_follows_are_heard_of_on_every_node() {
     let server = Server::start();
     let ((hub, _log), (_, other)) = (hub(&server).await, hub(&server).await);

@@ -101,6 +101,7 @@ settings! {
     redis_refill_s: Seconds(redis.refill_time);
     redis_refill_kept_s: Seconds(redis.refill_kept);
     redis_refill_bytes_max: Bytes(redis.refill_bytes_max);
+    redis_tombstone_s: Seconds(redis.tombstone);
     redis_lease_s: Seconds(redis.lease);
     redis_pending_max_s: Seconds(redis.pending_max);
     redis_wait_timeout_s: Seconds(redis.wait_timeout);
