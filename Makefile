@@ -11,16 +11,13 @@ FUZZ ?= 60
 SEED ?=
 SIM ?= --seeds 10000
 
-.PHONY: help run run-redis test check bench stress sim fuzz build install ui tools browser redis
+.PHONY: help run test check bench stress sim fuzz build install ui tools browser redis
 
 help: ## List the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 run: build ## Build, start the server with the embedded log, and show a live run
 	@scripts/live-run
-
-run-redis: build ## The same with two servers on a Redis: a live run on one, its page on the other
-	@scripts/live-run-redis
 
 test: check browser redis ## Install what tests need, then run every suite
 	$(CARGO) nextest run --workspace --no-fail-fast
