@@ -130,10 +130,11 @@ async fn a_slot_that_moves_takes_its_runs_along() {
     }
 }
 
-/// Nine runs on two nodes, while something happens to the primary of some of them.
+/// Nine runs on two nodes, while something happens to the primary of some of them, which is given back, or
+/// to none.
 async fn through(
     cluster: &mut Cluster,
-    happens: impl AsyncFnOnce(&mut Cluster, &[usize], &[Producer]),
+    happens: impl AsyncFnOnce(&mut Cluster, &[usize], &[Producer]) -> Option<usize>,
 ) {
     let names: Vec<String> = (0..9).map(|at| format!("r{at}")).collect();
     let (hub_1, one) = hub_with(options_at(&cluster.url())).await;
@@ -153,8 +154,7 @@ async fn through(
     }
     let home = |name: &str| cluster.primary_of(&format!("rc:{{{name}}}:meta"));
     let homes: Vec<usize> = names.iter().map(|name| home(name)).collect();
-    let struck = homes[0];
-    happens(cluster, &homes, &producers).await;
+    let struck = happens(cluster, &homes, &producers).await;
     cluster.wait();
     for producer in producers {
         producer.goes_on(10).await;
@@ -167,11 +167,11 @@ async fn through(
         assert_eq!(history(&two, name).await, whole);
         tell.send(whole.len() as u64).unwrap();
         let is_same = epoch(&one, name).await == Epoch::FIRST;
-        assert_eq!(is_same, home != struck, "{name} was at {home}");
+        assert_eq!(is_same, Some(home) != struck, "{name} was at {home}");
         for witness in witnesses {
             let seen = timeout(SOON, witness).await.unwrap().unwrap();
             assert!(seen.events == whole, "{name} is not what its witness saw");
-            assert!(seen.lost == 0 || home == struck, "{name} has lost nothing");
+            assert!(seen.lost == 0 || Some(home) == struck, "{name} has lost nothing");
         }
     }
     let (other, _) = node_at(&cluster.url()).await;
@@ -189,6 +189,7 @@ async fn a_primary_that_is_killed_costs_its_runs_no_more_than_is_told_and_other_
         }
         // What was a primary comes back as a replica.
         cluster.servers[struck].restart();
+        Some(struck)
     })
     .await;
 }
@@ -209,6 +210,27 @@ async fn a_primary_that_hangs_and_wakes_up_when_another_has_its_place_is_believe
             producer.goes_on(30).await;
         }
         primary.stop(false);
+        Some(struck)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_to_a_cluster_that_are_cut_and_scripts_that_are_lost_cost_no_event() {
+    through(&mut Cluster::start_bare(), async |cluster, _, producers| {
+        for round in 0..12 {
+            for server in &cluster.servers {
+                match round % 3 {
+                    0 => server.command(&["SCRIPT", "FLUSH"]),
+                    1 => server.command(&["CLIENT", "KILL", "TYPE", "normal"]),
+                    _ => server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]),
+                };
+            }
+            for producer in producers {
+                producer.goes_on(1).await;
+            }
+        }
+        None
     })
     .await;
 }
