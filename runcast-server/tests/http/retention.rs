@@ -7,7 +7,9 @@ use std::sync::Arc;
 use runcast_event::{RunId, Timestamp, parse_event};
 use runcast_hub::HubConfig;
 use runcast_log::{Append, EmbeddedOptions};
-use runcast_server::{Clock, HttpConfig, RetentionClass, RetentionPolicy, ServerConfig, start};
+use runcast_server::{
+    Clock, HttpConfig, RetentionClass, RetentionPolicy, ServerConfig, Store, start,
+};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 
@@ -52,9 +54,7 @@ async fn on_log(directory: &Path, log: EmbeddedOptions, hand: &Hand, classes: Va
     let (clock, retention) = (hand.clock(), policy(classes));
     let listen = "127.0.0.1:0".parse().unwrap();
     let config = ServerConfig {
-        data_dir: directory.to_path_buf(),
-        log,
-        redis: None,
+        store: Store::Directory { path: directory.to_path_buf(), options: log },
         hub: HubConfig::default(),
         http: HttpConfig { listen, clock, retention, ..HttpConfig::default() },
     };
