@@ -143,12 +143,11 @@ impl CommitObserver for Fanout {
                 }
                 _ => {}
             }
-            if let Committed::Appended { stat, .. } = &change
-                && run.is_feed()
-            {
-                feed_cursor = Some(Cursor::new(stat.epoch, stat.last));
-            } else {
+            // The feed is no run.
+            if !run.is_feed() {
                 readers.iter().filter_map(std::sync::Weak::upgrade).for_each(|r| r.add(run));
+            } else if let Committed::Appended { stat, .. } = &change {
+                feed_cursor = Some(Cursor::new(stat.epoch, stat.last));
             }
             let Some(tail) = self.tail(run) else { continue };
             match change {

@@ -128,6 +128,9 @@ impl Node {
             bytes_max: options.group_bytes_max.max(1),
             producers_max: options.producers_max.max(1),
         };
+        // Of the feed it is told to whoever lists runs how far it is.
+        let mut live = Live::default();
+        live.follow(&RunId::feed());
         let recent = Recent::new(options.refill_bytes_max, options.refill_kept);
         let (kept_max, pending_max) = (options.runs_kept_max, options.pending_max);
         Self {
@@ -136,7 +139,7 @@ impl Node {
             limits,
             lines: HashMap::new(),
             replicas: Kept::new(kept_max),
-            live: Live::default(),
+            live,
             heard: Heard::default(),
             sweep: Some(Box::new(Sweep::new(pending_max))),
             changed: HashSet::new(),

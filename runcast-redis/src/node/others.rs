@@ -201,7 +201,7 @@ impl Node {
                     self.live.follow(&run);
                     begun.push(run);
                 }
-                (false, true) => {
+                (false, true) if !run.is_feed() => {
                     self.live.unfollow(&run);
                     ended.push(run);
                 }
