@@ -18,6 +18,11 @@ impl Keys {
         Self { prefix: prefix.to_owned(), database }
     }
 
+    /// What all keys and channels begin with.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     fn of_run(&self, run: &RunId, what: &str) -> String {
         format!("{}:{{{run}}}:{what}", self.prefix)
     }
@@ -51,6 +56,11 @@ impl Keys {
     /// Where a run's batches are told.
     pub(crate) fn channel(&self, run: &RunId) -> String {
         format!("{}@{}:{{{run}}}", self.prefix, self.database)
+    }
+
+    /// A channel of no run.
+    pub(crate) fn channel_of(&self, name: &str) -> String {
+        format!("{}@{}:{name}", self.prefix, self.database)
     }
 
     /// Where it is told which runs change.

@@ -10,6 +10,7 @@
 mod commit;
 mod decide;
 mod error;
+mod examine;
 mod feed;
 mod follows;
 mod kept;
@@ -28,5 +29,6 @@ mod script;
 mod signs;
 
 pub use error::OpenError;
+pub use examine::{Finding, Grade, examine};
 pub use log::RedisLog;
 pub use options::{OptionsError, RedisOptions};

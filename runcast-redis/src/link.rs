@@ -23,6 +23,8 @@ const AGAIN_MIN: Duration = Duration::from_millis(20);
 const AGAIN_MAX: Duration = Duration::from_secs(1);
 /// Commands on their way to a connection. Who finds no place waits.
 const PIPELINE_MAX: usize = 4_096;
+/// What the names of connections begin with, as CLIENT LIST shows them; the node's follows.
+pub(crate) const CLIENT_NAME: &str = "runcast:";
 /// Seconds from 1970 to 2020.
 const SECONDS_TO_2020: u64 = 1_577_836_800;
 
@@ -87,6 +89,7 @@ impl Drop for Keeper {
 struct Dial {
     client: Client,
     options: RedisOptions,
+    client_name: String,
     keys: Keys,
     scripts: Arc<Scripts>,
     broken: Arc<Broken>,
@@ -97,10 +100,12 @@ struct Dial {
 }
 
 impl Link {
-    /// Connects, and goes on connecting whenever the connection breaks.
+    /// Connects, and goes on connecting whenever the connection breaks. The connections bear the node's
+    /// name.
     pub(crate) async fn open(
         options: &RedisOptions,
         keys: &Keys,
+        node: &str,
         on_push: Option<OnPush>,
     ) -> Result<Self, OpenError> {
         let info = options.connection()?;
@@ -113,6 +118,7 @@ impl Link {
         let mut dial = Dial {
             client,
             options: options.clone(),
+            client_name: format!("{CLIENT_NAME}{node}"),
             keys: keys.clone(),
             scripts: Arc::clone(&scripts),
             broken: Arc::clone(&broken),
@@ -289,6 +295,10 @@ impl Dial {
             });
         let connection = self.client.get_multiplexed_async_connection_with_config(&config).await;
         let mut connection = connection.map_err(|error| self.unusable(&error.to_string()))?;
+        let mut naming = redis::cmd("CLIENT");
+        // Only so that it can be recognised.
+        let _unnamed =
+            naming.arg("SETNAME").arg(&self.client_name).exec_async(&mut connection).await;
         let server = self.info(&mut connection, "server").await?;
         let memory = self.info(&mut connection, "memory").await?;
         let replication = self.info(&mut connection, "replication").await?;
@@ -351,12 +361,12 @@ impl Dial {
 }
 
 /// A field of what INFO says.
-fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
 /// A version's first two numbers.
-fn numbers(version: &str) -> (u32, u32) {
+pub(crate) fn numbers(version: &str) -> (u32, u32) {
     let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
 }

@@ -55,12 +55,12 @@ impl RedisLog {
             let messages = Arc::clone(&messages);
             Arc::new(move |push| messages.take(push))
         };
-        let link = Link::open(&options, &keys, None).await?;
-        let subscriber = Link::open(&options, &keys, Some(on_push)).await?;
-        let reader = Reader { link, keys };
         let id = RunId::random();
         // The last digits are random.
         let node: Arc<str> = Arc::from(&id.as_str()[id.as_str().len() - 12..]);
+        let link = Link::open(&options, &keys, &node, None).await?;
+        let subscriber = Link::open(&options, &keys, &node, Some(on_push)).await?;
+        let reader = Reader { link, keys };
         let outbox = Outbox { reader: reader.clone(), node: Arc::clone(&node) };
         let committer = Committer {
             reader: reader.clone(),

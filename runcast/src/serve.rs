@@ -25,7 +25,7 @@ use crate::palette::Palette;
 use crate::report::{UsageError, note};
 
 mod file;
-mod redis;
+pub(crate) mod redis;
 mod settings;
 
 /// Start a server

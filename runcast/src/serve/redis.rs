@@ -8,7 +8,7 @@ use crate::report::UsageError;
 const PORT_DEFAULT: &str = "6379";
 
 /// The options of a Redis at a URL.
-pub(super) fn options(url: Option<String>, wait_replicas: Option<u32>) -> RedisOptions {
+pub(crate) fn options(url: Option<String>, wait_replicas: Option<u32>) -> RedisOptions {
     let default = RedisOptions::default();
     RedisOptions {
         url: url.unwrap_or(default.url),
@@ -18,7 +18,7 @@ pub(super) fn options(url: Option<String>, wait_replicas: Option<u32>) -> RedisO
 }
 
 /// The URL that the environment says: `REDIS_URL`, or its parts.
-pub(super) fn from_environment(
+pub(crate) fn from_environment(
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<String>, UsageError> {
     let said = |name: &str| variable(name).filter(|value| !value.is_empty());
