@@ -253,7 +253,8 @@ async fn asked_to_stop(mut terminate: Signal, mut interrupt: Signal) {
     });
 }
 
-async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
+/// Waits for either signal.
+pub(crate) async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
