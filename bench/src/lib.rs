@@ -178,6 +178,7 @@ fn places(arguments: &Arguments) -> Result<Vec<Place>> {
         kind,
         set: Vec::new(),
         config: None,
+        redis: None,
         floor_websocket: false,
     };
     Ok(match arguments.only {

@@ -9,6 +9,7 @@ mod idle;
 mod latency;
 mod lists;
 mod log;
+mod redis;
 mod replay;
 mod room;
 mod stall;
@@ -95,4 +96,12 @@ pub(crate) const ROWS: &[Row] = &[
     room::ROOM,
     storm::STORM,
     start::START,
+    redis::FAN_OUT,
+    redis::MANY_RUNS,
+    redis::SINGLE,
+    redis::BATCH,
+    redis::LATENCY,
+    redis::IDLE,
+    redis::ROOM,
+    redis::MOVING,
 ];

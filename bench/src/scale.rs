@@ -13,6 +13,8 @@ pub(crate) struct Scale {
     pub(crate) viewers: usize,
     /// How long events flow in the rows that have a rate.
     pub(crate) flow: Duration,
+    /// How long viewers go from server to server.
+    pub(crate) moving: Duration,
     /// How long appends are measured.
     pub(crate) appends: Duration,
     /// Events of the run that is replayed.
@@ -42,6 +44,7 @@ impl Scale {
         repetitions: 3,
         viewers: 1_000,
         flow: Duration::from_secs(10),
+        moving: Duration::from_secs(200),
         appends: Duration::from_secs(5),
         replay_events: 100_000,
         replays: 5,
@@ -59,6 +62,7 @@ impl Scale {
         name: "quick",
         repetitions: 1,
         flow: Duration::from_secs(2),
+        moving: Duration::from_secs(10),
         appends: Duration::from_secs(2),
         replays: 2,
         latency_events: 200,
@@ -73,6 +77,7 @@ impl Scale {
         repetitions: 1,
         viewers: 20,
         flow: Duration::from_millis(200),
+        moving: Duration::from_secs(1),
         appends: Duration::from_millis(100),
         replay_events: 2_500,
         replays: 1,

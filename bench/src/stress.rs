@@ -66,9 +66,21 @@ pub struct Settings {
     /// A transport that readers use, all when none is named; may be repeated.
     #[arg(long, value_name = "TRANSPORT")]
     pub over: Vec<String>,
+    /// With two servers on a Redis, whose connections are cut, which is paused and loses its scripts.
+    #[arg(long)]
+    pub redis: bool,
     /// Where data is written.
     #[arg(long, value_name = "DIRECTORY")]
     pub data: Option<PathBuf>,
+}
+
+/// Where the servers keep events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Engine {
+    /// One server in its directory.
+    Embedded(Merging),
+    /// Two servers in a Redis.
+    Redis,
 }
 
 /// Whether something of the ended runs must be stored merged before a round ends.
@@ -142,12 +154,14 @@ pub fn run(settings: &Settings) -> Result<Tried> {
     let server = settings.server.clone().unwrap_or_else(|| this.with_file_name("runcast"));
     ensure!(server.is_file(), "there is no server at {}", server.display());
     let data = settings.data.clone().unwrap_or_else(std::env::temp_dir);
-    let (set, merging) = match &settings.set[..] {
-        [] => (BUSY.map(str::to_owned).to_vec(), Merging::Must),
-        set => (set.to_vec(), Merging::MayFail),
+    let (set, engine) = match &settings.set[..] {
+        set if settings.redis => (set.to_vec(), Engine::Redis),
+        [] => (BUSY.map(str::to_owned).to_vec(), Engine::Embedded(Merging::Must)),
+        set => (set.to_vec(), Engine::Embedded(Merging::MayFail)),
     };
     let (floor, kind) = (this, Kind::Server);
-    let place = Place { server, floor, data, kind, set, config: None, floor_websocket: false };
+    let place =
+        Place { server, floor, data, kind, set, config: None, redis: None, floor_websocket: false };
     let transports = transport::chosen(&settings.over)?;
     let begin = Instant::now();
     let time = Duration::from_secs(settings.seconds);
@@ -161,7 +175,7 @@ pub fn run(settings: &Settings) -> Result<Tried> {
         let least = if settings.kills > 0 { ROUND_MAX } else { Duration::from_secs(1) };
         let flow = left.clamp(least, ROUND_MAX);
         eprintln!("round {round}, seed {seed}, {} s", flow.as_secs());
-        let of_round = round::hold(&place, &transports, seed, flow, merging)
+        let of_round = round::hold(&place, &transports, seed, flow, engine)
             .with_context(|| format!("round {round}; again with --seed {seed}"))?;
         eprintln!("  {of_round}");
         tried = tried.plus(of_round);

@@ -1,12 +1,13 @@
 //! What is measured: a server or a floor, as a child process with a directory of its own.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use tempfile::TempDir;
@@ -59,6 +60,8 @@ pub(crate) struct Place {
     pub(crate) set: Vec<String>,
     /// The server's configuration file, if it has one: the text of it.
     pub(crate) config: Option<&'static str>,
+    /// The Redis that the server keeps its events in, if not in its directory.
+    pub(crate) redis: Option<String>,
     /// Whether the floor's followers come over WebSocket. The server's may come over both.
     pub(crate) floor_websocket: bool,
 }
@@ -83,6 +86,11 @@ impl Place {
         Self { floor_websocket: true, ..self.clone() }
     }
 
+    /// The same for a server whose events are in this Redis.
+    pub(crate) fn on(&self, redis: &Redis) -> Self {
+        Self { redis: Some(redis.url()), ..self.clone() }
+    }
+
     /// Starts a child with an empty directory.
     pub(crate) fn start(&self, disk: FloorDisk) -> Result<Subject> {
         std::fs::create_dir_all(&self.data)?;
@@ -98,8 +106,11 @@ impl Place {
         };
         match self.kind {
             Kind::Server => {
-                let data = directory.path().join("data");
-                command.args(["serve", "--listen", &address.to_string(), "--data"]).arg(data);
+                command.args(["serve", "--listen", &address.to_string()]);
+                match &self.redis {
+                    Some(url) => command.args(["--redis", url]),
+                    None => command.arg("--data").arg(directory.path().join("data")),
+                };
                 for set in &self.set {
                     command.args(["--set", set]);
                 }
@@ -145,6 +156,71 @@ impl Place {
         let begin = Instant::now();
         let subject = self.start_in(stopped.directory, disk)?;
         Ok((subject, begin.elapsed()))
+    }
+}
+
+/// A Redis that runs, with an empty directory.
+#[derive(Debug)]
+pub(crate) struct Redis {
+    // Declared first, so that it has ended when its directory is removed.
+    child: Running,
+    address: SocketAddrV4,
+    cpu: CpuClock,
+    _directory: TempDir,
+}
+
+impl Redis {
+    /// Starts one that writes everything to its disk and syncs that every second.
+    pub(crate) fn start(place: &Place) -> Result<Self> {
+        std::fs::create_dir_all(&place.data)?;
+        let directory =
+            tempfile::Builder::new().prefix("runcast-redis-").tempdir_in(&place.data)?;
+        let address = free_address()?;
+        let child = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--port", &address.port().to_string(), "--save", ""])
+            .args(["--appendonly", "yes", "--appendfsync", "everysec", "--dir"])
+            .arg(directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("redis-server cannot be started; scripts/install-redis installs it")?;
+        let cpu = CpuClock::of(child.id())?;
+        let redis = Self { child: Running(child), address, cpu, _directory: directory };
+        let begin = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            ensure!(begin.elapsed() < READY_MAX, "redis-server does not listen");
+            std::thread::sleep(READY_EVERY);
+        }
+        Ok(redis)
+    }
+
+    fn url(&self) -> String {
+        format!("redis://{}", self.address)
+    }
+
+    /// Has it do something, and waits until it has.
+    pub(crate) fn command(&self, command: &str) -> Result<()> {
+        let mut connection = TcpStream::connect(self.address)?;
+        connection.write_all(format!("{command}\r\n").as_bytes())?;
+        let mut answer = [0; 64];
+        let length = connection.read(&mut answer)?;
+        ensure!(
+            matches!(answer[..length].first(), Some(b'+' | b':')),
+            "{command} was answered {}",
+            String::from_utf8_lossy(&answer[..length])
+        );
+        Ok(())
+    }
+
+    /// The CPU time it has spent since it started.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        self.cpu.read()
+    }
+
+    /// The memory it holds.
+    pub(crate) fn memory(&self) -> Result<Memory> {
+        Memory::of(self.child.0.id())
     }
 }
 

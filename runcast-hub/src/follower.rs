@@ -88,6 +88,12 @@ impl Follower {
         Cursor::new(self.epoch, Offset::new(next.get() - 1))
     }
 
+    /// Whether nothing can come now, because the log cannot be reached.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.seat.hub.is_away()
+    }
+
     /// Waits for what comes next.
     ///
     /// Can be cancelled without losing anything.
@@ -146,7 +152,8 @@ impl Follower {
         let config = self.seat.hub.config();
         let limit =
             ReadLimit { events_max: config.page_events_max, bytes_max: config.page_bytes_max };
-        match self.seat.hub.read(&self.seat.run, Offset::new(next.get() - 1), limit).await {
+        match self.seat.hub.read_patiently(&self.seat.run, Offset::new(next.get() - 1), limit).await
+        {
             Ok(_) if self.seat.tail.deletions() != self.deletions => {
                 let is_lost = matches!(self.seat.tail.look(next, self.deletions), Look::Lost);
                 Some(if is_lost { lost() } else { Delivery::Deleted })
@@ -177,7 +184,9 @@ impl Follower {
                 let reason = GapReason::Damaged;
                 Some(Delivery::Gap(Gap { from: next, to: last, reason, epoch: self.epoch }))
             }
-            Err(ReadError::Failed { reason }) => Some(Delivery::Failed { reason }),
+            Err(ReadError::Failed { reason } | ReadError::Away { reason }) => {
+                Some(Delivery::Failed { reason })
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use runcast_event::{Cursor, Epoch, Offset, RunId};
@@ -31,6 +31,9 @@ use crate::watch::{Position, Watch};
 /// How often an append is tried again for which the gate was not ready after all.
 const READY_TRIES_MAX: usize = 8;
 
+/// How long to wait before a log that cannot be reached is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
 /// Places of the log that are looked at, one after the other, for where damage ends: of a block each,
 /// so that it takes a few milliseconds at most.
 const DAMAGE_LOOKS_MAX: usize = 64;
@@ -49,6 +52,9 @@ pub struct HubConfig {
     pub page_events_max: usize,
     /// Bytes that a follower who catches up reads at a time.
     pub page_bytes_max: usize,
+    /// How long a follower who comes waits for a log that cannot be reached. One that is there waits as
+    /// long as that takes.
+    pub away_max: Duration,
 }
 
 impl Default for HubConfig {
@@ -59,6 +65,7 @@ impl Default for HubConfig {
             followers_max: 100_000,
             page_events_max: 1_000,
             page_bytes_max: 256 * 1024,
+            away_max: Duration::from_secs(10),
         }
     }
 }
@@ -410,6 +417,12 @@ impl Hub {
         self.log.is_shared()
     }
 
+    /// Whether it falls to this node to do what only one is to do for a stream; see [`Log::has_duty`].
+    #[must_use]
+    pub fn has_duty(&self, run: &RunId) -> bool {
+        self.log.has_duty(run)
+    }
+
     /// Notes that producers have given a sign; see [`Log::sign`].
     ///
     /// # Errors
@@ -429,6 +442,37 @@ impl Hub {
     /// Says what joins events of closed streams; see [`Log::join_by`].
     pub fn join_by(&self, joiner: Arc<dyn Joiner>) {
         self.log.join_by(joiner);
+    }
+
+    /// As [`Self::read`], and waits for a log that cannot be reached until it can.
+    ///
+    /// # Errors
+    /// As [`Log::read`], never [`ReadError::Away`].
+    pub async fn read_patiently(
+        &self,
+        run: &RunId,
+        after: Offset,
+        limit: ReadLimit,
+    ) -> Result<Page, ReadError> {
+        patiently(|| self.read(run, after, limit), || true).await
+    }
+
+    /// As [`Self::list`], and waits for a log that cannot be reached until it can.
+    ///
+    /// # Errors
+    /// As [`Log::list`], never [`ReadError::Away`].
+    pub async fn list_patiently(
+        &self,
+        after: Option<&RunId>,
+        limit: usize,
+    ) -> Result<Vec<(RunId, StreamStat)>, ReadError> {
+        patiently(|| self.list(after, limit), || true).await
+    }
+
+    /// Whether the log cannot be reached now; see [`Log::is_away`].
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.log.is_away()
     }
 
     /// Whether appends are accepted now.
@@ -517,7 +561,7 @@ impl Hub {
     ) -> Result<Position, FollowError> {
         loop {
             let deletions = seat.tail.deletions();
-            let Some(stat) = self.log.stat(&seat.run).await? else {
+            let Some(stat) = self.stat_patiently(&seat.run).await? else {
                 if cursor.after > Offset::START {
                     return Err(FollowError::OffsetInFuture { last: Offset::START });
                 }
@@ -530,6 +574,11 @@ impl Hub {
                 return Ok(Position { epoch: stat.epoch, resume, last: stat.last, deletions });
             }
         }
+    }
+
+    async fn stat_patiently(&self, run: &RunId) -> Result<Option<StreamStat>, ReadError> {
+        let asked = Instant::now();
+        patiently(|| self.log.stat(run), || asked.elapsed() < self.config.away_max).await
     }
 
     fn take_seat(&self, run: &RunId) -> Seat {
@@ -585,3 +634,16 @@ impl Drop for Seat {
 
 #[cfg(test)]
 mod tests;
+
+/// Asks a log again as long as it cannot be reached.
+async fn patiently<T, F>(ask: impl Fn() -> F, may_go_on: impl Fn() -> bool) -> Result<T, ReadError>
+where
+    F: Future<Output = Result<T, ReadError>>,
+{
+    loop {
+        match ask().await {
+            Err(ReadError::Away { .. }) if may_go_on() => tokio::time::sleep(ASK_AGAIN).await,
+            answer => return answer,
+        }
+    }
+}

@@ -88,6 +88,18 @@ pub trait Log: Send + Sync + 'static {
         false
     }
 
+    /// Whether it falls to this node, at this moment, to do for a stream what only one node is to do: what
+    /// is due, what is to be given up. A node that is gone is followed by another within seconds, and two
+    /// may be at it for a moment. An engine of one node always has to.
+    fn has_duty(&self, _run: &RunId) -> bool {
+        true
+    }
+
+    /// Whether what is stored cannot be reached now, so that nothing new comes; see [`ReadError::Away`].
+    fn is_away(&self) -> bool {
+        false
+    }
+
     /// Notes that the producers of these runs have given a sign, for all nodes. An engine of one node does
     /// not need it.
     async fn sign(&self, _runs: &[RunId]) -> Result<(), ReadError> {
@@ -421,9 +433,16 @@ pub enum ReadError {
         /// What is wrong, and in which file where.
         reason: String,
     },
-    /// What is stored cannot be read now.
+    /// What is stored cannot be read.
     #[error("events cannot be read: {reason}")]
     Failed {
+        /// What, where.
+        reason: String,
+    },
+    /// Where events are stored cannot be reached; it may be in a moment. Only engines whose data is
+    /// elsewhere say it.
+    #[error("the log cannot be reached now: {reason}")]
+    Away {
         /// What, where.
         reason: String,
     },

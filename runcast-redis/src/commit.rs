@@ -14,13 +14,18 @@ use tokio::time::{Instant, sleep};
 
 use crate::error::CallError;
 use crate::feed::{Brought, Finish, Outbox};
+use crate::keys::Keys;
 use crate::link::Up;
 use crate::message::{EVENTS_BYTES_MAX, head};
+use crate::pack::{Pack, pack};
 use crate::read::{Entry, Reader};
 use crate::replica::Replica;
+use crate::shards::AGAIN;
+use crate::slots::Slot;
+use crate::wait::Replicas;
 
-/// The most events of other nodes that are brought along when a stream turns out to be another.
-pub(crate) const MISSED_MAX: usize = 256;
+/// The most entries of other nodes that are brought along when a stream turns out to be another.
+pub(crate) const MISSED_MAX: usize = 64;
 /// How long to wait when it is another node's turn.
 const TURN: Duration = Duration::from_millis(1);
 /// How long to wait before looking again what became of an append.
@@ -89,8 +94,8 @@ pub(crate) struct Committer {
     pub(crate) outbox: Outbox,
     pub(crate) node: Arc<str>,
     pub(crate) unknown_max: Duration,
-    pub(crate) wait_replicas: u32,
-    pub(crate) wait_timeout: Duration,
+    /// Those that must have a change before it is acknowledged, if any must.
+    pub(crate) replicas: Option<Arc<Replicas>>,
 }
 
 /// A change that was made.
@@ -134,9 +139,11 @@ impl Committer {
             }
         };
         let mut done = Done { replica, ..Done::default() };
-        if self.wait_replicas > 0 && !matches!(decision.deed, Deed::Check) {
-            let have = self.wait(&up).await;
-            done.short_of_replicas = (have < self.wait_replicas).then_some(have);
+        if let Some(replicas) = &self.replicas
+            && !matches!(decision.deed, Deed::Check)
+        {
+            let have = replicas.have(&up.server, Keys::slot(&decision.run)).await;
+            done.short_of_replicas = (have < replicas.want).then_some(have);
         }
         if let Some(number) = pending {
             (done.brought, done.finish) = self.outbox.bring(&decision.run, number, outbox).await;
@@ -149,10 +156,9 @@ impl Committer {
     async fn prepare(&self, decision: &Decision) -> Result<Option<u64>, CallError> {
         let Reader { link, keys } = &self.reader;
         if let Deed::Store { begins: true, .. } = decision.deed {
-            let up = link.up(link.deadline()).await?;
-            let mut cmd = redis::cmd("ZADD");
-            cmd.arg(keys.names()).arg(0).arg(decision.run.as_str());
-            link.ask(&up, &cmd).await?;
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("ZADD").arg(keys.names()).arg(0).arg(decision.run.as_str());
+            link.ask(Slot::of(&keys.names()), &pipeline).await?;
         }
         match decision.entries.is_empty() {
             true => Ok(None),
@@ -170,7 +176,8 @@ impl Committer {
             false => Outcome::Refused(error),
         };
         loop {
-            let up = link.up(if is_unknown { give_up } else { deadline }).await;
+            let slot = Keys::slot(&decision.run);
+            let up = link.up(slot, if is_unknown { give_up } else { deadline }).await;
             let up = up.map_err(|error| failed(error, is_unknown))?;
             if is_unknown || up.history != decision.before.history {
                 match self.look(decision, is_unknown).await {
@@ -203,6 +210,7 @@ impl Committer {
                 Err(CallError::Lost(_)) if Instant::now() < give_up => is_unknown = true,
                 Err(error @ CallError::Lost(_)) => return Err(failed(error, true)),
                 Err(_) if is_unknown && Instant::now() < give_up => sleep(LOOK_AGAIN).await,
+                Err(CallError::Elsewhere(_)) if Instant::now() < deadline => sleep(AGAIN).await,
                 Err(error) => return Err(failed(error, is_unknown)),
             }
         }
@@ -262,11 +270,9 @@ impl Committer {
             }
             Deed::Delete => {
                 let stream = &decision.after.stream;
-                let told = (&stream.stat(), stream.phase, Offset::START);
-                let head = head(&self.node, 'd', decision.after.version, told);
+                let head = head(&self.node, 'd', (&stream.stat(), stream.phase), &[]);
                 let add = |cmd: &mut Cmd| {
-                    cmd.arg(version).arg(keys.channel(run)).arg(&head).arg(keys.changes());
-                    cmd.arg(run.as_str()).arg(&*self.node).arg(decision.entries.len());
+                    cmd.arg(version).arg(keys.channel(run)).arg(&head).arg(decision.entries.len());
                     add_entries(cmd, decision);
                     decision.after.fields().iter().for_each(|pair| add_pair(cmd, pair));
                 };
@@ -280,16 +286,6 @@ impl Committer {
                 };
                 link.call(up, &link.scripts().trim, &[meta, events, sizes, base], add).await
             }
-        }
-    }
-
-    /// How many replicas have what was written last.
-    async fn wait(&self, up: &Up) -> u32 {
-        let mut cmd = redis::cmd("WAIT");
-        cmd.arg(self.wait_replicas).arg(self.wait_timeout.as_millis() as u64);
-        match self.reader.link.ask(up, &cmd).await {
-            Ok(Value::Int(have)) => u32::try_from(have).unwrap_or(0),
-            _ => 0,
         }
     }
 }
@@ -327,11 +323,10 @@ fn add_entries(cmd: &mut Cmd, decision: &Decision) {
 /// The arguments of a call that stores events.
 struct Store<'a> {
     fields: Vec<(String, String)>,
-    records: &'a [Record],
+    packs: Vec<Pack>,
     marks: &'a [(Offset, u64)],
     head: String,
     with_events: bool,
-    first: Offset,
 }
 
 impl<'a> Store<'a> {
@@ -344,26 +339,26 @@ impl<'a> Store<'a> {
         let mut fields = if is_whole { after.fields() } else { after.moving_fields() };
         fields.extend(producers.iter().filter_map(|id| after.producer(id)));
         let bytes: usize = records.iter().map(|record| record.payload.len()).sum();
-        let first = records.first().map_or(after.stream.last.next(), |record| record.offset);
-        let told = (&after.stream.stat(), after.stream.phase, first);
-        let head = head(&committer.node, 'a', after.version, told);
-        Self { fields, records, marks, head, with_events: bytes <= EVENTS_BYTES_MAX, first }
+        let packs = pack(records);
+        let head = head(&committer.node, 'a', (&after.stream.stat(), after.stream.phase), &packs);
+        Self { fields, packs, marks, head, with_events: bytes <= EVENTS_BYTES_MAX }
     }
 
     fn add(&self, cmd: &mut Cmd, committer: &Committer, decision: &Decision) {
         let (keys, run) = (&committer.reader.keys, &decision.run);
         cmd.arg(decision.before.version).arg(keys.channel(run)).arg(&self.head);
-        cmd.arg(u8::from(self.with_events).to_string()).arg(keys.changes()).arg(run.as_str());
-        cmd.arg(&*committer.node).arg(decision.after.stream.epoch.get()).arg(self.first.get());
+        cmd.arg(u8::from(self.with_events)).arg(&*committer.node);
         cmd.arg(self.fields.len()).arg(decision.entries.len()).arg(self.marks.len());
-        cmd.arg(u8::from(decision.is_again).to_string());
+        cmd.arg(u8::from(decision.is_again));
         self.fields.iter().for_each(|pair| add_pair(cmd, pair));
         add_entries(cmd, decision);
         for (offset, bytes) in self.marks {
             cmd.arg(offset.get()).arg(*bytes);
         }
-        for record in self.records {
-            cmd.arg(&record.payload[..]);
+        let epoch = decision.after.stream.epoch;
+        for pack in &self.packs {
+            let id = format!("{}-{epoch}", pack.last);
+            cmd.arg(id).arg(pack.field(&committer.node)).arg(&pack.value[..]);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What can be wrong with Redis, and what that means for who asked.
 
-use redis::{ErrorKind, RedisError};
+use redis::{ErrorKind, RedisError, ServerErrorKind};
 use runcast_log::{AppendError, DeleteError, ReadError};
 
 use crate::options::OptionsError;
@@ -21,12 +21,14 @@ pub enum OpenError {
         reason: String,
     },
     /// It is too old.
-    #[error("the Redis at {url} has version {version}; {VERSION_MIN} is the oldest that will do")]
+    #[error("the Redis at {url} has version {version}; {oldest} is the oldest that will do")]
     TooOld {
         /// Where it is.
         url: String,
         /// What it says.
         version: String,
+        /// The oldest that will do: a Cluster has to be newer.
+        oldest: &'static str,
     },
     /// It would throw streams away.
     #[error(
@@ -39,10 +41,49 @@ pub enum OpenError {
         /// Its policy.
         policy: String,
     },
+    /// It wants another user or password.
+    #[error(
+        "the Redis at {url} refuses the user or the password ({reason}); write them into the URL, \
+         redis://user:password@host:6379, or into REDIS_USER and REDIS_PASSWORD"
+    )]
+    Login {
+        /// Where it is.
+        url: String,
+        /// What it says.
+        reason: String,
+    },
+    /// Its user may not do what is needed.
+    #[error(
+        "the Redis at {url} does not let its user do what is needed ({reason}); ACL SETUSER <user> {RIGHTS}"
+    )]
+    Denies {
+        /// Where it is.
+        url: String,
+        /// What it says.
+        reason: String,
+    },
+    /// Its certificate is not to be trusted.
+    #[error(
+        "the Redis at {url} cannot show who it is ({reason}); redis_ca_file names the certificates of who \
+         signed its own"
+    )]
+    Certificate {
+        /// Where it is.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
 }
 
 /// The oldest Redis that has all that is used.
 pub(crate) const VERSION_MIN: &str = "6.2";
+
+/// The oldest Cluster that has: one with channels that belong to a slot.
+pub(crate) const CLUSTER_VERSION_MIN: &str = "7.0";
+
+/// What a user of Redis needs, if keys begin with `rc`.
+pub(crate) const RIGHTS: &str = "~rc:* &rc@* +@read +@write +@pubsub +@scripting +@connection -@dangerous \
+                                 +time +wait +info +cluster|slots";
 
 /// Why a command was not answered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +97,15 @@ pub(crate) enum CallError {
     /// Redis has no memory left for it.
     #[error("{0}")]
     NoRoom(String),
+    /// Another server has it, or will have it in a moment: it was not done.
+    #[error("{0}")]
+    Elsewhere(String),
+    /// It was not done, and another server is to be asked, this time.
+    #[error("the slot is on its way to {address}")]
+    Ask {
+        /// The other server.
+        address: String,
+    },
     /// Redis does not have the script.
     #[error("Redis does not have the script")]
     NoScript,
@@ -69,8 +119,17 @@ pub(crate) enum CallError {
 
 impl From<RedisError> for CallError {
     fn from(error: RedisError) -> Self {
+        use ServerErrorKind::{Ask, BusyLoading, ClusterDown, MasterDown, Moved, TryAgain};
         let text = error.to_string();
         match (error.kind(), error.code()) {
+            (ErrorKind::Server(Ask), _) => {
+                let address = error.redirect_node().map_or("", |(address, _)| address).to_owned();
+                Self::Ask { address }
+            }
+            (ErrorKind::Server(Moved | TryAgain | ClusterDown | MasterDown | BusyLoading), _) => {
+                Self::Elsewhere(text)
+            }
+            _ if is_demoted(&error) => Self::Elsewhere(text),
             (_, Some("NOSCRIPT")) => Self::NoScript,
             (_, Some("OOM")) => Self::NoRoom(text),
             _ if text.contains("OOM command not allowed") => Self::NoRoom(text),
@@ -79,6 +138,13 @@ impl From<RedisError> for CallError {
             _ => Self::Lost(format!("the connection to Redis was lost: {text}")),
         }
     }
+}
+
+/// Whether a server says that it is no primary.
+pub(crate) fn is_demoted(error: &RedisError) -> bool {
+    // Redis 6 says it inside of another error.
+    error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+        || error.detail().is_some_and(|detail| detail.contains("-READONLY"))
 }
 
 impl From<Garbled> for CallError {
@@ -107,6 +173,10 @@ impl CallError {
 
 impl From<CallError> for ReadError {
     fn from(error: CallError) -> Self {
-        Self::Failed { reason: error.to_string() }
+        let reason = error.to_string();
+        match error {
+            CallError::Away(_) | CallError::Lost(_) => Self::Away { reason },
+            _ => Self::Failed { reason },
+        }
     }
 }

@@ -7,15 +7,24 @@ mod contents;
 mod server;
 mod trials;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use redis::aio::{ConnectionLike as _, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, PushInfo, RedisResult};
-use tokio::sync::mpsc;
+use redis::{Cmd, ConnectionInfo, FromRedisValue, PushInfo, RedisResult};
+use tokio::sync::{mpsc, watch};
 
+use crate::address::Place;
+use crate::dial::{CLIENT_NAME, Common};
 use crate::error::OpenError;
+use crate::fit::refused;
+use crate::history::word;
 use crate::keys::Keys;
 use crate::options::RedisOptions;
+use crate::script::Scripts;
+use crate::sentinel::Sentinels;
+use crate::shards::find_seed;
+use crate::slots::Slot;
 
 /// Messages that come while it is examined and that are not looked at yet. More are dropped.
 const PUSHES_MAX: usize = 64;
@@ -58,45 +67,97 @@ impl Finding {
     }
 }
 
-/// Looks at the Redis that these options lead to, as a node would that connects to it.
+/// Looks at the Redis that these options lead to, as a node would that connects to it: of a Cluster at every
+/// primary.
 ///
 /// # Errors
 /// When it does not answer, or not to these options; what it answers is a finding.
 pub async fn examine(options: &RedisOptions) -> Result<Vec<Finding>, OpenError> {
-    let mut patient = Patient::connect(options).await?;
+    let address = Arc::new(options.address()?);
+    let keys = Keys::new(&options.prefix, address.database());
+    let common = Common {
+        address: Arc::clone(&address),
+        options: options.clone(),
+        client_name: format!("{CLIENT_NAME}doctor"),
+        keys,
+        scripts: Arc::new(Scripts::new(false)),
+        on_push: None,
+        seen: None,
+        changes: Arc::new(watch::channel(0).0),
+    };
+    let servers = match &address.place {
+        Place::Servers(servers) => servers,
+        Place::Sentinels { sentinels, name } => {
+            let primary = Sentinels::new(sentinels.clone(), name.clone()).find(&common).await?;
+            return examine_one(common, primary, None).await;
+        }
+    };
+    let Some(owned) = find_seed(&common, servers).await? else {
+        return examine_one(common, servers[0].clone(), None).await;
+    };
+    let common = Common { scripts: Arc::new(Scripts::new(true)), ..common };
+    let mut primaries: BTreeMap<(String, u16), Slot> = BTreeMap::new();
+    for part in &owned {
+        let slot = Slot::new(part.first);
+        primaries.entry((part.host.clone(), part.port)).or_insert(slot);
+    }
+    let mut findings = Vec::new();
+    for ((host, port), slot) in primaries {
+        let info = address.server(&host, port);
+        let found = examine_one(common.clone(), info, Some(word(slot))).await?;
+        findings.extend(found.into_iter().map(|finding| {
+            let what = format!("{host}:{port}: {}", finding.what);
+            Finding { what, ..finding }
+        }));
+    }
+    Ok(findings)
+}
+
+async fn examine_one(
+    common: Common,
+    info: ConnectionInfo,
+    word: Option<u32>,
+) -> Result<Vec<Finding>, OpenError> {
+    let mut patient = Patient::connect(common, info, word).await?;
     let server = patient.info().await?;
     let mut findings = server::findings(&mut patient, &server).await;
-    let trials = trials::findings(&mut patient, &server).await;
-    findings.extend(trials);
+    findings.extend(trials::findings(&mut patient).await);
     findings.extend(contents::findings(&mut patient).await);
     Ok(findings)
 }
 
-/// A Redis that is being examined.
+/// A server that is being examined.
 struct Patient {
     connection: MultiplexedConnection,
     pushes: mpsc::Receiver<PushInfo>,
-    options: RedisOptions,
-    keys: Keys,
+    common: Common,
+    at: String,
+    /// What is in a slot of it, if it is a node of a Cluster.
+    word: Option<u32>,
 }
 
 impl Patient {
-    async fn connect(options: &RedisOptions) -> Result<Self, OpenError> {
-        let info = options.connection()?;
-        let keys = Keys::new(&options.prefix, info.redis_settings().db());
-        let unusable = |reason: String| OpenError::Unusable { url: options.shown_url(), reason };
-        let client = Client::open(info).map_err(|error| unusable(error.to_string()))?;
+    async fn connect(
+        common: Common,
+        info: ConnectionInfo,
+        word: Option<u32>,
+    ) -> Result<Self, OpenError> {
+        let at = info.addr().to_string();
         let (give, pushes) = mpsc::channel(PUSHES_MAX);
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(options.connect_timeout))
-            .set_response_timeout(Some(options.command_timeout))
-            .set_push_sender(move |push: PushInfo| {
-                let _more_than_are_needed = give.try_send(push);
-                Ok::<(), redis::aio::SendError>(())
-            });
-        let connection = client.get_multiplexed_async_connection_with_config(&config).await;
-        let connection = connection.map_err(|error| unusable(error.to_string()))?;
-        Ok(Self { connection, pushes, options: options.clone(), keys })
+        let connection = common.connect(info, move |push| {
+            let _more_than_are_needed = give.try_send(push);
+        });
+        let connection = connection.await?;
+        Ok(Self { connection, pushes, common, at, word })
+    }
+
+    /// A key of the doctor's own, which the server has.
+    fn own_key(&self, what: &str) -> String {
+        let prefix = self.common.keys.prefix();
+        match self.word {
+            Some(word) => format!("{prefix}:{{{word}}}:doctor:{what}"),
+            None => format!("{prefix}:{{$doctor}}:{what}"),
+        }
     }
 
     async fn ask<T: FromRedisValue>(&mut self, cmd: &Cmd) -> RedisResult<T> {
@@ -105,15 +166,8 @@ impl Patient {
     }
 
     async fn info(&mut self) -> Result<String, OpenError> {
-        let mut info = String::new();
-        for section in ["server", "memory", "persistence", "replication"] {
-            let said = self.ask::<String>(redis::cmd("INFO").arg(section)).await;
-            info += &said.map_err(|error| OpenError::Unusable {
-                url: self.options.shown_url(),
-                reason: error.to_string(),
-            })?;
-        }
-        Ok(info)
+        let info = self.ask::<String>(&redis::cmd("INFO")).await;
+        info.map_err(|error| refused(&self.at, &error))
     }
 
     /// A setting of the server, if it tells it: many that are rented do not.

@@ -13,6 +13,8 @@ use runcast_log::{Record, StreamStat};
 use tokio::time::Instant;
 
 use crate::error::CallError;
+use crate::keys::Keys;
+use crate::link::Up;
 use crate::read::{Entry, Reader};
 use crate::replica::Replica;
 
@@ -52,11 +54,11 @@ impl Outbox {
     /// Notes that a run will have entries in its outbox.
     pub(crate) async fn intend(&self, run: &RunId) -> Result<u64, CallError> {
         let Reader { link, keys } = &self.reader;
-        let up = link.up(link.deadline()).await?;
-        let add = |cmd: &mut Cmd| {
+        let add = |cmd: &mut Cmd, _: &Up| {
             cmd.arg(run.as_str());
         };
-        let number = link.call(&up, &link.scripts().intend, &[keys.pending()], add).await?;
+        let slot = Keys::slot(&RunId::feed());
+        let number = link.run(slot, &link.scripts().intend, &[keys.pending()], add).await?;
         redis::from_redis_value(number).map_err(|error| CallError::Garbled(error.to_string()))
     }
 
@@ -116,23 +118,22 @@ impl Outbox {
     async fn entries(&self, run: &RunId) -> Result<Vec<Placed>, CallError> {
         let mut pipeline = redis::pipe();
         pipeline.cmd("XRANGE").arg(self.reader.keys.outbox(run)).arg("-").arg("+");
-        let (values, _) = self.reader.ask(&pipeline).await?;
+        let (values, _) = self.reader.link.ask(Keys::slot(run), &pipeline).await?;
         placed(values.into_iter().next().unwrap_or_default())
     }
 
     async fn take(&self, run: &RunId, number: u64, entries: &[Placed]) -> Result<Taken, CallError> {
         let Reader { link, keys } = &self.reader;
-        let up = link.up(link.deadline()).await?;
         let feed = RunId::feed();
         let names = [keys.meta(&feed), keys.events(&feed), keys.pending()];
-        let add = |cmd: &mut Cmd| {
+        let add = |cmd: &mut Cmd, up: &Up| {
             cmd.arg(run.as_str()).arg(number).arg(up.history).arg(&*self.node);
             cmd.arg(keys.channel(&feed));
             for ((version, at), entry) in entries {
                 cmd.arg(*version).arg(*at).arg(&entry.payload[..]);
             }
         };
-        let answer = link.call(&up, &link.scripts().take, &names, add).await?;
+        let answer = link.run(Keys::slot(&feed), &link.scripts().take, &names, add).await?;
         match answer {
             Value::Int(-1) => Ok(Taken::NotPending),
             Value::Int(-2) => Ok(Taken::OlderHistory),
@@ -148,17 +149,16 @@ impl Outbox {
         let (mut replica, _) = self.reader.load(&feed, Offset::START, 0).await?;
         let version = replica.version;
         replica.version += 1;
-        let up = link.up(link.deadline()).await?;
         let fields = replica.fields();
         let names = [keys.meta(&feed), keys.events(&feed), keys.sizes(&feed), keys.outbox(&feed)];
-        let add = |cmd: &mut Cmd| {
-            cmd.arg(version).arg("").arg("").arg(0).arg("").arg("").arg(&*self.node);
-            cmd.arg(replica.stream.epoch.get()).arg(0).arg(fields.len()).arg(0).arg(0).arg(0);
+        let add = |cmd: &mut Cmd, _: &Up| {
+            cmd.arg(version).arg("").arg("").arg(0).arg(&*self.node);
+            cmd.arg(fields.len()).arg(0).arg(0).arg(0);
             for (name, value) in &fields {
                 cmd.arg(name).arg(value);
             }
         };
-        link.call(&up, &link.scripts().append, &names, add).await.map(drop)
+        link.run(Keys::slot(&feed), &link.scripts().append, &names, add).await.map(drop)
     }
 
     /// Tidies up. What is not done now is done later.
@@ -170,20 +170,21 @@ impl Outbox {
 
     async fn try_to_finish(&self, finish: &Finish) -> Result<(), CallError> {
         let Reader { link, keys } = &self.reader;
-        let up = link.up(link.deadline()).await?;
         if let Some(behind) = &finish.behind {
-            let add = |cmd: &mut Cmd| {
+            let add = |cmd: &mut Cmd, _: &Up| {
                 cmd.arg(behind);
             };
-            link.call(&up, &link.scripts().taken, &[keys.outbox(&finish.run)], add).await?;
+            let (slot, key) = (Keys::slot(&finish.run), keys.outbox(&finish.run));
+            link.run(slot, &link.scripts().taken, &[key], add).await?;
         }
-        let add = |cmd: &mut Cmd| {
+        let add = |cmd: &mut Cmd, _: &Up| {
             cmd.arg(finish.run.as_str()).arg(finish.number);
             if let Some(serial) = finish.serial {
                 cmd.arg(serial);
             }
         };
-        link.call(&up, &link.scripts().settle, &[keys.pending()], add).await.map(drop)
+        let slot = Keys::slot(&RunId::feed());
+        link.run(slot, &link.scripts().settle, &[keys.pending()], add).await.map(drop)
     }
 
     /// Some of the runs that are pending: the number of the time, and the serial number of the change.
@@ -191,7 +192,8 @@ impl Outbox {
         let mut pipeline = redis::pipe();
         let cmd = pipeline.cmd("HSCAN").arg(self.reader.keys.pending()).arg(cursor);
         cmd.arg("COUNT").arg(PENDING_STEP);
-        let (values, _) = self.reader.ask(&pipeline).await?;
+        let slot = Keys::slot(&RunId::feed());
+        let (values, _) = self.reader.link.ask(slot, &pipeline).await?;
         let answer = values.into_iter().next().unwrap_or_default();
         let (cursor, pairs): (String, Vec<(String, String)>) = redis::from_redis_value(answer)
             .map_err(|error| CallError::Garbled(error.to_string()))?;
@@ -277,7 +279,7 @@ fn placed(outbox: Value) -> Result<Vec<Placed>, CallError> {
     let Value::Array(values) = outbox else { return Err(garbled()) };
     let placed = |value: Value| {
         let place = place(&value)?;
-        let entry = crate::read::entries(Value::Array(vec![value])).ok()?.pop()?;
+        let entry = crate::read::found(Value::Array(vec![value])).ok()?.into_events().pop()?;
         Some((place, entry))
     };
     values.into_iter().map(placed).collect::<Option<_>>().ok_or_else(garbled)

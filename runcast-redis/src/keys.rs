@@ -6,6 +6,8 @@
 
 use runcast_event::RunId;
 
+use crate::slots::Slot;
+
 /// Makes the names.
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
@@ -16,11 +18,6 @@ pub(crate) struct Keys {
 impl Keys {
     pub(crate) fn new(prefix: &str, database: i64) -> Self {
         Self { prefix: prefix.to_owned(), database }
-    }
-
-    /// What all keys and channels begin with.
-    pub(crate) fn prefix(&self) -> &str {
-        &self.prefix
     }
 
     fn of_run(&self, run: &RunId, what: &str) -> String {
@@ -55,17 +52,22 @@ impl Keys {
 
     /// Where a run's batches are told.
     pub(crate) fn channel(&self, run: &RunId) -> String {
-        format!("{}@{}:{{{run}}}", self.prefix, self.database)
+        self.channel_of(&format!("{{{run}}}"))
     }
 
-    /// A channel of no run.
-    pub(crate) fn channel_of(&self, name: &str) -> String {
-        format!("{}@{}:{name}", self.prefix, self.database)
+    /// The channel of what has this in braces.
+    pub(crate) fn channel_of(&self, tag: &str) -> String {
+        format!("{}@{}:{tag}", self.prefix, self.database)
     }
 
     /// Where it is told which runs change.
     pub(crate) fn changes(&self) -> String {
         format!("{}@{}:changes", self.prefix, self.database)
+    }
+
+    /// The slot of all that a run has.
+    pub(crate) fn slot(run: &RunId) -> Slot {
+        Slot::of(run.as_str())
     }
 
     /// The names of all streams that ever were: a sorted set.
@@ -83,9 +85,24 @@ impl Keys {
         format!("{}:signs", self.prefix)
     }
 
+    /// Which node looks after which streams: a hash.
+    pub(crate) fn duties(&self) -> String {
+        format!("{}:duties", self.prefix)
+    }
+
     /// Which history of Redis this is: a hash.
     pub(crate) fn history(&self) -> String {
         format!("{}:history", self.prefix)
+    }
+
+    /// Which history of a slot of a Cluster this is, by a word that is in the slot: a hash.
+    pub(crate) fn history_of_slot(&self, word: u32) -> String {
+        format!("{}:{{{word}}}:history", self.prefix)
+    }
+
+    /// What the names of all keys and channels begin with.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// The run whose channel this is.

@@ -7,12 +7,19 @@
 //!
 //! Never parses an event, and never hears of HTTP.
 
+mod address;
+mod cluster;
 mod commit;
 mod decide;
+mod dial;
+mod duties;
 mod error;
 mod examine;
 mod feed;
+mod fit;
 mod follows;
+mod heard;
+mod history;
 mod kept;
 mod keys;
 mod link;
@@ -22,11 +29,16 @@ mod message;
 mod messages;
 mod node;
 mod options;
+mod pack;
 mod queue;
 mod read;
 mod replica;
 mod script;
+mod sentinel;
+mod shards;
 mod signs;
+mod slots;
+mod wait;
 
 pub use error::OpenError;
 pub use examine::{Finding, Grade, examine};

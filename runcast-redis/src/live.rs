@@ -10,6 +10,7 @@ use runcast_event::{Epoch, Offset, RunId};
 use runcast_log::engine::Phase;
 use runcast_log::{Committed, ReadError, ReadLimit, Record, StreamStat};
 
+use crate::keys::Keys;
 use crate::read::Reader;
 use crate::replica::{Replica, first_epoch};
 
@@ -294,8 +295,8 @@ impl Reader {
     /// How a stream stands, whether it is there or not; without its producers.
     async fn fields_of(&self, run: &RunId) -> Result<Replica, ReadError> {
         let mut pipeline = redis::pipe();
-        self.fields(&mut pipeline, run);
-        let (values, up) = self.ask(&pipeline).await?;
+        pipeline.add_command(self.fields(run));
+        let (values, up) = self.link.ask(Keys::slot(run), &pipeline).await?;
         let fields = values.into_iter().next().unwrap_or_default();
         let replica = Replica::from_fields(&fields).map_err(crate::error::CallError::from)?;
         Ok(replica.unwrap_or_else(|| Replica::none(up.history)).in_history(up.history))

@@ -15,16 +15,17 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::commit::Committer;
+use crate::duties::{Duties, Renewal};
 use crate::error::OpenError;
 use crate::feed::Outbox;
 use crate::follows::Follows;
-use crate::keys::Keys;
-use crate::link::Link;
 use crate::messages::Messages;
 use crate::node::{Counts, Node, Parts, SHUT_DOWN};
 use crate::options::RedisOptions;
 use crate::queue::{Queue, Request};
 use crate::read::Reader;
+use crate::shards::{Purpose, Shards};
+use crate::wait::Replicas;
 
 /// Streams in Redis, which any number of nodes append to, read and follow.
 pub struct RedisLog {
@@ -32,6 +33,8 @@ pub struct RedisLog {
     reader: Reader,
     follows: Arc<Follows>,
     counts: Arc<Counts>,
+    duties: Duties,
+    renewal: Mutex<Option<Renewal>>,
     /// The node's task, until it was waited for.
     node: tokio::sync::Mutex<Option<JoinHandle<()>>>,
     /// Why it takes nothing any more.
@@ -43,13 +46,12 @@ impl RedisLog {
     /// do to streams that are followed here.
     ///
     /// # Errors
-    /// When Redis is not there, is too old, or would throw streams away; says what to do.
+    /// When Redis is not there, is too old, would throw streams away, or does not let its user do what is
+    /// needed; says what to do.
     pub async fn open(
         options: RedisOptions,
         observer: Arc<dyn CommitObserver>,
     ) -> Result<Arc<Self>, OpenError> {
-        let database = options.connection()?.redis_settings().db();
-        let keys = Keys::new(&options.prefix, database);
         let messages = Arc::new(Messages::new(&options));
         let on_push = {
             let messages = Arc::clone(&messages);
@@ -58,17 +60,27 @@ impl RedisLog {
         let id = RunId::random();
         // The last digits are random.
         let node: Arc<str> = Arc::from(&id.as_str()[id.as_str().len() - 12..]);
-        let link = Link::open(&options, &keys, &node, None).await?;
-        let subscriber = Link::open(&options, &keys, &node, Some(on_push)).await?;
-        let reader = Reader { link, keys };
+        let link = Shards::open(&options, &node, Purpose::Commands).await?;
+        let subscriber = Shards::open(&options, &node, Purpose::Messages(on_push)).await?;
+        let replicas = match options.wait_replicas {
+            0 => None,
+            want => {
+                let link = Shards::open(&options, &node, Purpose::Waits).await?;
+                let time = options.wait_timeout.min(options.command_timeout / 2);
+                Some(Arc::new(Replicas::new(link, want, time)))
+            }
+        };
+        let reader = Reader { keys: link.keys().clone(), link };
+        let lease = options.lease.max(Duration::from_millis(1));
+        let duties = Duties::new(reader.clone(), Arc::clone(&node), lease);
+        let renewal = Mutex::new(Some(duties.keep()));
         let outbox = Outbox { reader: reader.clone(), node: Arc::clone(&node) };
         let committer = Committer {
             reader: reader.clone(),
             outbox,
             node,
             unknown_max: options.unknown_max,
-            wait_replicas: options.wait_replicas,
-            wait_timeout: options.wait_timeout.min(options.command_timeout / 2),
+            replicas,
         };
         let (queue, told) = Queue::new(&options);
         let (follows, counts) = (Arc::<Follows>::default(), Arc::<Counts>::default());
@@ -80,11 +92,13 @@ impl RedisLog {
             told,
             follows: Arc::clone(&follows),
             messages,
+            duties: duties.clone(),
             counts: Arc::clone(&counts),
         };
         let node = tokio::spawn(Node::new(parts).run());
         let node = tokio::sync::Mutex::new(Some(node));
-        Ok(Arc::new(Self { queue, reader, follows, counts, node, closed: Mutex::new(None) }))
+        let closed = Mutex::new(None);
+        Ok(Arc::new(Self { queue, reader, follows, counts, duties, renewal, node, closed }))
     }
 
     /// Why it takes nothing any more, if so.
@@ -177,6 +191,14 @@ impl Log for RedisLog {
         true
     }
 
+    fn has_duty(&self, run: &RunId) -> bool {
+        self.duties.has(run)
+    }
+
+    fn is_away(&self) -> bool {
+        self.reader.link.health().is_err()
+    }
+
     async fn sign(&self, runs: &[RunId]) -> Result<(), ReadError> {
         Ok(self.reader.sign(runs).await?)
     }
@@ -210,5 +232,8 @@ impl Log for RedisLog {
             // A panic in it was printed when it happened.
             let _printed = node.await;
         }
+        drop(self.renewal.lock().unwrap_or_else(PoisonError::into_inner).take());
+        // Whoever sees it go looks for what it did not tell of.
+        self.duties.leave().await;
     }
 }

@@ -1,10 +1,13 @@
 //! What nodes tell each other by Pub/Sub: a line about the change, then the events.
 
+use std::fmt::Write as _;
+
 use bytes::{Buf as _, Bytes};
 use runcast_event::{Epoch, Offset, RunId};
 use runcast_log::engine::Phase;
 use runcast_log::{Record, StreamStat};
 
+use crate::pack::Pack;
 use crate::replica::{bases, phase_letter, shown_bases};
 
 /// The most bytes of events that go with a message. Who wants more reads the stream.
@@ -22,16 +25,22 @@ pub(crate) struct Change {
     pub(crate) records: Vec<Record>,
 }
 
-/// The line about a batch that begins at an offset, or about a deletion.
+/// The line about a batch, or about a deletion: the entries of the batch follow it.
 pub(crate) fn head(
     node: &str,
     kind: char,
-    version: u64,
-    (stat, phase, first): (&StreamStat, Phase, Offset),
+    (stat, phase): (&StreamStat, Phase),
+    packs: &[Pack],
 ) -> String {
     let StreamStat { first: kept, last, epoch, epoch_bases, .. } = stat;
     let (phase, bases) = (phase_letter(phase), shown_bases(epoch_bases));
-    format!("{node} {kind} {version} {kept} {last} {phase} {epoch} {first} {bases}\n")
+    let mut head = format!("{node} {kind} {kept} {last} {phase} {epoch} {bases} ");
+    for Pack { count, value, .. } in packs {
+        // A string takes everything.
+        let _written = write!(head, "{count}:{},", value.len());
+    }
+    head.push('\n');
+    head
 }
 
 /// Reads a message. None if it is not one.
@@ -43,31 +52,53 @@ pub(crate) fn read(message: Vec<u8>) -> Option<Change> {
     let mut words = std::str::from_utf8(&line).ok()?.split(' ');
     let node = words.next()?.to_owned();
     let is_deletion = words.next()? == "d";
-    let _version: u64 = words.next()?.parse().ok()?;
     let (kept, last) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     let closed = words.next()? == "c";
     let epoch = Epoch::new(words.next()?.parse().ok()?)?;
-    let first: u64 = words.next()?.parse().ok()?;
     let epoch_bases = bases(words.next()?).ok()?;
     let (kept, last) = (Offset::new(kept), Offset::new(last));
     let stat = StreamStat { first: kept, last, closed, epoch, epoch_bases };
-    let mut records = Vec::new();
-    let mut offset = Offset::new(first);
-    while rest.len() >= 4 {
-        let length = rest.get_u32() as usize;
-        if length > rest.len() {
+    let sizes = words.next()?.split_terminator(',').map(|size| {
+        let (count, bytes) = size.split_once(':')?;
+        Some((count.parse().ok()?, bytes.parse().ok()?))
+    });
+    let sizes: Vec<(usize, usize)> = sizes.collect::<Option<_>>()?;
+    if rest.is_empty() {
+        // The events did not come with it.
+        return Some(Change { node, is_deletion, stat, records: Vec::new() });
+    }
+    let count: usize = sizes.iter().map(|(count, _)| count).sum();
+    let mut records = Vec::with_capacity(count);
+    let mut behind = last.get().checked_sub(count as u64)?;
+    for (count, bytes) in sizes {
+        if bytes > rest.len() {
             return None;
         }
-        records.push(Record::single(offset, rest.split_to(length)));
-        offset = offset.next();
+        behind += count as u64;
+        let pack = Pack { last: Offset::new(behind), count, value: rest.split_to(bytes) };
+        let events = pack.unpack()?.into_iter();
+        records.extend(events.map(|(offset, payload)| Record::single(offset, payload)));
     }
     Some(Change { node, is_deletion, stat, records })
 }
 
-/// Reads a message of the channel of all changes: the node, and the run.
-pub(crate) fn read_changed(message: &[u8]) -> Option<(&str, RunId)> {
-    let (node, run) = std::str::from_utf8(message).ok()?.split_once(' ')?;
-    Some((node, RunId::from_stored(run).ok()?))
+/// The most runs in one message of the channel of all changes.
+const CHANGED_MAX: usize = 1_000;
+
+/// Messages of the channel of all changes: the node, and the runs that it changed.
+pub(crate) fn changed(node: &str, runs: impl IntoIterator<Item = RunId>) -> Vec<String> {
+    let runs: Vec<RunId> = runs.into_iter().collect();
+    let message = |runs: &[RunId]| {
+        runs.iter().fold(node.to_owned(), |message, run| message + " " + run.as_str())
+    };
+    runs.chunks(CHANGED_MAX).map(message).collect()
+}
+
+/// Reads such a message.
+pub(crate) fn read_changed(message: &[u8]) -> Option<(&str, Vec<RunId>)> {
+    let mut words = std::str::from_utf8(message).ok()?.split(' ');
+    let node = words.next()?;
+    Some((node, words.filter_map(|run| RunId::from_stored(run).ok()).collect()))
 }
 
 #[cfg(test)]
@@ -75,6 +106,7 @@ mod tests {
     use runcast_log::engine::Stream;
 
     use super::*;
+    use crate::pack::pack;
 
     #[test]
     fn a_message_is_read_as_it_was_written() {
@@ -83,11 +115,11 @@ mod tests {
         stream.begin_epoch(2);
         stream.last = Offset::new(8);
         let stat = stream.stat();
-        let mut message = head("n1", 'a', 7, (&stat, stream.phase, Offset::new(7))).into_bytes();
-        for event in ["one\n", ""] {
-            message.extend((event.len() as u32).to_be_bytes());
-            message.extend(event.as_bytes());
-        }
+        let record =
+            |(offset, text): (u64, &'static str)| Record::single(Offset::new(offset), text.into());
+        let packs = pack(&[(7, "one\n"), (8, "")].map(record));
+        let mut message = head("n1", 'a', (&stat, stream.phase), &packs).into_bytes();
+        packs.iter().for_each(|pack| message.extend(&pack.value[..]));
         let change = read(message).unwrap();
         assert_eq!((change.node.as_str(), change.is_deletion), ("n1", false));
         assert_eq!(change.stat, stat);
@@ -98,7 +130,7 @@ mod tests {
 
     #[test]
     fn what_is_no_message_is_none() {
-        for bytes in [&b""[..], b"n a", b"n a 1 1 1 o 0 1 \n", b"n a 1 1 1 o 1 1 \n\0\0\0\x09abc"] {
+        for bytes in [&b""[..], b"n a", b"n a 1 1 o 0  1:1,\nx", b"n a 1 1 o 1  1:9,\nabc"] {
             assert_eq!(read(bytes.to_vec()), None);
         }
     }

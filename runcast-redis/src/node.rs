@@ -4,7 +4,7 @@
 //! Redis is asked beside it. Of one run one decision is carried out at a time, with all that waits
 //! meanwhile in the next; different runs do not wait for each other.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,17 +18,19 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::commit::{Committer, Deed, Done, MISSED_MAX, Outcome, missed};
 use crate::decide::{Group, GroupLimits, decide_front};
+use crate::duties::Duties;
 use crate::error::CallError;
 use crate::feed::{Brought, Sweep};
 use crate::follows::Follows;
+use crate::heard::Heard;
 use crate::kept::Kept;
-use crate::link::{Link, Up};
 use crate::live::{Live, Looked, Seen};
 use crate::messages::Messages;
 use crate::options::RedisOptions;
 use crate::queue::{Queued, Told};
 use crate::read::{Entry, Reader};
 use crate::replica::Replica;
+use crate::shards::Shards;
 
 mod others;
 
@@ -43,8 +45,10 @@ const CHECK_STEP: usize = 256;
 /// Streams that are said to have changed in one go, when it is not known which have.
 const CHANGED_STEP: usize = 1_000;
 
-/// How long to wait before the streams are listed again, if they could not be.
-const LIST_AGAIN: Duration = Duration::from_millis(200);
+/// How long changes gather before other nodes are told which streams they are of.
+const GATHER: Duration = Duration::from_millis(10);
+/// How long to wait before the streams are listed again, or the other nodes told, if it did not work.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// What others can see of the node.
 #[derive(Debug, Default)]
@@ -69,14 +73,19 @@ enum Event {
     Loaded(RunId, Offset, Result<(Replica, Vec<Entry>), CallError>),
     CarriedOut(Box<Group>, Outcome),
     Looked(RunId, Option<Seen>, Looked),
-    /// There is a connection for messages, of which nothing is asked yet.
-    Subscribable(Up),
+    /// Connections for messages have come or gone.
+    Subscribable(u64),
+    /// The channels of runs are heard.
     Subscribed(Vec<RunId>),
-    Compared(Vec<RunId>, Vec<Option<StreamStat>>),
+    /// All changes are heard again.
+    SubscribedToChanges,
+    Compared(Vec<(RunId, Option<StreamStat>)>),
     Swept(Box<Sweep>, Vec<Brought>),
     /// Streams of which any may have changed, and behind which others follow.
     MayHaveChanged(Vec<RunId>),
     Counted(u64),
+    /// Changes have gathered.
+    TellChanged,
     Nothing,
 }
 
@@ -84,12 +93,13 @@ enum Event {
 pub(crate) struct Parts {
     pub(crate) options: RedisOptions,
     pub(crate) committer: Committer,
-    /// The connection on which messages come.
-    pub(crate) subscriber: Link,
+    /// The connections on which messages come.
+    pub(crate) subscriber: Shards,
     pub(crate) observer: Arc<dyn CommitObserver>,
     pub(crate) told: mpsc::UnboundedReceiver<Told>,
     pub(crate) follows: Arc<Follows>,
     pub(crate) messages: Arc<Messages>,
+    pub(crate) duties: Duties,
     pub(crate) counts: Arc<Counts>,
 }
 
@@ -100,9 +110,10 @@ pub(crate) struct Node {
     lines: HashMap<RunId, Line>,
     replicas: Kept,
     live: Live,
-    /// The number of the connection that is subscribed.
-    subscribed: u64,
+    heard: Heard,
     sweep: Option<Box<Sweep>>,
+    /// Streams that were changed here and the other nodes were not told of yet.
+    changed: HashSet<RunId>,
     asked: FuturesUnordered<BoxFuture<'static, Event>>,
     is_closing: bool,
 }
@@ -123,8 +134,9 @@ impl Node {
             lines: HashMap::new(),
             replicas: Kept::new(kept_max),
             live: Live::default(),
-            subscribed: 0,
+            heard: Heard::default(),
             sweep: Some(Box::new(Sweep::new(pending_max))),
+            changed: HashSet::new(),
             asked: FuturesUnordered::new(),
             is_closing: false,
         }
@@ -133,15 +145,17 @@ impl Node {
     /// Works until it is told to close, and then until everything is done that it was told before.
     pub(crate) async fn run(mut self) {
         let mut tick = every(self.parts.options.check_every);
-        self.await_subscriber();
+        self.await_subscriber(None);
         while !(self.is_closing && self.lines.is_empty()) {
             let (follows, messages) =
                 (Arc::clone(&self.parts.follows), Arc::clone(&self.parts.messages));
+            let duties = self.parts.duties.clone();
             tokio::select! {
                 told = self.parts.told.recv(), if !self.is_closing => self.on_told(told),
                 Some(event) = self.asked.next() => self.on_event(event),
                 arrived = messages.next() => self.on_arrived(arrived),
                 changes = follows.next() => self.on_follows(changes),
+                () = duties.lost_a_node() => self.list_changed(None),
                 _ = tick.tick() => self.check(),
             }
         }
@@ -152,8 +166,10 @@ impl Node {
         self.asked.push(Box::pin(question));
     }
 
-    fn tell(&self, change: Committed) {
-        self.parts.observer.committed(vec![change]);
+    fn tell_all(&self, changes: Vec<Committed>) {
+        if !changes.is_empty() {
+            self.parts.observer.committed(changes);
+        }
     }
 
     // Requests.
@@ -270,6 +286,7 @@ impl Node {
 
     /// What is known of a run may not hold any more.
     fn forget(&mut self, run: &RunId) {
+        self.note_changed(run);
         self.replicas.remove(run);
         self.parts.observer.discarded(run);
         if let Some(line) = self.lines.get_mut(run) {
@@ -286,6 +303,9 @@ impl Node {
         }
         self.replicas.put(&run, replica);
         let stat = decision.after.stream.stat();
+        if !matches!(decision.deed, Deed::Check) {
+            self.note_changed(&run);
+        }
         match std::mem::replace(&mut decision.deed, Deed::Check) {
             Deed::Store { records, .. } => {
                 let bytes = records.iter().map(|record| record.payload.len() as u64).sum();
@@ -350,13 +370,14 @@ impl Node {
         for some in followed.chunks(CHECK_STEP) {
             let (reader, some) = (self.reader.clone(), some.to_vec());
             self.ask(async move {
-                match reader.stats(&some).await {
-                    Ok(stats) => Event::Compared(some, stats),
-                    Err(_) => Event::Nothing,
-                }
+                let known = reader.stats(some).await.into_iter();
+                // What is away is compared when it is back.
+                Event::Compared(known.filter_map(|(run, stat)| Some((run, stat.ok()?))).collect())
             });
         }
-        if let Some(mut sweep) = self.sweep.take() {
+        if self.parts.duties.has(&RunId::feed())
+            && let Some(mut sweep) = self.sweep.take()
+        {
             let outbox = self.parts.committer.outbox.clone();
             self.ask(async move {
                 let brought = outbox.sweep(&mut sweep).await.unwrap_or_default();
@@ -375,12 +396,17 @@ impl Node {
                 let todo = self.live.was_read(&run, begun, looked);
                 self.do_it(&run, todo);
             }
-            Event::Subscribable(up) => self.on_subscribable(up),
+            Event::Subscribable(changes) => self.on_subscribable(changes),
             Event::Subscribed(runs) => runs.iter().for_each(|run| self.look(run)),
-            Event::Compared(runs, stats) => {
-                for (run, stat) in runs.iter().zip(stats) {
-                    if !self.live.is_told(run, stat.as_ref()) {
-                        self.look(run);
+            Event::SubscribedToChanges => {
+                // Those of streams that nobody follows here may not have been heard.
+                self.replicas.outdate_all();
+                self.list_changed(None);
+            }
+            Event::Compared(stats) => {
+                for (run, stat) in stats {
+                    if !self.live.is_told(&run, stat.as_ref()) {
+                        self.look(&run);
                     }
                 }
             }
@@ -393,13 +419,12 @@ impl Node {
                     self.list_changed(runs.last().cloned());
                 }
                 let changed = |run: RunId| Committed::Changed { run };
-                if !runs.is_empty() {
-                    self.parts.observer.committed(runs.into_iter().map(changed).collect());
-                }
+                self.tell_all(runs.into_iter().map(changed).collect());
             }
             Event::Counted(streams) => {
                 self.parts.counts.streams.store(streams, Ordering::Relaxed);
             }
+            Event::TellChanged => self.tell_changed(),
             Event::Nothing => {}
         }
     }

@@ -1,8 +1,9 @@
 //! How the Redis engine is set: where Redis is, and every bound and time.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use redis::{ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
+use crate::address::Address;
 
 /// The longest prefix of keys and channels.
 const PREFIX_CHARS_MAX: usize = 32;
@@ -10,8 +11,12 @@ const PREFIX_CHARS_MAX: usize = 32;
 /// Where Redis is, and the engine's bounds.
 #[derive(Clone)]
 pub struct RedisOptions {
-    /// `redis://[user:password@]host[:port][/database]`, or `rediss://…` for TLS.
+    /// `redis://[user:password@]host[:port][/database]`, or `rediss://…` for TLS: a server, or any node
+    /// of a Cluster; several, with commas between them, are nodes of one Cluster.
+    /// `redis-sentinel://[user:password@]host[:port],…/name[/database]` asks sentinels.
     pub url: String,
+    /// A file of certificates, in PEM, of who may have signed those of Redis, instead of the system's.
+    pub ca_file: Option<PathBuf>,
     /// What all keys and channels begin with, so that several logs can share a Redis: letters, digits,
     /// `-` and `_`.
     pub prefix: String,
@@ -29,6 +34,8 @@ pub struct RedisOptions {
     pub check_every: Duration,
     /// After how long entries of the feed are brought there for a node that said it would.
     pub pending_max: Duration,
+    /// How long it takes at most until others look after what a node looked after that is gone.
+    pub lease: Duration,
     /// Replicas that must have an append before it is acknowledged.
     pub wait_replicas: u32,
     /// How long they may take.
@@ -57,6 +64,7 @@ impl Default for RedisOptions {
     fn default() -> Self {
         Self {
             url: "redis://127.0.0.1:6379".to_owned(),
+            ca_file: None,
             prefix: "rc".to_owned(),
             connect_timeout: Duration::from_secs(2),
             command_timeout: Duration::from_secs(2),
@@ -64,6 +72,7 @@ impl Default for RedisOptions {
             unknown_max: Duration::from_secs(10),
             check_every: Duration::from_secs(2),
             pending_max: Duration::from_secs(10),
+            lease: Duration::from_secs(5),
             wait_replicas: 0,
             wait_timeout: Duration::from_secs(1),
             queue_appends_max: 16_384,
@@ -83,11 +92,20 @@ impl Default for RedisOptions {
 pub enum OptionsError {
     /// The URL is not one of Redis.
     #[error(
-        "{url:?} is not where a Redis is ({reason}); write redis://host:6379 or rediss://host:6379"
+        "{url:?} is not where a Redis is ({reason}); write redis://host:6379 or rediss://host:6379, \
+         redis://host:6379,host:6380 for a Cluster, or redis-sentinel://host:26379/name"
     )]
     Url {
         /// What was given, without a password.
         url: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The file of certificates cannot be used.
+    #[error("the certificates in {} cannot be used: {reason}", path.display())]
+    Ca {
+        /// The file.
+        path: PathBuf,
         /// What is wrong.
         reason: String,
     },
@@ -102,7 +120,7 @@ pub enum OptionsError {
 }
 
 /// A URL without what is before the host, which may be a password.
-fn without_password(url: &str) -> String {
+pub(crate) fn without_password(url: &str) -> String {
     match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
         _ => url.to_owned(),
@@ -116,19 +134,13 @@ impl RedisOptions {
         without_password(&self.url)
     }
 
-    pub(crate) fn connection(&self) -> Result<ConnectionInfo, OptionsError> {
+    pub(crate) fn address(&self) -> Result<Address, OptionsError> {
         let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         let prefix = &self.prefix;
         if prefix.is_empty() || prefix.len() > PREFIX_CHARS_MAX || !prefix.chars().all(is_allowed) {
             return Err(OptionsError::Prefix { prefix: prefix.clone() });
         }
-        let info = self.url.as_str().into_connection_info().map_err(|error| OptionsError::Url {
-            url: self.shown_url(),
-            reason: error.to_string(),
-        })?;
-        // Pushes and replies come on one connection.
-        let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-        Ok(info.set_redis_settings(redis))
+        Address::read(&self.url, self.ca_file.as_deref())
     }
 }
 
@@ -154,10 +166,10 @@ mod tests {
     fn what_is_no_redis_is_refused_with_what_would_be() {
         for url in ["", "http://localhost", "localhost"] {
             let options = RedisOptions { url: url.to_owned(), ..RedisOptions::default() };
-            let error = options.connection().unwrap_err().to_string();
+            let error = options.address().unwrap_err().to_string();
             assert!(error.contains("redis://host:6379"), "{error}");
         }
         let options = RedisOptions { prefix: "a{b".to_owned(), ..RedisOptions::default() };
-        assert!(matches!(options.connection(), Err(OptionsError::Prefix { .. })));
+        assert!(matches!(options.address(), Err(OptionsError::Prefix { .. })));
     }
 }

@@ -5,26 +5,26 @@
 //! be damaged there; never is it shorter than its hash says without a word.
 
 use bytes::Bytes;
-use redis::{Pipeline, Value};
+use redis::{Cmd, Pipeline, Value};
 use runcast_event::{Epoch, Offset, RunId};
 use runcast_log::engine::Phase;
 use runcast_log::{Page, ReadError, ReadLimit, Record, StreamStat};
 
 use crate::error::CallError;
 use crate::keys::Keys;
-use crate::link::{Link, Up};
+use crate::pack::Pack;
 use crate::replica::{FIELDS, Replica};
+use crate::shards::Shards;
+use crate::slots::Slot;
 
 /// Entries that are asked for first, when nothing is known of how large they are.
 const FIRST_ENTRIES: usize = 16;
 /// The most entries that are asked for at once.
 const ENTRIES_MAX: usize = 1_024;
-/// How often what changes nothing is asked again when its answer is lost.
-const TRIES_MAX: usize = 3;
 /// Streams that a list asks for at once.
 const LIST_STEP: usize = 256;
 
-/// An event as it lies in Redis.
+/// An event as it was stored in Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) offset: Offset,
@@ -37,54 +37,43 @@ pub(crate) struct Entry {
 /// Reads. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Reader {
-    pub(crate) link: Link,
+    pub(crate) link: Shards,
     pub(crate) keys: Keys,
 }
 
 impl Reader {
-    /// Asks what changes nothing.
-    pub(crate) async fn ask(&self, pipeline: &Pipeline) -> Result<(Vec<Value>, Up), CallError> {
-        let deadline = self.link.deadline();
-        let mut tries = 0;
-        loop {
-            let up = self.link.up(deadline).await?;
-            tries += 1;
-            match self.link.ask_all(&up, pipeline).await {
-                Ok(values) => return Ok((values, up)),
-                Err(CallError::Lost(_)) if tries < TRIES_MAX => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// The whole stream as it stands, and so many of its events behind an offset.
+    /// The whole stream as it stands, and the events behind an offset that lie in so many entries.
     pub(crate) async fn load(
         &self,
         run: &RunId,
         after: Offset,
-        count: usize,
+        entries_max: usize,
     ) -> Result<(Replica, Vec<Entry>), CallError> {
         let mut pipeline = redis::pipe();
         pipeline.cmd("HGETALL").arg(self.keys.meta(run));
-        if count > 0 {
-            self.range(&mut pipeline, run, after, count);
+        if entries_max > 0 {
+            self.range(&mut pipeline, run, after, entries_max);
         }
-        let (values, up) = self.ask(&pipeline).await?;
+        let (values, up) = self.link.ask(Keys::slot(run), &pipeline).await?;
         let mut values = values.into_iter();
         let replica = Replica::from_hash(values.next().unwrap_or_default())?;
-        let entries = values.next().map_or_else(|| Ok(Vec::new()), entries)?;
+        let found = values.next().map(found).transpose()?.unwrap_or_default();
         let replica = replica.unwrap_or_else(|| Replica::none(up.history));
-        Ok((replica.in_history(up.history), entries))
+        Ok((replica.in_history(up.history), found.behind(after).collect()))
     }
 
-    fn range(&self, pipeline: &mut Pipeline, run: &RunId, after: Offset, count: usize) {
+    /// Entries from the one on that has the event behind an offset.
+    fn range(&self, pipeline: &mut Pipeline, run: &RunId, after: Offset, entries_max: usize) {
         let next = after.get().saturating_add(1);
         let cmd = pipeline.cmd("XRANGE").arg(self.keys.events(run)).arg(next).arg("+");
-        cmd.arg("COUNT").arg(count);
+        cmd.arg("COUNT").arg(entries_max);
     }
 
-    pub(crate) fn fields(&self, pipeline: &mut Pipeline, run: &RunId) {
-        pipeline.cmd("HMGET").arg(self.keys.meta(run)).arg(&FIELDS);
+    /// Asks how a stream stands.
+    pub(crate) fn fields(&self, run: &RunId) -> Cmd {
+        let mut cmd = redis::cmd("HMGET");
+        cmd.arg(self.keys.meta(run)).arg(&FIELDS);
+        cmd
     }
 
     /// How a stream stands that is there, and what else was asked for right behind it.
@@ -94,9 +83,9 @@ impl Reader {
         add: impl FnOnce(&mut Pipeline),
     ) -> Result<(Replica, Option<Value>), ReadError> {
         let mut pipeline = redis::pipe();
-        self.fields(&mut pipeline, run);
+        pipeline.add_command(self.fields(run));
         add(&mut pipeline);
-        let (values, up) = self.ask(&pipeline).await?;
+        let (values, up) = self.link.ask(Keys::slot(run), &pipeline).await?;
         let mut values = values.into_iter();
         let fields = values.next().unwrap_or_default();
         let replica = Replica::from_fields(&fields).map_err(CallError::from)?;
@@ -146,10 +135,9 @@ impl Reader {
         let Some(excess) = replica.bytes.checked_sub(bytes_max).filter(|excess| *excess > 0) else {
             return Ok(replica.stream.first);
         };
-        let up = self.link.up(self.link.deadline()).await?;
         let script = &self.link.scripts().within;
         let keys = [self.keys.sizes(run)];
-        let found = self.link.call(&up, script, &keys, |cmd| {
+        let found = self.link.run(Keys::slot(run), script, &keys, |cmd, _| {
             cmd.arg(excess);
         });
         let found = redis::from_redis_value::<u64>(found.await?);
@@ -166,13 +154,14 @@ impl Reader {
         limit: ReadLimit,
     ) -> Result<Page, ReadError> {
         let events_max = limit.events_max.max(1);
-        let mut count = FIRST_ENTRIES.min(events_max);
+        let mut asked = FIRST_ENTRIES.min(events_max);
         let (mut records, mut bytes, mut next) = (Vec::new(), 0_usize, after);
+        let (mut read, mut entries_read) = (0_usize, 0_usize);
         let mut known: Option<StreamStat> = None;
         let mut doubtful = None;
         loop {
-            let range = |pipeline: &mut Pipeline| self.range(pipeline, run, next, count);
-            let (replica, found) = self.standing(run, range).await?;
+            let range = |pipeline: &mut Pipeline| self.range(pipeline, run, next, asked);
+            let (replica, answer) = self.standing(run, range).await?;
             let stat = replica.stream.stat();
             if next.get().saturating_add(1) < stat.first.get()
                 || known.as_ref().is_some_and(|known| known.epoch != stat.epoch)
@@ -183,22 +172,23 @@ impl Reader {
                     None => Err(ReadError::Trimmed { first: stat.first }),
                 };
             }
-            let found = found.map_or_else(|| Ok(Vec::new()), entries)?;
-            let wanted = stat.last.get().saturating_sub(next.get()).min(count as u64);
-            let hole = hole(&found, next, wanted, &stat);
+            let found = answer.map(found).transpose()?.unwrap_or_default();
+            let hole = found.hole(next, &stat, found.entries < asked);
             if hole.is_some() && doubtful != Some(replica.version) {
                 // It may have been trimmed or deleted between the two.
                 doubtful = Some(replica.version);
                 continue;
             }
-            let sound = hole.map_or(wanted, |(first, _)| first.get() - next.get() - 1);
-            for entry in found.into_iter().take(usize::try_from(sound).unwrap_or(usize::MAX)) {
-                if bytes + entry.payload.len() > limit.bytes_max && !records.is_empty() {
+            (read, entries_read) = (read + found.bytes(), entries_read + found.entries);
+            let sound = hole.map_or(stat.last, |(first, _)| Offset::new(first.get() - 1));
+            for event in found.behind(next).take_while(|event| event.offset <= sound) {
+                bytes += event.payload.len();
+                let is_full = records.len() >= events_max || bytes > limit.bytes_max;
+                if is_full && !records.is_empty() {
                     return Ok(Page { records, stat });
                 }
-                bytes += entry.payload.len();
-                next = entry.offset;
-                records.push(Record::single(entry.offset, entry.payload));
+                next = event.offset;
+                records.push(Record::single(event.offset, event.payload));
             }
             if let (Some((first, last)), true) = (hole, records.is_empty()) {
                 let key = self.keys.events(run);
@@ -208,9 +198,9 @@ impl Reader {
             if hole.is_some() || next >= stat.last || records.len() >= events_max {
                 return Ok(Page { records, stat });
             }
-            let average = (bytes / records.len().max(1)).max(1);
-            let fit = limit.bytes_max.saturating_sub(bytes) / average + 1;
-            count = fit.min(events_max - records.len()).min(ENTRIES_MAX);
+            let entry_bytes = (read / entries_read.max(1)).max(1);
+            let fit = limit.bytes_max.saturating_sub(bytes) / entry_bytes + 1;
+            asked = fit.min(events_max - records.len()).min(ENTRIES_MAX);
             known = Some(stat);
         }
     }
@@ -225,7 +215,7 @@ impl Reader {
         let from = after.map_or_else(|| "-".to_owned(), |run| format!("({run}"));
         let cmd = pipeline.cmd("ZRANGEBYLEX").arg(self.keys.names()).arg(from).arg("+");
         cmd.arg("LIMIT").arg(0).arg(limit);
-        let (values, _) = self.ask(&pipeline).await?;
+        let (values, _) = self.link.ask(Slot::of(&self.keys.names()), &pipeline).await?;
         let Some(Value::Array(names)) = values.into_iter().next() else { return Ok(Vec::new()) };
         let name = |value: &Value| match value {
             Value::BulkString(name) => RunId::from_stored(std::str::from_utf8(name).ok()?).ok(),
@@ -246,80 +236,120 @@ impl Reader {
             let names = self.names(after.as_ref(), step).await?;
             let Some(last) = names.last() else { break };
             after = Some(last.clone());
-            let mut pipeline = redis::pipe();
-            names.iter().for_each(|run| self.fields(&mut pipeline, run));
-            let (values, up) = self.ask(&pipeline).await?;
-            for (run, fields) in names.into_iter().zip(&values) {
-                let replica = Replica::from_fields(fields).map_err(CallError::from)?;
-                let replica = replica.map(|replica| replica.in_history(up.history));
-                if let Some(replica) = replica.filter(|replica| replica.stream.is_there(None)) {
-                    listed.push((run, replica.stream.stat()));
-                }
+            for (run, stat) in self.stats(names).await {
+                listed.extend(stat?.map(|stat| (run, stat)));
             }
         }
         Ok(listed)
     }
 
     /// How these streams stand; none for those that are not there.
-    pub(crate) async fn stats(&self, runs: &[RunId]) -> Result<Vec<Option<StreamStat>>, CallError> {
-        let mut pipeline = redis::pipe();
-        runs.iter().for_each(|run| self.fields(&mut pipeline, run));
-        let (values, up) = self.ask(&pipeline).await?;
-        let stat = |fields: &Value| {
-            let replica = Replica::from_fields(fields)?.map(|found| found.in_history(up.history));
+    pub(crate) async fn stats(
+        &self,
+        runs: Vec<RunId>,
+    ) -> Vec<(RunId, Result<Option<StreamStat>, CallError>)> {
+        let questions = runs.iter().map(|run| (Keys::slot(run), self.fields(run))).collect();
+        let answers = self.link.ask_each(questions).await;
+        let stat = |answer: Result<(Value, u32), CallError>| {
+            let (fields, history) = answer?;
+            let replica = Replica::from_fields(&fields)?.map(|found| found.in_history(history));
             let there = replica.filter(|replica| replica.stream.is_there(None));
             Ok(there.map(|replica| replica.stream.stat()))
         };
-        values.iter().map(stat).collect()
+        runs.into_iter().zip(answers.into_iter().map(stat)).collect()
+    }
+
+    /// Tells the other nodes which streams have changed.
+    pub(crate) async fn publish_change(&self, message: &str) -> Result<(), CallError> {
+        let changes = self.keys.changes();
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("PUBLISH").arg(&changes).arg(message);
+        self.link.ask(Slot::of(&changes), &pipeline).await.map(drop)
     }
 
     /// How many streams there are, deleted ones among them.
     pub(crate) async fn count(&self) -> Result<u64, CallError> {
         let mut pipeline = redis::pipe();
         pipeline.cmd("ZCARD").arg(self.keys.names());
-        let (values, _) = self.ask(&pipeline).await?;
+        let (values, _) = self.link.ask(Slot::of(&self.keys.names()), &pipeline).await?;
         let count = redis::from_redis_value(values.into_iter().next().unwrap_or_default());
         count.map_err(|error| CallError::Garbled(error.to_string()))
     }
 }
 
-/// The first events that are missing of so many that are wanted behind `next`.
-fn hole(found: &[Entry], next: Offset, wanted: u64, stat: &StreamStat) -> Option<(Offset, Offset)> {
-    let mut expected = next;
-    let mut left = wanted;
-    for entry in found {
-        if left == 0 {
-            return None;
-        }
-        expected = expected.next();
-        if entry.offset != expected || entry.epoch > stat.epoch {
-            let last = Offset::new(entry.offset.get().saturating_sub(1));
-            return Some((expected, last.clamp(expected, stat.last)));
-        }
-        left -= 1;
+/// Events that lie behind each other in Redis.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    events: Vec<Entry>,
+    /// In so many entries.
+    entries: usize,
+}
+
+impl Found {
+    /// Those behind an offset: an entry may have some before.
+    fn behind(self, after: Offset) -> impl Iterator<Item = Entry> {
+        self.events.into_iter().skip_while(move |event| event.offset <= after)
     }
-    (left > 0).then(|| (expected.next(), stat.last))
+
+    /// All of them.
+    pub(crate) fn into_events(self) -> Vec<Entry> {
+        self.events
+    }
+
+    fn bytes(&self) -> usize {
+        self.events.iter().map(|event| event.payload.len()).sum()
+    }
+
+    /// The first events behind `after` that should be here and are not. `is_all`: there are no more.
+    fn hole(&self, after: Offset, stat: &StreamStat, is_all: bool) -> Option<(Offset, Offset)> {
+        let mut expected = after;
+        for event in self.events.iter().skip_while(|event| event.offset <= after) {
+            if expected >= stat.last {
+                return None;
+            }
+            expected = expected.next();
+            if event.offset != expected || event.epoch > stat.epoch {
+                let last = Offset::new(event.offset.get().saturating_sub(1));
+                return Some((expected, last.clamp(expected, stat.last)));
+            }
+        }
+        (is_all && expected < stat.last).then(|| (expected.next(), stat.last))
+    }
 }
 
 /// Takes the answer to XRANGE.
-pub(crate) fn entries(answer: Value) -> Result<Vec<Entry>, CallError> {
+pub(crate) fn found(answer: Value) -> Result<Found, CallError> {
     let garbled = || CallError::Garbled("the stream's entries are not as they were written".into());
     let Value::Array(values) = answer else { return Err(garbled()) };
-    values.into_iter().map(|value| entry(value).ok_or_else(garbled)).collect()
+    let mut found = Found { events: Vec::with_capacity(values.len()), entries: values.len() };
+    for value in values {
+        add_events(value, &mut found.events).ok_or_else(garbled)?;
+    }
+    Ok(found)
 }
 
-fn entry(value: Value) -> Option<Entry> {
+/// Adds the events of an entry.
+fn add_events(value: Value, events: &mut Vec<Entry>) -> Option<()> {
     let Value::Array(mut parts) = value else { return None };
     let (Value::Array(mut fields), Value::BulkString(id)) = (parts.pop()?, parts.pop()?) else {
         return None;
     };
-    let (Value::BulkString(payload), Value::BulkString(node)) = (fields.pop()?, fields.pop()?)
-    else {
+    let (Value::BulkString(value), Value::BulkString(name)) = (fields.pop()?, fields.pop()?) else {
         return None;
     };
+    let name = Bytes::from(name);
+    let (node, count) = Pack::read_field(&name)?;
+    let node = name.slice_ref(node);
     let (offset, epoch) = std::str::from_utf8(&id).ok()?.split_once('-')?;
-    let offset = Offset::new(offset.parse().ok()?);
+    let last = Offset::new(offset.parse().ok()?);
     // The outbox counts from 0 there.
     let epoch = Epoch::new(epoch.parse().ok()?).unwrap_or_default();
-    Some(Entry { offset, epoch, node: node.into(), payload: payload.into() })
+    let unpacked = Pack { last, count, value: value.into() }.unpack()?;
+    events.extend(unpacked.into_iter().map(|(offset, payload)| Entry {
+        offset,
+        epoch,
+        node: node.clone(),
+        payload,
+    }));
+    Some(())
 }

@@ -1,12 +1,18 @@
 //! The scripts that Redis runs: each is called by its hash, and sent again to a Redis that has lost it.
+//!
+//! What differs between a Redis and a Cluster stands before each of them: how the channel of a run is
+//! published on, and how it is found out whether anybody hears it.
 
 use redis::{Cmd, Script};
 
 /// One script.
 pub(crate) struct Lua {
     script: Script,
-    source: &'static str,
+    source: String,
 }
+
+const REDIS: &str = "local PUBLISH, NUMSUB = 'PUBLISH', 'NUMSUB'\n";
+const CLUSTER: &str = "local PUBLISH, NUMSUB = 'SPUBLISH', 'SHARDNUMSUB'\n";
 
 macro_rules! scripts {
     ($($name:ident)*) => {
@@ -14,9 +20,9 @@ macro_rules! scripts {
         pub(crate) struct Scripts { $(pub(crate) $name: Lua),* }
 
         impl Scripts {
-            pub(crate) fn new() -> Self {
+            pub(crate) fn new(is_cluster: bool) -> Self {
                 $(const $name: &str = include_str!(concat!("scripts/", stringify!($name), ".lua"));)*
-                Self { $($name: Lua { script: Script::new($name), source: $name }),* }
+                Self { $($name: Lua::new($name, is_cluster)),* }
             }
         }
     };
@@ -25,11 +31,16 @@ macro_rules! scripts {
 #[expect(non_upper_case_globals, reason = "named like the files")]
 mod all {
     use super::*;
-    scripts! { append delete history intend settle sign take taken trim within }
+    scripts! { append delete duties history intend rights settle sign take taken trim within }
 }
 pub(crate) use all::Scripts;
 
 impl Lua {
+    fn new(source: &str, is_cluster: bool) -> Self {
+        let source = format!("{}{source}", if is_cluster { CLUSTER } else { REDIS });
+        Self { script: Script::new(&source), source }
+    }
+
     /// A call with these keys; the arguments are to be added.
     pub(crate) fn call(&self, keys: &[String]) -> Cmd {
         self.begin("EVALSHA", self.script.get_hash(), keys)
@@ -37,7 +48,7 @@ impl Lua {
 
     /// As [`Self::call`], with the script itself.
     pub(crate) fn call_in_full(&self, keys: &[String]) -> Cmd {
-        self.begin("EVAL", self.source, keys)
+        self.begin("EVAL", &self.source, keys)
     }
 
     fn begin(&self, command: &str, script: &str, keys: &[String]) -> Cmd {

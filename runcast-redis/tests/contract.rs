@@ -4,8 +4,9 @@
 
 mod support;
 
+use runcast_contract::redis_server::Cluster;
 use runcast_contract::{Engine, all_facts};
-use support::{Server, node};
+use support::{Server, node, node_at};
 
 async fn redis() -> Engine {
     let server = Server::start();
@@ -14,3 +15,11 @@ async fn redis() -> Engine {
 }
 
 all_facts!(a_log_in_redis, super::redis().await);
+
+async fn cluster() -> Engine {
+    let cluster = Cluster::start_bare();
+    let (log, recorder) = node_at(&cluster.url()).await;
+    Engine { log, recorder, counts_events: false, keeps: Box::new(cluster) }
+}
+
+all_facts!(a_log_in_a_cluster, super::cluster().await);

@@ -290,7 +290,7 @@ async fn a_redis_that_is_away_is_told_at_once_and_nothing_is_wrong_when_it_is_ba
     assert!(matches!(refused, Err(AppendError::Unavailable { .. })), "{refused:?}");
     assert!(matches!(log.health(), LogHealth::Failed { .. }));
     let read = timeout(SOON, log.stat(&run("a"))).await.unwrap();
-    assert!(matches!(read, Err(ReadError::Failed { .. })), "{read:?}");
+    assert!(matches!(read, Err(ReadError::Away { .. })), "{read:?}");
     server.restart();
     append_surely(&log, batch("a", &["2"])).await;
     assert_eq!(log.health(), LogHealth::Healthy);

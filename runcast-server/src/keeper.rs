@@ -13,7 +13,8 @@ use crate::presence::Presence;
 use crate::projection::Projection;
 use crate::signs;
 
-/// After how long something is tried again that the log did not take.
+/// After how long it is looked again at something that the log did not take, or that another node is to
+/// say.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
 /// The task that keeps runs true.
@@ -44,9 +45,14 @@ impl Keeper {
         if self.projection.take_due(run, now).is_none() {
             return;
         }
+        let later = now.plus_millis(TRY_AGAIN.as_millis() as u64);
+        if !self.hub.has_duty(run) {
+            // Another node says it; if that is gone, it falls to somebody soon.
+            return self.projection.look_again(run, later);
+        }
         if let Err(error) = signs::ask(&self.hub, &self.presence, run).await {
             tracing::warn!(%run, %error, "it cannot be said whether the producer is lost");
-            return self.projection.look_again(run, now.plus_millis(TRY_AGAIN.as_millis() as u64));
+            return self.projection.look_again(run, later);
         }
         let Some((offset, due)) = self.projection.take_due(run, now) else { return };
         // Nothing may have come meanwhile: it may have been what was missing.
@@ -61,7 +67,7 @@ impl Keeper {
             ) => {}
             Err(error) => {
                 tracing::error!(%run, %error, events = ?types(&due), "cannot say for a run what nobody said");
-                self.projection.look_again(run, now.plus_millis(TRY_AGAIN.as_millis() as u64));
+                self.projection.look_again(run, later);
             }
         }
     }

@@ -64,7 +64,12 @@ impl Retention {
                 self.wait().await;
                 continue;
             }
-            self.step(looks).await;
+            let (own, others): (Vec<_>, Vec<_>) =
+                looks.into_iter().partition(|look| self.hub.has_duty(&look.run));
+            for look in others {
+                self.projection.look_again_at(&look.run, self.later());
+            }
+            self.step(own).await;
             tokio::time::sleep(began.elapsed().min(REST_MAX)).await;
         }
     }
@@ -199,7 +204,9 @@ impl Retention {
     /// Trims the feed if it has more than it may have; `first` is where it began when it was looked at.
     async fn trim_feed(&self, first: &mut Offset) {
         let last = self.hub.feed_cursor().after;
-        if (last.get() + 1).saturating_sub(first.get()) <= with_slack(self.feed_events_max) {
+        if !self.hub.has_duty(&RunId::feed())
+            || (last.get() + 1).saturating_sub(first.get()) <= with_slack(self.feed_events_max)
+        {
             return;
         }
         let feed = RunId::feed();

@@ -4,6 +4,8 @@
 
 mod server;
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -106,4 +108,68 @@ async fn a_producer_that_talks_to_one_server_is_not_lost_to_the_other() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(status(), "completed");
+}
+
+/// An open stream of events, as its bytes come.
+struct Stream {
+    connection: TcpStream,
+    seen: String,
+}
+
+impl Stream {
+    fn open(server: &Server, target: &str) -> Self {
+        let mut connection = TcpStream::connect(server.address()).unwrap();
+        let host = server.address();
+        let head =
+            format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n\r\n");
+        connection.write_all(head.as_bytes()).unwrap();
+        connection.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        Self { connection, seen: String::new() }
+    }
+
+    /// Reads until this has come, and forgets it and all before.
+    fn until(&mut self, expected: &str) {
+        loop {
+            if let Some(at) = self.seen.find(expected) {
+                self.seen.drain(..at + expected.len());
+                return;
+            }
+            let mut bytes = [0; 4_096];
+            let length = self.connection.read(&mut bytes).expect("it comes");
+            assert!(length > 0, "the stream ended before {expected:?}: {:?}", self.seen);
+            self.seen.push_str(&String::from_utf8_lossy(&bytes[..length]));
+        }
+    }
+}
+
+#[tokio::test]
+async fn viewers_stay_while_redis_is_away_and_are_told_and_go_on() {
+    let mut redis = Redis::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let server = Server::started_on_redis(&redis.url(), &["heartbeat_s=1", "away_max_s=60"]);
+    let client = Client::new(&server.url()).unwrap();
+    client.append(&run(), &[event("run.started")]).await.unwrap();
+    let mut live = ["/v1/runs/r/events", "/v1/streams?run=r"].map(|target| {
+        let mut stream = Stream::open(&server, target);
+        stream.until("run.started");
+        stream
+    });
+    redis.kill();
+    for stream in &mut live {
+        stream.until("event: away\n");
+        stream.until("event: away\n");
+    }
+    let ready = server.status("/readyz");
+    let page = server.status("/v1/runs/r/events");
+    assert_eq!((ready, page), (503, 503));
+    // Who comes now waits, as who was there.
+    let mut late = Stream::open(&server, "/v1/runs/r/events");
+    redis.restart();
+    late.until("run.started");
+    // A retry by the client, as long as the server says that it is not ready.
+    client.append(&run(), &[event("run.completed")]).await.unwrap();
+    for stream in live.iter_mut().chain([&mut late]) {
+        stream.until("run.completed");
+        stream.until("event: end\n");
+        assert!(!stream.seen.contains("gap"), "nothing was lost: {}", stream.seen);
+    }
 }

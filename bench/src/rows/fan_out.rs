@@ -42,14 +42,18 @@ pub(super) const MANY_RUNS: Row = Row {
     measure: many_runs,
 };
 
-const FAN_OUT_EVERY: Duration = Duration::from_millis(10);
-const MANY_RUNS_EVERY: Duration = Duration::from_micros(500);
-const MANY_RUNS_CONNECTIONS: usize = 64;
+pub(super) const FAN_OUT_EVERY: Duration = Duration::from_millis(10);
+pub(super) const MANY_RUNS_EVERY: Duration = Duration::from_micros(500);
+pub(super) const MANY_RUNS_CONNECTIONS: usize = 64;
 
 /// The part of a flow that goes before it and is not counted.
-const WARM_UP_PART: u32 = 5;
+pub(super) const WARM_UP_PART: u32 = 5;
 
-fn fan_out(subject: &Subject, scale: &Scale, over: fn(Fleet) -> Fleet) -> Result<Sample> {
+pub(super) fn fan_out(
+    subject: &Subject,
+    scale: &Scale,
+    over: fn(Fleet) -> Fleet,
+) -> Result<Sample> {
     let runs = run_names("fan-out", 1);
     let viewers = (0..scale.viewers).map(|_| (0, runs[0].as_str()));
     let mut fleet = over(Fleet::new(subject.address(), viewers)?);
@@ -71,7 +75,7 @@ fn fan_out(subject: &Subject, scale: &Scale, over: fn(Fleet) -> Fleet) -> Result
         .with("bytes", bytes))
 }
 
-fn many_runs(place: &Place, scale: &Scale) -> Result<Sample> {
+pub(super) fn many_runs(place: &Place, scale: &Scale) -> Result<Sample> {
     let subject = place.start(FloorDisk::Durable)?;
     let runs = run_names("many-runs", scale.viewers);
     let viewers = runs.iter().enumerate().map(|(run, name)| (run, name.as_str()));

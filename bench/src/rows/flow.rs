@@ -1,5 +1,6 @@
 //! Lets events flow to viewers and accounts for each of them.
 
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,15 +27,21 @@ pub(super) fn run_names(prefix: &str, count: usize) -> Arc<[String]> {
 
 /// Publishes what is planned while the viewers read, until each has read all of it.
 pub(super) fn flow(subject: &Subject, fleet: &mut Fleet, plan: Plan) -> Result<(Published, Spent)> {
+    let window = Window::open(subject)?;
+    let published = flow_from(subject.address(), fleet, plan)?;
+    Ok((published, window.close()?))
+}
+
+/// The same from one server to the viewers of another.
+pub(super) fn flow_from(from: SocketAddrV4, fleet: &mut Fleet, plan: Plan) -> Result<Published> {
     let progress = Progress::of(plan.runs.len());
     fleet.begin_record();
-    let window = Window::open(subject)?;
-    let publisher = publish_in_background(subject.address(), plan, Arc::clone(&progress));
+    let publisher = publish_in_background(from, plan, Arc::clone(&progress));
     fleet.drive(FLOW_MAX, |_| progress.is_finished())?;
     progress.stop();
     let published = publisher.join().map_err(|_| anyhow!("the publisher panicked"))??;
     arrive(fleet, &progress)?;
-    Ok((published, window.close()?))
+    Ok(published)
 }
 
 /// Waits until the viewers have read all that was acknowledged; what does not come is lost.

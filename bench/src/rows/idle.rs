@@ -52,7 +52,12 @@ pub(super) const APART: Row = Row {
 const WARM_UP_VIEWERS: usize = 64;
 const CONNECTIONS: usize = 64;
 
-fn idle(subject: &Subject, scale: &Scale, runs: usize, over: fn(Fleet) -> Fleet) -> Result<Sample> {
+pub(super) fn idle(
+    subject: &Subject,
+    scale: &Scale,
+    runs: usize,
+    over: fn(Fleet) -> Fleet,
+) -> Result<Sample> {
     let names = run_names("idle", runs);
     let round = Plan {
         runs: Arc::clone(&names),

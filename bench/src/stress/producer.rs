@@ -65,10 +65,10 @@ impl Producer {
     /// Sends the next events once. What comes of it moves `next` on, or does not.
     fn send(&mut self, count: u64) -> Result<()> {
         let address = self.world.address()?;
-        let caller = match self.caller.take() {
-            Some(caller) if caller.address() == address => Ok(caller),
-            _ => Caller::connect(address),
-        };
+        let kept = self.caller.take().filter(|caller| self.world.is_there(caller.address()));
+        // Of several servers now this one and then that.
+        let kept = kept.filter(|caller| caller.address() == address || self.rng.bool());
+        let caller = kept.map_or_else(|| Caller::connect(address), Ok);
         let Ok(mut caller) = caller else { return Ok(()) };
         self.sent = self.sent.max(self.next + count);
         let in_lines = self.rng.bool();

@@ -84,9 +84,9 @@ fn drive(
     let can_merge: Vec<bool> = histories.iter().map(History::has_a_stretch).collect();
     let (mut kills, mut is_merged) = (0, false);
     loop {
-        world.set_address(None);
+        world.set_address(0, None);
         subject = place.restart(subject.kill()?, FloorDisk::None)?.0;
-        world.set_address(Some(subject.address()));
+        world.set_address(0, Some(subject.address()));
         kills += 1;
         if kills >= KILLS_MIN && (is_merged || merging == Merging::MayFail) {
             return Ok((subject, kills));

@@ -1,5 +1,5 @@
-//! One round: a server, its runs, producers and readers, the kills, and the reckoning; then the second
-//! act, [`rereading`].
+//! One round: one server or two on a Redis, their runs, producers and readers, the kills, and the
+//! reckoning; then, with one server, the second act, [`rereading`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,8 +12,8 @@ use super::ledger::Ledger;
 use super::producer::Producer;
 use super::transport::Transport;
 use super::world::{World, cause, join};
-use super::{Merging, Tried, rereading};
-use crate::subject::{FloorDisk, Place, Subject};
+use super::{Engine, Tried, rereading};
+use crate::subject::{FloorDisk, Place, Redis, Subject};
 use crate::wire::call::Caller;
 
 const RUNS: usize = 3;
@@ -23,6 +23,9 @@ const FOLLOWERS: usize = 36;
 const ALIVE_MS: std::ops::Range<u64> = 300..2_200;
 /// One of so many kills is a SIGTERM.
 const GENTLE_EVERY: u8 = 4;
+/// What is done to a Redis besides.
+const MISDEEDS: [&str; 4] =
+    ["CLIENT KILL TYPE normal", "CLIENT KILL TYPE pubsub", "SCRIPT FLUSH", "CLIENT PAUSE 400"];
 
 /// Holds a round in which events flow for so long.
 pub(super) fn hold(
@@ -30,12 +33,11 @@ pub(super) fn hold(
     transports: &[&'static dyn Transport],
     seed: u64,
     flow: Duration,
-    merging: Merging,
+    engine: Engine,
 ) -> Result<Tried> {
     let runs = (0..RUNS).map(|run| format!("stress-{run}")).collect();
     let world = Arc::new(World::new(seed, runs));
-    let subject = place.start(FloorDisk::None)?;
-    world.set_address(Some(subject.address()));
+    let servers = Servers::start(place, &world, engine)?;
     let producers: Vec<_> = (0..RUNS * PRODUCERS_PER_RUN)
         .map(|producer| Producer::new(Arc::clone(&world), producer % RUNS, producer))
         .map(|producer| std::thread::spawn(|| producer.produce()))
@@ -43,7 +45,7 @@ pub(super) fn hold(
     let followers: Vec<_> = Follower::several(&world, transports, FOLLOWERS)
         .map(|follower| std::thread::spawn(|| follower.follow()))
         .collect();
-    let driven = drive(place, &world, subject, flow);
+    let driven = servers.drive(&world, flow);
     if driven.is_err() {
         world.fail();
     }
@@ -51,21 +53,23 @@ pub(super) fn hold(
     if producers.is_err() {
         world.fail();
     }
-    let ended = driven.and_then(|(subject, ends)| {
+    let ended = driven.and_then(|(servers, ends)| {
         if producers.is_ok() {
-            end_runs(&world, &subject)?;
+            end_runs(&world)?;
         }
-        Ok((subject, ends))
+        Ok((servers, ends))
     });
     if ended.is_err() {
         world.fail();
     }
     let followers = join(followers);
     match (ended, producers, followers) {
-        (Ok((subject, ends)), Ok(producers), Ok(followers)) => {
-            let (tried, histories) = reckon(&world, &subject, &producers, &followers)?;
-            let sealed_bytes = sealed_bytes(&subject)?;
-            let tried = Tried { sealed_bytes, ..tried.plus(ends) };
+        (Ok((mut servers, ends)), Ok(producers), Ok(followers)) => {
+            let (tried, histories) = reckon(&world, &producers, &followers)?;
+            let tried = tried.plus(ends);
+            let Engine::Embedded(merging) = engine else { return Ok(tried) };
+            let subject = servers.subjects.remove(0);
+            let tried = Tried { sealed_bytes: sealed_bytes(&subject)?, ..tried };
             let again = rereading::hold(place, transports, &world, subject, (histories, merging));
             Ok(tried.plus(again.context("the runs were stored merged")?))
         }
@@ -76,34 +80,63 @@ pub(super) fn hold(
     }
 }
 
-/// Lets events flow and kills the server meanwhile; gives the one that is left.
-fn drive(
-    place: &Place,
-    world: &World,
-    mut subject: Subject,
-    flow: Duration,
-) -> Result<(Subject, Tried)> {
-    let mut rng = world.chances(3_000);
-    let mut ends = Tried::default();
-    let begin = Instant::now();
-    loop {
-        let alive = Duration::from_millis(rng.u64(ALIVE_MS));
-        std::thread::sleep(alive.min(flow.saturating_sub(begin.elapsed())));
-        world.check()?;
-        if begin.elapsed() >= flow {
-            world.enough();
-            return Ok((subject, ends));
-        }
-        world.set_address(None);
-        let stopped = if rng.u8(..GENTLE_EVERY) == 0 {
-            ends.stops += 1;
-            subject.stop()?
-        } else {
-            ends.kills += 1;
-            subject.kill()?
+/// The servers of a round.
+struct Servers {
+    place: Place,
+    subjects: Vec<Subject>,
+    redis: Option<Redis>,
+}
+
+impl Servers {
+    fn start(place: &Place, world: &World, engine: Engine) -> Result<Self> {
+        let (redis, count) = match engine {
+            Engine::Embedded(_) => (None, 1),
+            Engine::Redis => (Some(Redis::start(place)?), 2),
         };
-        subject = place.restart(stopped, FloorDisk::None)?.0;
-        world.set_address(Some(subject.address()));
+        let place = redis.as_ref().map_or_else(|| place.clone(), |redis| place.on(redis));
+        let mut subjects = Vec::new();
+        for server in 0..count {
+            let subject = place.start(FloorDisk::None)?;
+            world.set_address(server, Some(subject.address()));
+            subjects.push(subject);
+        }
+        Ok(Self { place, subjects, redis })
+    }
+
+    /// Lets events flow and kills servers meanwhile; gives those that are left.
+    fn drive(mut self, world: &World, flow: Duration) -> Result<(Self, Tried)> {
+        let mut rng = world.chances(3_000);
+        let mut ends = Tried::default();
+        let begin = Instant::now();
+        loop {
+            let alive = Duration::from_millis(rng.u64(ALIVE_MS));
+            std::thread::sleep(alive.min(flow.saturating_sub(begin.elapsed())));
+            world.check()?;
+            if begin.elapsed() >= flow {
+                world.enough();
+                return Ok((self, ends));
+            }
+            if let Some(redis) = self.redis.as_ref().filter(|_| rng.bool()) {
+                // In the one sitting everything that an operator may do to it.
+                for command in MISDEEDS.iter().filter(|_| rng.bool()) {
+                    redis.command(command)?;
+                }
+                continue;
+            }
+            let server = rng.usize(..self.subjects.len());
+            world.set_address(server, None);
+            let subject = self.subjects.remove(server);
+            let stopped = if rng.u8(0..GENTLE_EVERY) == 0 {
+                ends.stops += 1;
+                subject.stop()?
+            } else {
+                ends.kills += 1;
+                subject.kill()?
+            };
+            let subject = self.place.restart(stopped, FloorDisk::None)?.0;
+            world.set_address(server, Some(subject.address()));
+            self.subjects.insert(server, subject);
+        }
     }
 }
 
@@ -120,9 +153,9 @@ fn sealed_bytes(subject: &Subject) -> Result<u64> {
     Ok(bytes)
 }
 
-fn end_runs(world: &World, subject: &Subject) -> Result<()> {
-    let mut caller = Caller::connect(subject.address())?;
+fn end_runs(world: &World) -> Result<()> {
     for run in &world.runs {
+        let mut caller = Caller::connect(world.address()?)?;
         let path = format!("/v1/runs/{run}/events");
         let body = br#"{"type":"run.completed"}"#;
         let answer = caller.post(&path, "Content-Type: application/json\r\n", body)?;
@@ -135,14 +168,13 @@ fn end_runs(world: &World, subject: &Subject) -> Result<()> {
 /// Holds what was promised and seen against what is stored.
 fn reckon(
     world: &World,
-    subject: &Subject,
     producers: &[Producer],
     followers: &[Follower],
 ) -> Result<(Tried, Vec<History>)> {
     let mut tried = Tried::default();
     let mut histories = Vec::new();
     for (number, run) in world.runs.iter().enumerate() {
-        let history = History::read(subject.address(), run)?;
+        let history = History::read(world.address()?, run)?;
         let of_run = producers.iter().filter(|producer| producer.script.run == number);
         let of_run = of_run.map(|producer| {
             let Producer { script, promises, next, .. } = producer;

@@ -1,7 +1,7 @@
-//! What all threads of a round share: where the server is, and how far the round is.
+//! What all threads of a round share: where the servers are, and how far the round is.
 
 use std::net::SocketAddrV4;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -31,7 +31,10 @@ pub(super) struct World {
     /// The names of its runs.
     pub(super) runs: Vec<String>,
     begin: Instant,
-    address: Mutex<Option<SocketAddrV4>>,
+    /// Where each of the servers is, if it is anywhere.
+    addresses: Mutex<Vec<Option<SocketAddrV4>>>,
+    /// How often somebody asked for one of them.
+    asked: AtomicUsize,
     moved: Condvar,
     is_enough: AtomicBool,
     has_ended: AtomicBool,
@@ -44,7 +47,8 @@ impl World {
             seed,
             runs,
             begin: Instant::now(),
-            address: Mutex::new(None),
+            addresses: Mutex::default(),
+            asked: AtomicUsize::new(0),
             moved: Condvar::new(),
             is_enough: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
@@ -52,23 +56,34 @@ impl World {
         }
     }
 
-    /// Says where the server is, or that it is nowhere.
-    pub(super) fn set_address(&self, address: Option<SocketAddrV4>) {
-        *self.lock() = address;
+    /// Says where one of the servers is, or that it is nowhere.
+    pub(super) fn set_address(&self, server: usize, address: Option<SocketAddrV4>) {
+        let mut addresses = self.lock();
+        if addresses.len() <= server {
+            addresses.resize(server + 1, None);
+        }
+        addresses[server] = address;
+        drop(addresses);
         self.moved.notify_all();
     }
 
-    /// Waits until there is a server, and says where.
+    /// Waits until there is a server, and says where: if there are several, one after the other.
     pub(super) fn address(&self) -> Result<SocketAddrV4> {
-        let mut address = self.lock();
+        let mut addresses = self.lock();
         loop {
             self.check()?;
-            if let Some(address) = *address {
-                return Ok(address);
+            let there: Vec<_> = addresses.iter().copied().flatten().collect();
+            if !there.is_empty() {
+                return Ok(there[self.asked.fetch_add(1, Ordering::Relaxed) % there.len()]);
             }
-            let waited = self.moved.wait_timeout(address, Duration::from_millis(200));
-            address = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let waited = self.moved.wait_timeout(addresses, Duration::from_millis(200));
+            addresses = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Whether there is a server.
+    pub(super) fn is_there(&self, address: SocketAddrV4) -> bool {
+        self.lock().contains(&Some(address))
     }
 
     /// An error when the round cannot come to a good end any more.
@@ -111,8 +126,8 @@ impl World {
         fastrand::Rng::with_seed(mix(&[self.seed, part]))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<SocketAddrV4>> {
-        self.address.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<Option<SocketAddrV4>>> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -34,9 +34,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The longest delivery that a histogram can hold.
 const LATENCY_MAX: Duration = Duration::from_secs(120);
 
-/// All viewers of one server.
+/// All viewers. They begin at one server and may go to others.
 pub(crate) struct Fleet {
-    address: SocketAddrV4,
     poller: Poller,
     viewers: Vec<Viewer>,
     seen: Seen,
@@ -67,6 +66,7 @@ pub(crate) struct Seen {
 }
 
 struct Viewer {
+    address: SocketAddrV4,
     path: String,
     run: usize,
     phase: Phase,
@@ -132,6 +132,7 @@ impl Fleet {
         runs: impl IntoIterator<Item = (usize, &'a str)>,
     ) -> Result<Self> {
         let viewer = |(run, name): (usize, &str)| Viewer {
+            address,
             path: format!("/v1/runs/{name}/events"),
             run,
             phase: Phase::Away,
@@ -140,7 +141,6 @@ impl Fleet {
             goal: 0,
         };
         Ok(Self {
-            address,
             poller: Poller::new()?,
             viewers: runs.into_iter().map(viewer).collect(),
             seen: Seen::nothing(),
@@ -241,6 +241,18 @@ impl Fleet {
         Ok(())
     }
 
+    /// Has a viewer leave where it is and come back at a server, with its cursor.
+    pub(crate) fn move_to(&mut self, at: usize, address: SocketAddrV4) -> Result<()> {
+        let viewer = &mut self.viewers[at];
+        if let Phase::Following { .. } = viewer.phase {
+            self.seen.following -= 1;
+        }
+        viewer.phase = Phase::Away;
+        viewer.reader = viewer.reader.anew();
+        viewer.address = address;
+        self.connect_one(at)
+    }
+
     /// Cuts all connections.
     pub(crate) fn disconnect(&mut self) {
         for viewer in &mut self.viewers {
@@ -269,8 +281,9 @@ impl Fleet {
     }
 
     fn connect_one(&mut self, at: usize) -> Result<()> {
-        let socket = connect(self.address)
-            .with_context(|| format!("viewer {at} cannot connect to {}", self.address))?;
+        let address = self.viewers[at].address;
+        let socket =
+            connect(address).with_context(|| format!("viewer {at} cannot connect to {address}"))?;
         self.poller.watch(&socket, at as u64)?;
         self.viewers[at].phase = Phase::Asking { socket };
         Ok(())
@@ -284,7 +297,7 @@ impl Fleet {
             if ready.writable
                 && let Phase::Asking { .. } = self.viewers[at].phase
             {
-                self.viewers[at].ask(self.address)?;
+                self.viewers[at].ask()?;
             }
             if ready.readable {
                 self.read(at)?;
@@ -338,7 +351,8 @@ struct Account<'a> {
 }
 
 impl Viewer {
-    fn ask(&mut self, address: SocketAddrV4) -> Result<()> {
+    fn ask(&mut self) -> Result<()> {
+        let address = self.address;
         let Phase::Asking { socket } = std::mem::replace(&mut self.phase, Phase::Away) else {
             return Ok(());
         };

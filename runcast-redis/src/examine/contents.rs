@@ -6,7 +6,7 @@ use redis::RedisResult;
 use runcast_event::RunId;
 
 use super::{Finding, Patient, amount};
-use crate::link::CLIENT_NAME;
+use crate::dial::CLIENT_NAME;
 
 /// Runs that are measured, of all.
 const SAMPLE_RUNS: usize = 100;
@@ -14,6 +14,10 @@ const SAMPLE_RUNS: usize = 100;
 const NODES_NAMED_MAX: usize = 16;
 
 pub(super) async fn findings(patient: &mut Patient) -> Vec<Finding> {
+    if patient.word.is_some() {
+        // The names are with one node, and what belongs to them with all.
+        return vec![nodes(patient).await];
+    }
     let kept = match kept(patient).await {
         Ok(what) => Finding::ok("keys", what),
         Err(error) => {
@@ -26,7 +30,7 @@ pub(super) async fn findings(patient: &mut Patient) -> Vec<Finding> {
 
 /// How many runs there are, and what those of a sample take.
 async fn kept(patient: &mut Patient) -> RedisResult<String> {
-    let names = patient.keys.names();
+    let names = patient.common.keys.names();
     let runs: u64 = patient.ask(redis::cmd("ZCARD").arg(&names)).await?;
     let sample: Vec<String> =
         patient.ask(redis::cmd("ZRANDMEMBER").arg(&names).arg(SAMPLE_RUNS)).await?;
@@ -34,7 +38,7 @@ async fn kept(patient: &mut Patient) -> RedisResult<String> {
         sample.iter().filter_map(|name| RunId::from_stored(name).ok()).collect();
     let (mut events, mut bytes) = (0_u64, 0_u64);
     for run in &sample {
-        let keys = &patient.keys;
+        let keys = &patient.common.keys;
         let stream = keys.events(run);
         let all = [keys.meta(run), keys.base(run), keys.sizes(run), keys.outbox(run)];
         events += patient.ask::<u64>(redis::cmd("XLEN").arg(&stream)).await?;

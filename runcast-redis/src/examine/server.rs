@@ -2,7 +2,7 @@
 
 use super::{Finding, Patient, amount};
 use crate::error::VERSION_MIN;
-use crate::link::{field, numbers};
+use crate::fit::{field, is_replica, numbers};
 
 /// The oldest version with functions and with Pub/Sub that a Cluster does not send everywhere.
 const VERSION_WHOLE: &str = "7.0";
@@ -13,7 +13,7 @@ pub(super) async fn findings(patient: &mut Patient, info: &str) -> Vec<Finding> 
     let min_replicas = patient.setting("min-replicas-to-write").await;
     let fsync = patient.setting("appendfsync").await;
     let save = patient.setting("save").await;
-    let wait = patient.options.wait_replicas;
+    let wait = patient.common.options.wait_replicas;
     let mut findings = vec![version(info), role(info), policy(info), memory(info)];
     findings.push(persistence(info, fsync.as_deref(), save.as_deref()));
     findings.push(replicas(info, min_replicas.as_deref(), wait));
@@ -38,9 +38,8 @@ fn version(info: &str) -> Finding {
 }
 
 fn role(info: &str) -> Finding {
-    let role = field(info, "role").unwrap_or("unknown");
     let mode = field(info, "redis_mode").unwrap_or("standalone");
-    if role == "slave" {
+    if is_replica(info) {
         let primary = field(info, "master_host").unwrap_or("unknown");
         let what = format!("it is a replica of {primary}, which takes nothing");
         return Finding::problem("role", what, "name the primary");
@@ -50,18 +49,12 @@ fn role(info: &str) -> Finding {
 
 fn policy(info: &str) -> Finding {
     let policy = field(info, "maxmemory_policy").unwrap_or("noeviction");
-    let remedy = "CONFIG SET maxmemory-policy noeviction, and in its configuration";
-    match policy {
-        "noeviction" => Finding::ok("maxmemory-policy", policy),
-        policy if policy.starts_with("allkeys") => {
-            let what = format!("{policy}: acknowledged events are thrown away when memory is full");
-            Finding::problem("maxmemory-policy", what, remedy)
-        }
-        policy => {
-            let what = format!("{policy}: keys of others with a time to live are thrown away");
-            Finding::note("maxmemory-policy", what, remedy)
-        }
+    if policy == "noeviction" {
+        return Finding::ok("maxmemory-policy", policy);
     }
+    let what = format!("{policy}: what is acknowledged may be thrown away when memory is full");
+    let remedy = "CONFIG SET maxmemory-policy noeviction, and in its configuration";
+    Finding::problem("maxmemory-policy", what, remedy)
 }
 
 fn memory(info: &str) -> Finding {
@@ -192,7 +185,7 @@ mod tests {
     fn a_policy_that_throws_streams_away_is_a_problem() {
         let grade = |policy: &str| super::policy(&format!("maxmemory_policy:{policy}\r\n")).grade;
         assert_eq!(grade("allkeys-lru"), Grade::Problem);
-        assert_eq!(grade("volatile-ttl"), Grade::Note);
+        assert_eq!(grade("volatile-ttl"), Grade::Problem);
         assert_eq!(grade("noeviction"), Grade::Ok);
     }
 }

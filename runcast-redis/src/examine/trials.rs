@@ -4,11 +4,10 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use redis::{Cmd, PushKind, RedisError, RedisResult, Value};
-use runcast_event::RunId;
 use tokio::time::timeout;
 
 use super::{Finding, Patient};
-use crate::link::{field, numbers};
+use crate::fit;
 
 /// Commands of which the latency is measured.
 const LATENCY_TIMES: usize = 100;
@@ -22,93 +21,47 @@ const MESSAGE_TIME_MAX: Duration = Duration::from_secs(2);
 /// The hash of no script, by which it can be tried whether any may be called.
 const NO_SCRIPT: &str = "0000000000000000000000000000000000000000";
 
-pub(super) async fn findings(patient: &mut Patient, info: &str) -> Vec<Finding> {
-    let has_functions = numbers(field(info, "redis_version").unwrap_or_default()) >= (7, 0);
-    let key = format!("{}:{{$doctor}}:{}", patient.keys.prefix(), RunId::random());
-    let findings = vec![
-        permissions(patient, &key, has_functions).await,
+pub(super) async fn findings(patient: &mut Patient) -> Vec<Finding> {
+    vec![
+        permissions(patient).await,
         messages(patient).await,
-        latency(patient, &key).await,
+        latency(patient).await,
         clocks(patient).await,
-    ];
-    let left = [":meta", ":events", ":sizes", ":base"].map(|end| format!("{key}{end}"));
-    // What cannot be deleted was refused before, and told.
-    let _told = patient.ask::<Value>(redis::cmd("DEL").arg(&left)).await;
-    findings
+    ]
 }
 
-/// Every command that a node sends, with keys of its own.
-fn commands(key: &str) -> Vec<Vec<String>> {
-    let of = |end: &str| format!("{key}:{end}");
-    let (meta, events, sizes, base) = (of("meta"), of("events"), of("sizes"), of("base"));
-    let lines = [
-        format!("HSET {meta} v 1"),
-        format!("HGET {meta} v"),
-        format!("HMGET {meta} v"),
-        format!("HGETALL {meta}"),
-        format!("HSCAN {meta} 0"),
-        format!("HINCRBY {meta} n 1"),
-        format!("HDEL {meta} n"),
-        format!("XADD {events} * n e"),
-        format!("XRANGE {events} - + COUNT 1"),
-        format!("XLEN {events}"),
-        format!("XTRIM {events} MAXLEN 0"),
-        format!("ZADD {sizes} 1 m"),
-        format!("ZSCORE {sizes} m"),
-        format!("ZCARD {sizes}"),
-        format!("ZRANGE {sizes} 0 0"),
-        format!("ZRANGEBYLEX {sizes} - + LIMIT 0 1"),
-        format!("ZREMRANGEBYSCORE {sizes} 1 1"),
-        format!("SET {base} b"),
-        format!("GET {base}"),
-        format!("UNLINK {base}"),
-        "TIME".to_owned(),
-        "INFO server".to_owned(),
-        format!("PUBSUB NUMSUB {key}"),
-        "WAIT 0 0".to_owned(),
-        "CLIENT SETNAME runcast:doctor".to_owned(),
-        format!("EVAL return{{}} 1 {meta}"),
-        "SCRIPT LOAD return{}".to_owned(),
-        format!("EVALSHA {NO_SCRIPT} 0"),
-    ];
-    lines.iter().map(|line| line.split(' ').map(str::to_owned).collect()).collect()
-}
+/// Commands that a node sends beside those that its scripts do.
+const COMMANDS: [&[&str]; 5] = [
+    &["INFO", "server"],
+    &["WAIT", "0", "0"],
+    &["CLIENT", "SETNAME", "runcast:doctor"],
+    &["SCRIPT", "LOAD", "return {}"],
+    &["EVALSHA", NO_SCRIPT, "0"],
+];
 
-fn command(words: &[String]) -> Cmd {
-    let mut cmd = redis::cmd(&words[0]);
-    cmd.arg(&words[1..]);
-    cmd
-}
-
-async fn permissions(patient: &mut Patient, key: &str, has_functions: bool) -> Finding {
+async fn permissions(patient: &mut Patient) -> Finding {
     const CHECK: &str = "permissions";
-    let mut commands = commands(key);
-    if has_functions {
-        commands.push(["FUNCTION", "LIST"].map(str::to_owned).into());
-    }
-    let mut refused = Vec::new();
-    for words in &commands {
-        if let Err(error) = patient.ask::<Value>(&command(words)).await
+    let Patient { connection, common, word, .. } = patient;
+    let denied = fit::denied(connection, &common.scripts, &common.keys, *word).await;
+    let mut denied = denied.unwrap_or_else(|error| vec![format!("EVAL ({})", said(&error))]);
+    for words in COMMANDS {
+        let mut cmd = redis::cmd(words[0]);
+        cmd.arg(&words[1..]);
+        if let Err(error) = patient.ask::<Value>(&cmd).await
             && error.code() != Some("NOSCRIPT")
         {
-            let name = match words[0].as_str() {
-                first @ ("PUBSUB" | "CLIENT" | "SCRIPT" | "FUNCTION") => {
-                    format!("{first} {}", words[1])
-                }
-                first => first.to_owned(),
-            };
-            refused.push(format!("{name} ({})", said(&error)));
+            denied.push(format!("{} ({})", words[0], said(&error)));
         }
     }
-    if refused.is_empty() {
-        return Finding::ok(CHECK, format!("all {} commands that are used", commands.len()));
+    if denied.is_empty() {
+        return Finding::ok(CHECK, "all that is used was tried");
     }
-    let prefix = patient.keys.prefix();
+    let prefix = patient.common.keys.prefix();
     let remedy = format!(
         "allow the user what it lacks: ACL SETUSER <user> ~{prefix}:* &{prefix}@* +@read +@write \
          +@scripting +@pubsub +@connection +info +time +wait"
     );
-    Finding::problem(CHECK, format!("refused: {}", refused.join("; ")), remedy)
+    Finding::problem(CHECK, format!("refused: {}", denied.join("; ")), remedy)
 }
 
 /// What Redis said, in few words.
@@ -121,7 +74,7 @@ fn said(error: &RedisError) -> String {
 
 async fn messages(patient: &mut Patient) -> Finding {
     const CHECK: &str = "Pub/Sub";
-    let channel = patient.keys.channel_of("doctor");
+    let channel = patient.common.keys.channel_of("doctor");
     let begun = Instant::now();
     let came = there_and_back(patient, &channel).await;
     match came {
@@ -134,7 +87,7 @@ async fn messages(patient: &mut Patient) -> Finding {
             Finding::problem(CHECK, what, remedy)
         }
         Err(error) => {
-            let prefix = patient.keys.prefix();
+            let prefix = patient.common.keys.prefix();
             let remedy = format!("ACL SETUSER <user> &{prefix}@* +@pubsub");
             Finding::problem(CHECK, format!("refused: {error}"), remedy)
         }
@@ -158,11 +111,11 @@ async fn there_and_back(patient: &mut Patient, channel: &str) -> RedisResult<boo
     Ok(came)
 }
 
-async fn latency(patient: &mut Patient, key: &str) -> Finding {
+async fn latency(patient: &mut Patient) -> Finding {
     const CHECK: &str = "latency";
     let ping = redis::cmd("PING");
     let mut script = redis::cmd("EVAL");
-    script.arg("return redis.call('HGETALL', KEYS[1])").arg(1).arg(format!("{key}:meta"));
+    script.arg("return redis.call('HGETALL', KEYS[1])").arg(1).arg(patient.own_key("latency"));
     let (ping, script) = match (measured(patient, &ping).await, measured(patient, &script).await) {
         (Ok(ping), Ok(script)) => (ping, script),
         (Err(error), _) | (_, Err(error)) => {

@@ -6,9 +6,8 @@ use runcast_event::RunId;
 use runcast_log::{Committed, Record, StreamStat};
 use tokio::time::sleep;
 
-use super::{CHANGED_STEP, Event, LIST_AGAIN, Node, SUBSCRIBE_STEP};
+use super::{AGAIN, CHANGED_STEP, Event, GATHER, Node, SUBSCRIBE_STEP};
 use crate::feed::Brought;
-use crate::link::Up;
 use crate::live::{Todo, look};
 use crate::message;
 use crate::messages::{Arrived, Message};
@@ -31,7 +30,7 @@ impl Node {
 
     pub(super) fn do_it(&mut self, run: &RunId, todo: Todo) {
         if let Some(change) = todo.tell {
-            self.tell(change);
+            self.tell_all(vec![change]);
         }
         if todo.read {
             self.look(run);
@@ -66,13 +65,12 @@ impl Node {
         let keys = &self.reader.keys;
         let me = &*self.parts.committer.node;
         if message.channel == keys.changes().as_bytes() {
-            if let Some((node, run)) = message::read_changed(&message.payload)
+            if let Some((node, runs)) = message::read_changed(&message.payload)
                 && node != me
             {
-                self.replicas.outdate(&run);
-                if !self.live.follows(&run) {
-                    self.tell(Committed::Changed { run });
-                }
+                runs.iter().for_each(|run| self.replicas.outdate(run));
+                let unheard = runs.into_iter().filter(|run| !self.live.follows(run));
+                self.tell_all(unheard.map(|run| Committed::Changed { run }).collect());
             }
             return;
         }
@@ -85,6 +83,33 @@ impl Node {
             false => self.live.stored(&run, change.records, &change.stat, false),
         };
         self.do_it(&run, todo);
+    }
+
+    /// Has the other nodes told soon that a stream was changed here.
+    pub(super) fn note_changed(&mut self, run: &RunId) {
+        if self.changed.is_empty() {
+            self.ask(async {
+                sleep(GATHER).await;
+                Event::TellChanged
+            });
+        }
+        self.changed.insert(run.clone());
+    }
+
+    /// Tells the other nodes which streams were changed here. If this node dies before, they look at all.
+    pub(super) fn tell_changed(&mut self) {
+        let messages =
+            message::changed(&self.parts.committer.node, std::mem::take(&mut self.changed));
+        let reader = self.reader.clone();
+        self.ask(async move {
+            for message in messages {
+                while let Err(error) = reader.publish_change(&message).await {
+                    tracing::debug!(%error, "the other nodes cannot be told of changes now");
+                    sleep(AGAIN).await;
+                }
+            }
+            Event::Nothing
+        });
     }
 
     /// Whatever was told may not be all.
@@ -103,50 +128,72 @@ impl Node {
                     Ok(names) => return Event::MayHaveChanged(names),
                     Err(error) => tracing::debug!(%error, "the streams cannot be listed now"),
                 }
-                sleep(LIST_AGAIN).await;
+                sleep(AGAIN).await;
             }
         });
     }
 
-    pub(super) fn await_subscriber(&mut self) {
-        let (subscriber, number) = (self.parts.subscriber.clone(), self.subscribed);
+    /// Waits for connections to come or go, behind what is known.
+    pub(super) fn await_subscriber(&mut self, known: Option<u64>) {
+        let subscriber = self.parts.subscriber.clone();
         self.ask(async move {
-            match subscriber.next(number).await {
-                Some(up) => Event::Subscribable(up),
-                None => Event::Nothing,
+            match known {
+                None => Event::Subscribable(0),
+                Some(known) => Event::Subscribable(subscriber.changed(known).await),
             }
         });
     }
 
-    pub(super) fn on_subscribable(&mut self, up: Up) {
-        let is_first = self.subscribed == 0;
-        self.subscribed = up.number;
-        self.subscribe(up, self.live.runs().cloned().collect(), true);
-        self.await_subscriber();
-        if !is_first {
-            // Changes of streams that nobody follows here may not have been heard.
-            self.replicas.outdate_all();
-            self.list_changed(None);
+    pub(super) fn on_subscribable(&mut self, changes: u64) {
+        let runs: Vec<RunId> = self.live.runs().cloned().collect();
+        self.hear(runs);
+        if let Some((up, is_first)) = self.heard.begin_changes(&self.parts.subscriber) {
+            let channel = self.reader.keys.changes();
+            self.ask(async move {
+                match up.subscribe(&[channel], false).await && !is_first {
+                    true => Event::SubscribedToChanges,
+                    false => Event::Nothing,
+                }
+            });
+        }
+        self.await_subscriber(Some(changes));
+    }
+
+    /// Subscribes to the channels of runs where they are not heard yet.
+    fn hear(&mut self, runs: Vec<RunId>) {
+        let subscriber = &self.parts.subscriber;
+        let is_cluster = subscriber.is_cluster();
+        for (up, runs) in self.heard.begin(runs.into_iter(), subscriber) {
+            let channels: Vec<String> =
+                runs.iter().map(|run| self.reader.keys.channel(run)).collect();
+            self.ask(async move {
+                for some in channels.chunks(SUBSCRIBE_STEP) {
+                    if !up.subscribe(some, is_cluster).await {
+                        // The next connection is subscribed to all again.
+                        return Event::Nothing;
+                    }
+                }
+                Event::Subscribed(runs)
+            });
         }
     }
 
-    pub(super) fn subscribe(&self, up: Up, runs: Vec<RunId>, with_changes: bool) {
-        let (subscriber, keys) = (self.parts.subscriber.clone(), self.reader.keys.clone());
-        let mut channels: Vec<String> = runs.iter().map(|run| keys.channel(run)).collect();
-        channels.extend(with_changes.then(|| keys.changes()));
-        self.ask(async move {
-            for some in channels.chunks(SUBSCRIBE_STEP) {
-                if subscriber.subscribe(&up, some).await.is_err() {
-                    // The next connection is subscribed to all again.
-                    return Event::Nothing;
+    fn hear_no_more(&mut self, runs: Vec<RunId>) {
+        let subscriber = &self.parts.subscriber;
+        let is_cluster = subscriber.is_cluster();
+        for (up, runs) in self.heard.end(runs, subscriber) {
+            let channels: Vec<String> =
+                runs.iter().map(|run| self.reader.keys.channel(run)).collect();
+            self.ask(async move {
+                for some in channels.chunks(SUBSCRIBE_STEP) {
+                    up.unsubscribe(some, is_cluster).await;
                 }
-            }
-            Event::Subscribed(runs)
-        });
+                Event::Nothing
+            });
+        }
     }
 
     pub(super) fn on_follows(&mut self, changes: HashMap<RunId, bool>) {
-        let keys = self.reader.keys.clone();
         let (mut begun, mut ended) = (Vec::new(), Vec::new());
         for (run, is_followed) in changes {
             match (is_followed, self.live.follows(&run)) {
@@ -156,24 +203,12 @@ impl Node {
                 }
                 (false, true) => {
                     self.live.unfollow(&run);
-                    ended.push(keys.channel(&run));
+                    ended.push(run);
                 }
                 _ => {}
             }
         }
-        let (subscriber, number) = (self.parts.subscriber.clone(), self.subscribed);
-        let Some(up) = subscriber.current().filter(|up| up.number == number) else { return };
-        if !ended.is_empty() {
-            let up = up.clone();
-            self.ask(async move {
-                for some in ended.chunks(SUBSCRIBE_STEP) {
-                    subscriber.unsubscribe(&up, some).await;
-                }
-                Event::Nothing
-            });
-        }
-        if !begun.is_empty() {
-            self.subscribe(up, begun, false);
-        }
+        self.hear_no_more(ended);
+        self.hear(begun);
     }
 }

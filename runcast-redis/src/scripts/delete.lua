@@ -1,22 +1,20 @@
 -- Deletes a stream if it is as the node believes, and leaves a tombstone.
 --
 -- KEYS: meta, events, sizes, outbox, base. ARGV: the version that the meta has, the run's channel, what
--- is said there, the channel of all changes, the run, the node, how many entries of the outbox follow,
--- then these, then the fields of the tombstone. Gives 0 and nothing was done; or all of the outbox.
+-- is said there, how many entries of the outbox follow, then these, then the fields of the tombstone. Gives 0 and nothing was done; or all of the outbox.
 local version = redis.call('HGET', KEYS[1], 'v') or '0'
 if version ~= ARGV[1] then
   return 0
 end
-local first_field = 8 + 2 * tonumber(ARGV[7])
+local first_field = 5 + 2 * ARGV[4]
 -- First, since it is what can be refused for want of memory.
-for at = 8, first_field - 1, 2 do
+for at = 5, first_field - 1, 2 do
   redis.call('XADD', KEYS[4], ARGV[at], 'e', ARGV[at + 1])
 end
 redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[5])
 redis.call('HSET', KEYS[1], unpack(ARGV, first_field, #ARGV))
-redis.call('PUBLISH', ARGV[2], ARGV[3])
-redis.call('PUBLISH', ARGV[4], ARGV[6] .. ' ' .. ARGV[5])
-if first_field > 8 then
+redis.call(PUBLISH, ARGV[2], ARGV[3])
+if first_field > 5 then
   return redis.call('XRANGE', KEYS[4], '-', '+')
 end
 return {}

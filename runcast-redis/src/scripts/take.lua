@@ -31,7 +31,7 @@ if history ~= ARGV[3] then
 end
 local before = tonumber(meta[3])
 local last, bytes = before, 0
-local bodies = {}
+local sizes, bodies = {}, {}
 for place = 6, #ARGV, 3 do
   local entry_version, entry_at = tonumber(ARGV[place]), tonumber(ARGV[place + 1])
   if entry_version > version or (entry_version == version and entry_at > at) then
@@ -39,17 +39,18 @@ for place = 6, #ARGV, 3 do
     last = last + 1
     redis.call('XADD', KEYS[2], string.format('%d-%s', last, epoch), ARGV[4], entry)
     bytes = bytes + #entry
-    bodies[#bodies + 1] = struct.pack('>I4', #entry) .. entry
+    sizes[#sizes + 1] = string.format('1:%d,', #entry)
+    bodies[#bodies + 1] = entry
     version, at = entry_version, entry_at
   end
 end
 if last > before then
   redis.call('HSET', KEYS[1], 'last', string.format('%d', last))
   redis.call('HINCRBY', KEYS[1], 'bytes', bytes)
-  local meta_version = redis.call('HINCRBY', KEYS[1], 'v', 1)
+  redis.call('HINCRBY', KEYS[1], 'v', 1)
   redis.call('HSET', KEYS[3], ARGV[1], string.format('%s %s %d %d %d', number, open, serial + 1, version, at))
-  local head = string.format('%s a %d %s %d o %s %d %s\n', ARGV[4], meta_version, meta[4], last, epoch,
-    before + 1, meta[5])
-  redis.call('PUBLISH', ARGV[5], head .. table.concat(bodies))
+  local head = string.format('%s a %s %d o %s %s %s\n', ARGV[4], meta[4], last, epoch, meta[5],
+    table.concat(sizes))
+  redis.call(PUBLISH, ARGV[5], head .. table.concat(bodies))
 end
 return { before, last - before, redis.call('HGETALL', KEYS[1]) }

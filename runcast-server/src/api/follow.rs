@@ -239,8 +239,8 @@ impl Viewer {
     /// Says that the stream is open, and up to where, if the reader cannot know that.
     fn heartbeat_frame(&mut self) -> Bytes {
         let cursor = self.follower.cursor();
-        if cursor == self.told {
-            return Bytes::from_static(sse::HEARTBEAT);
+        if cursor == self.told || self.follower.is_away() {
+            return sse::heartbeat(self.follower.is_away());
         }
         self.told = cursor;
         sse::passed(cursor)

@@ -241,6 +241,9 @@ impl Shard {
                 self.say(at, passed);
             }
         }
+        if self.hub.is_away() {
+            self.say(at, message::away());
+        }
         self.say(at, websocket::ping());
         self.flush(at);
     }

@@ -244,7 +244,7 @@ impl Shard {
     fn read(&mut self, key: PageKey, run: RunId) {
         let hub = self.hub.clone();
         let (after, limit) = key.span();
-        let mut page = Box::pin(async move { hub.read(&run, after, limit).await });
+        let mut page = Box::pin(async move { hub.read_patiently(&run, after, limit).await });
         match at_once(page.as_mut()) {
             Some(page) => self.on_page(key, page),
             None => {
@@ -414,8 +414,14 @@ impl Shard {
     /// Says that a stream is open, and up to where, if the reader cannot know that.
     fn comment(&mut self, at: usize, reader: usize) {
         if self.readers.get(reader).is_some_and(|reader| reader.stage == Stage::Flowing) {
-            let bytes = self.passed(reader).unwrap_or(Bytes::from_static(sse::HEARTBEAT));
-            self.links[at].say(bytes);
+            let is_away = self.hub.is_away();
+            let passed = self.passed(reader);
+            if passed.is_none() || is_away {
+                self.links[at].say(sse::heartbeat(is_away));
+            }
+            if let Some(passed) = passed {
+                self.links[at].say(passed);
+            }
             self.flush(at);
         }
     }

@@ -129,6 +129,7 @@ impl From<ReadError> for Problem {
         match error {
             ReadError::NotFound => Self::not_found(),
             ReadError::Deleted => Self::new(Code::RunDeleted, detail),
+            ReadError::Away { .. } => Self::new(Code::LogUnavailable, detail),
             ReadError::Trimmed { .. } | ReadError::Damaged { .. } | ReadError::Failed { .. } => {
                 tracing::error!(%error, "a run cannot be read");
                 Self::new(Code::Internal, detail)

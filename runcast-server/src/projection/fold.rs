@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use runcast_event::{Epoch, Offset, RunId};
 use runcast_hub::{Changes, Hub};
-use runcast_log::{ReadError, ReadLimit};
+use runcast_log::{ReadError, ReadLimit, StreamStat};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::hole::Hole;
@@ -21,6 +21,8 @@ use super::saved::SavedStates;
 const GATHER: Duration = Duration::from_millis(100);
 /// How much is read and folded at a time.
 const PAGE: ReadLimit = ReadLimit { events_max: 1_000, bytes_max: 1024 * 1024 };
+/// Runs that are folded at once where reading one means waiting for an answer over a network.
+const FOLDS_MAX: usize = 64;
 /// Streams listed at a time at the start.
 const LIST_PAGE: usize = 16_000;
 
@@ -48,6 +50,8 @@ pub(super) struct Folder {
     /// Told when runs have changed.
     changed: Arc<Notify>,
     saved: Option<SavedStates>,
+    /// Runs that are folded at once.
+    folds_max: usize,
 }
 
 impl Folder {
@@ -60,7 +64,8 @@ impl Folder {
     ) -> Self {
         // Before the streams are listed, so that no change falls between.
         let changes = hub.changes();
-        Self { hub, index, changes, asked, taken: Arc::default(), changed, saved }
+        let folds_max = if hub.is_shared() { FOLDS_MAX } else { 1 };
+        Self { folds_max, hub, index, changes, asked, taken: Arc::default(), changed, saved }
     }
 
     pub(super) fn backlog(&self) -> Backlog {
@@ -95,12 +100,14 @@ impl Folder {
             // Whoever asks was acknowledged before: its change is among these.
             runs.extend(self.changes.next().now_or_never().into_iter().flatten());
             self.taken.fetch_add(runs.len(), Ordering::Relaxed);
-            for run in runs {
-                self.fold(&run).await;
-                self.taken.fetch_sub(1, Ordering::Relaxed);
+            let folder = &self;
+            let fold = |run: RunId| async move {
+                folder.fold(&run).await;
+                folder.taken.fetch_sub(1, Ordering::Relaxed);
                 // Reads are answered at once: whoever has a request waits for one run and not for all.
                 tokio::task::yield_now().await;
-            }
+            };
+            futures_util::stream::iter(runs).for_each_concurrent(self.folds_max, fold).await;
             for ask in waiting {
                 // Who asked may have given up.
                 let _ = ask.send(());
@@ -115,7 +122,7 @@ impl Folder {
             // A panic was printed when it happened; what was not put in is folded.
             let _printed = tokio::task::spawn_blocking(move || saved.load(&index, left)).await;
         }
-        let mut streams = self.hub.list(None, LIST_PAGE).await?;
+        let mut streams = self.hub.list_patiently(None, LIST_PAGE).await?;
         while let Some((last, _)) = streams.last() {
             // Streams come and go meanwhile, so that this is about how many are left.
             self.taken.store(left, Ordering::Relaxed);
@@ -123,12 +130,16 @@ impl Folder {
             let (index, last) = (Arc::clone(&self.index), last.clone());
             let confirmed = tokio::task::spawn_blocking(move || lock(&index).confirm_all(streams));
             // While they are looked at, the next ones are listed.
-            let next = self.hub.list(Some(&last), LIST_PAGE).await?;
-            for (run, stat) in confirmed.await.expect("to look at states does not panic") {
-                if !lock(&self.index).confirm(&run, &stat) {
-                    self.fold(&run).await;
+            let next = self.hub.list_patiently(Some(&last), LIST_PAGE).await?;
+            let unsure = confirmed.await.expect("to look at states does not panic");
+            let folder = &*self;
+            let fold = |(run, stat): (RunId, StreamStat)| async move {
+                let is_confirmed = lock(&folder.index).confirm(&run, &stat);
+                if !is_confirmed {
+                    folder.fold(&run).await;
                 }
-            }
+            };
+            futures_util::stream::iter(unsure).for_each_concurrent(self.folds_max, fold).await;
             streams = next;
         }
         lock(&self.index).remove_doubtful();
@@ -166,14 +177,14 @@ impl Folder {
         epoch: Epoch,
         after: Offset,
     ) -> Result<Progress, ReadError> {
-        let page = match self.hub.read(run, after, PAGE).await {
+        let page = match self.hub.read_patiently(run, after, PAGE).await {
             Err(ReadError::Trimmed { first }) => {
                 let base = base_of(&self.hub, run).await?;
                 if let Some(base) = base.filter(|base| base.offset().next() >= first) {
                     lock(&self.index).begin_with(base, first);
                     return Ok(Progress::More);
                 }
-                self.hub.read(run, Offset::new(first.get() - 1), PAGE).await?
+                self.hub.read_patiently(run, Offset::new(first.get() - 1), PAGE).await?
             }
             page => page?,
         };

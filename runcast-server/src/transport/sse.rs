@@ -20,7 +20,9 @@ use crate::stored::event_of;
 /// browser to come back after a second.
 pub(crate) const OPENING: &[u8] = b": runcast\nretry: 1000\n\n";
 /// Says that the stream is open and nothing has happened.
-pub(crate) const HEARTBEAT: &[u8] = b":\n\n";
+const HEARTBEAT: &[u8] = b":\n\n";
+/// Says that the stream is open, and that nothing can come now: the log cannot be reached.
+const AWAY: &[u8] = b"event: away\ndata: {}\n\n";
 /// Says that the run was deleted.
 pub(crate) const DELETED: &[u8] = b"event: deleted\ndata: {}\n\n";
 
@@ -57,6 +59,11 @@ fn write_plain(epoch: Epoch, records: &[Record], format: Format, out: &mut Vec<u
     for record in records {
         write_event(epoch, &event_of(record), format, out);
     }
+}
+
+/// Says that the stream is open.
+pub(crate) fn heartbeat(is_away: bool) -> Bytes {
+    Bytes::from_static(if is_away { AWAY } else { HEARTBEAT })
 }
 
 /// Tells a reader after how long to come back.

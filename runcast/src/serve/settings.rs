@@ -92,11 +92,13 @@ settings! {
     files_open_max: Count(log.files_open_max, COUNT_MAX);
     erase_within_s: Seconds(log.erase_within);
     scrub_every_s: Seconds(log.scrub_every);
+    away_max_s: Seconds(hub.away_max);
     redis_connect_timeout_s: Seconds(redis.connect_timeout);
     redis_command_timeout_s: Seconds(redis.command_timeout);
     redis_away_max_s: Seconds(redis.away_max);
     redis_unknown_max_s: Seconds(redis.unknown_max);
     redis_check_every_s: Seconds(redis.check_every);
+    redis_lease_s: Seconds(redis.lease);
     redis_pending_max_s: Seconds(redis.pending_max);
     redis_wait_timeout_s: Seconds(redis.wait_timeout);
     redis_queue_appends_max: Count(redis.queue_appends_max, COUNT_MAX);

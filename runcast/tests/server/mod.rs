@@ -73,17 +73,31 @@ impl Server {
         self.child = Some(child);
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The body of the answer to a GET.
     pub fn get(&self, target: &str) -> String {
+        let (status, answer) = self.ask(target);
+        assert_eq!(status, 200, "{answer}");
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    }
+
+    /// The status of the answer to a GET.
+    pub fn status(&self, target: &str) -> u16 {
+        self.ask(target).0
+    }
+
+    fn ask(&self, target: &str) -> (u16, String) {
         let mut connection = TcpStream::connect(self.address).unwrap();
         let head =
             format!("GET {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address);
         connection.write_all(head.as_bytes()).unwrap();
         let mut answer = String::new();
         connection.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 200 "), "{answer}");
-        body.to_owned()
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, answer)
     }
 
     /// `kill -9`.

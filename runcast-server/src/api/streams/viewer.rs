@@ -201,10 +201,11 @@ impl Viewer {
 
     /// Says that the connection is open, and how far its runs are, if the reader cannot know that.
     fn beat(&mut self) -> Bytes {
-        if std::mem::take(&mut self.has_passed) {
+        let is_away = self.hub.is_away();
+        if !is_away && std::mem::take(&mut self.has_passed) {
             return many::passed(self.cursors());
         }
-        Bytes::from_static(sse::HEARTBEAT)
+        sse::heartbeat(is_away)
     }
 
     fn choose(&mut self, at: usize, slice: &Slice) {

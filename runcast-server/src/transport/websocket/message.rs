@@ -182,6 +182,11 @@ pub(crate) fn error(id: Option<&RequestId>, run: Option<&RunId>, problem: &Probl
     })
 }
 
+/// Says that nothing can come now: the log cannot be reached.
+pub(crate) fn away() -> Bytes {
+    message("away", None, |_| {})
+}
+
 /// Answers a client's ping.
 pub(crate) fn pong(id: Option<&RequestId>) -> Bytes {
     message("pong", id, |_| {})
