@@ -20,6 +20,7 @@ mod fit;
 mod follows;
 mod heard;
 mod history;
+mod inbox;
 mod kept;
 mod keys;
 mod link;

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use runcast_event::{Epoch, Offset, RunId};
 use runcast_log::{
-    Append, AppendError, Appended, BytesWritten, CommitObserver, DeleteError, Log, LogHealth,
-    LogStats, Page, ReadError, ReadLimit, StreamStat, Trim,
+    Append, AppendError, Appended, BytesWritten, CommitObserver, DeleteError, Inbox, Log,
+    LogHealth, LogStats, Page, ReadError, ReadLimit, StreamStat, Trim,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -19,6 +19,7 @@ use crate::duties::{Duties, Renewal};
 use crate::error::OpenError;
 use crate::feed::Outbox;
 use crate::follows::Follows;
+use crate::inbox::RedisInbox;
 use crate::messages::Messages;
 use crate::node::{Counts, Node, Parts, SHUT_DOWN};
 use crate::options::RedisOptions;
@@ -34,6 +35,7 @@ pub struct RedisLog {
     follows: Arc<Follows>,
     counts: Arc<Counts>,
     duties: Duties,
+    inbox: Arc<RedisInbox>,
     renewal: Mutex<Option<Renewal>>,
     /// The node's task, until it was waited for.
     node: tokio::sync::Mutex<Option<JoinHandle<()>>>,
@@ -74,6 +76,7 @@ impl RedisLog {
         let lease = options.lease.max(Duration::from_millis(1));
         let duties = Duties::new(reader.clone(), Arc::clone(&node), lease);
         let renewal = Mutex::new(Some(duties.keep()));
+        let inbox = RedisInbox::new(reader.clone(), &options);
         let outbox = Outbox { reader: reader.clone(), node: Arc::clone(&node) };
         let committer = Committer {
             reader: reader.clone(),
@@ -98,7 +101,7 @@ impl RedisLog {
         let node = tokio::spawn(Node::new(parts).run());
         let node = tokio::sync::Mutex::new(Some(node));
         let closed = Mutex::new(None);
-        Ok(Arc::new(Self { queue, reader, follows, counts, duties, renewal, node, closed }))
+        Ok(Arc::new(Self { queue, reader, follows, counts, duties, inbox, renewal, node, closed }))
     }
 
     /// Why it takes nothing any more, if so.
@@ -189,6 +192,10 @@ impl Log for RedisLog {
 
     fn is_shared(&self) -> bool {
         true
+    }
+
+    fn inbox(&self) -> Option<Arc<dyn Inbox>> {
+        Some(Arc::clone(&self.inbox) as Arc<dyn Inbox>)
     }
 
     fn has_duty(&self, run: &RunId) -> bool {
