@@ -27,13 +27,28 @@ pub struct Engine {
     pub keeps: Box<dyn Any + Send>,
 }
 
-/// Makes a test of each fact: `all_facts!(name of the module, what makes the engine)`.
+/// Makes a test of each fact: `all_facts!(name of the module, what makes the engine)`. Or one of all, where
+/// it takes long to begin: `all_facts!(together name of the test, server = what begins, what makes the
+/// engine with it)`.
 #[macro_export]
 macro_rules! all_facts {
-    ($module:ident, $engine:expr) => {
-        $crate::all_facts!($module, $engine; offsets_are_given_without_a_hole a_page_ends_at_its_limits a_page_behind_the_end_is_empty a_stream_that_never_was_is_told_from_a_deleted_one a_stream_made_again_has_another_epoch a_closed_stream_takes_nothing_more a_retry_is_acknowledged_and_stored_once a_retry_of_what_waits_in_the_same_group_is_stored_once an_expected_offset_is_kept_to a_stream_is_made_only_if_asked_for streams_are_listed_in_order the_observer_hears_of_every_commit_in_order what_is_acknowledged_is_seen_by_a_reader_at_once batches_of_many_tasks_are_stored_whole_and_in_one_order large_events_are_given_back_as_they_were a_log_that_is_shut_down_takes_nothing_more the_feed_has_one_entry_for_every_new_event_that_it_tells_of the_feed_is_no_run what_the_observer_does_not_admit_is_not_stored what_is_trimmed_is_gone_and_offsets_stay a_trimmed_stream_goes_on_as_any_other what_stands_for_trimmed_events_is_kept_until_the_next_trim what_was_decided_of_another_stream_of_the_name_is_not_done the_newest_events_that_take_so_many_bytes_are_found);
+    (together $test:ident, $server:ident = $begin:expr, $engine:expr) => {
+        $crate::all_facts!(@ [together $test, $server = $begin, $engine]);
     };
-    ($module:ident, $engine:expr; $($fact:ident)*) => {
+    ($module:ident, $engine:expr) => {
+        $crate::all_facts!(@ [$module, $engine]);
+    };
+    (@ [$($how:tt)*]) => {
+        $crate::all_facts!(@ [$($how)*]; offsets_are_given_without_a_hole a_page_ends_at_its_limits a_page_behind_the_end_is_empty a_stream_that_never_was_is_told_from_a_deleted_one a_stream_made_again_has_another_epoch a_closed_stream_takes_nothing_more a_retry_is_acknowledged_and_stored_once a_retry_of_what_waits_in_the_same_group_is_stored_once an_expected_offset_is_kept_to a_stream_is_made_only_if_asked_for streams_are_listed_in_order the_observer_hears_of_every_commit_in_order what_is_acknowledged_is_seen_by_a_reader_at_once batches_of_many_tasks_are_stored_whole_and_in_one_order large_events_are_given_back_as_they_were a_log_that_is_shut_down_takes_nothing_more the_feed_has_one_entry_for_every_new_event_that_it_tells_of the_feed_is_no_run what_the_observer_does_not_admit_is_not_stored what_is_trimmed_is_gone_and_offsets_stay a_trimmed_stream_goes_on_as_any_other what_stands_for_trimmed_events_is_kept_until_the_next_trim what_was_decided_of_another_stream_of_the_name_is_not_done the_newest_events_that_take_so_many_bytes_are_found);
+    };
+    (@ [together $test:ident, $server:ident = $begin:expr, $engine:expr]; $($fact:ident)*) => {
+        #[tokio::test]
+        async fn $test() {
+            let $server = $begin;
+            $($crate::facts::$fact($engine).await;)*
+        }
+    };
+    (@ [$module:ident, $engine:expr]; $($fact:ident)*) => {
         mod $module {
             $(#[tokio::test] async fn $fact() { $crate::facts::$fact($engine).await })*
         }

@@ -1,5 +1,7 @@
 //! A Redis of a test's own, on a port of the system's choice.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -24,8 +26,16 @@ pub struct Server {
     login: Vec<String>,
 }
 
+/// Where servers listen: not where the system takes the ports of connections from, which would be gone when
+/// a server is started again.
+const PORTS: std::ops::Range<u16> = 15_000..32_000;
+
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let any = || RandomState::new().hash_one(std::process::id());
+    let ports = std::iter::repeat_with(any)
+        .map(|any| PORTS.start + (any % u64::from(PORTS.end - PORTS.start)) as u16);
+    ports.take(1_000).find(is_free).expect("there is a free port")
 }
 
 /// Waits for something, and says what it was if it does not come.

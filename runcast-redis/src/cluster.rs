@@ -17,7 +17,7 @@ use crate::error::OpenError;
 use crate::fit::{refused, unusable};
 use crate::link::Link;
 use crate::shards::{Current, Map};
-use crate::slots::{self, Owned};
+use crate::slots::{self, Owned, Slot};
 
 /// How often a Cluster is asked while a primary is away.
 const SOON: Duration = Duration::from_millis(100);
@@ -95,7 +95,7 @@ pub(crate) async fn follow(
 
 fn dial(common: &Common, host: &str, port: u16) -> Dial {
     let info = common.address.server(host, port);
-    Dial::new(common.clone(), Target::Node(info, host.to_owned()))
+    Dial::new(common.clone(), Target::Node(info, (host.to_owned(), port)))
 }
 
 /// The map of what is known, with the connections that there are already.
@@ -127,20 +127,39 @@ struct Watcher {
 
 impl Watcher {
     async fn run(mut self) {
+        let mut changes = self.common.changes.subscribe();
         loop {
             let is_whole = self.map.get().links().all(|link| link.health().is_ok());
             let pause = if is_whole { self.common.options.check_every } else { SOON };
-            let _told_or_late = timeout(pause, self.again.notified()).await;
+            tokio::select! {
+                () = self.again.notified() => {}
+                // A connection that broke may have led to what is no primary any more.
+                _ = changes.changed() => {}
+                () = sleep(pause) => {}
+            }
             if let Some(owned) = self.ask().await
                 && owned != self.known
             {
-                let before = self.map.get();
-                self.map.set(drawn(&self.common, &before.links, &owned));
-                self.known = owned;
-                self.common.changes.send_modify(|changes| *changes += 1);
+                self.redraw(owned);
             }
             sleep(PAUSE).await;
         }
+    }
+
+    fn redraw(&mut self, owned: Vec<Owned>) {
+        let before = self.map.get();
+        let map = drawn(&self.common, &before.links, &owned);
+        for slot in (0..slots::COUNT as u16).map(Slot::new) {
+            let (old, new) = (before.server(slot), map.server(slot));
+            if old.map(|(at, _)| at) != new.map(|(at, _)| at)
+                && let Some(up) = new.and_then(|(_, link)| link.current())
+            {
+                up.histories.forget(slot);
+            }
+        }
+        self.map.set(map);
+        self.known = owned;
+        self.common.changes.send_modify(|changes| *changes += 1);
     }
 
     /// Asks the nodes, one after the other, until one answers.

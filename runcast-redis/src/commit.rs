@@ -21,7 +21,6 @@ use crate::pack::{Pack, pack};
 use crate::read::{Entry, Reader};
 use crate::replica::Replica;
 use crate::shards::AGAIN;
-use crate::slots::Slot;
 use crate::wait::Replicas;
 
 /// The most entries of other nodes that are brought along when a stream turns out to be another.
@@ -32,6 +31,7 @@ const TURN: Duration = Duration::from_millis(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What is to be done to a stream.
+#[derive(Clone)]
 pub(crate) enum Deed {
     /// Nothing: only see whether it is as it was.
     Check,
@@ -49,6 +49,7 @@ pub(crate) enum Deed {
 }
 
 /// A decision.
+#[derive(Clone)]
 pub(crate) struct Decision {
     pub(crate) run: RunId,
     /// The stream that was decided on, and what it becomes.
@@ -94,6 +95,8 @@ pub(crate) struct Committer {
     pub(crate) outbox: Outbox,
     pub(crate) node: Arc<str>,
     pub(crate) unknown_max: Duration,
+    /// For how long a tombstone stays.
+    pub(crate) tombstone: Duration,
     /// Those that must have a change before it is acknowledged, if any must.
     pub(crate) replicas: Option<Arc<Replicas>>,
 }
@@ -154,11 +157,8 @@ impl Committer {
     /// What has to be in Redis before the change: the name of a stream that begins, and that there will
     /// be entries for the feed.
     async fn prepare(&self, decision: &Decision) -> Result<Option<u64>, CallError> {
-        let Reader { link, keys } = &self.reader;
         if let Deed::Store { begins: true, .. } = decision.deed {
-            let mut pipeline = redis::pipe();
-            pipeline.cmd("ZADD").arg(keys.names()).arg(0).arg(decision.run.as_str());
-            link.ask(Slot::of(&keys.names()), &pipeline).await?;
+            self.reader.register(&decision.run).await?;
         }
         match decision.entries.is_empty() {
             true => Ok(None),
@@ -252,7 +252,7 @@ impl Committer {
         Ok(entries.into_iter().next())
     }
 
-    async fn attempt(&self, up: &Up, decision: &Decision) -> Result<Value, CallError> {
+    pub(crate) async fn attempt(&self, up: &Up, decision: &Decision) -> Result<Value, CallError> {
         let Reader { link, keys } = &self.reader;
         let run = &decision.run;
         let (meta, events) = (keys.meta(run), keys.events(run));
@@ -273,6 +273,7 @@ impl Committer {
                 let head = head(&self.node, 'd', (&stream.stat(), stream.phase), &[]);
                 let add = |cmd: &mut Cmd| {
                     cmd.arg(version).arg(keys.channel(run)).arg(&head).arg(decision.entries.len());
+                    cmd.arg(self.tombstone.as_millis() as u64);
                     add_entries(cmd, decision);
                     decision.after.fields().iter().for_each(|pair| add_pair(cmd, pair));
                 };
@@ -327,6 +328,7 @@ struct Store<'a> {
     marks: &'a [(Offset, u64)],
     head: String,
     with_events: bool,
+    begins: bool,
 }
 
 impl<'a> Store<'a> {
@@ -341,7 +343,7 @@ impl<'a> Store<'a> {
         let bytes: usize = records.iter().map(|record| record.payload.len()).sum();
         let packs = pack(records);
         let head = head(&committer.node, 'a', (&after.stream.stat(), after.stream.phase), &packs);
-        Self { fields, packs, marks, head, with_events: bytes <= EVENTS_BYTES_MAX }
+        Self { fields, packs, marks, head, with_events: bytes <= EVENTS_BYTES_MAX, begins: *begins }
     }
 
     fn add(&self, cmd: &mut Cmd, committer: &Committer, decision: &Decision) {
@@ -349,7 +351,7 @@ impl<'a> Store<'a> {
         cmd.arg(decision.before.version).arg(keys.channel(run)).arg(&self.head);
         cmd.arg(u8::from(self.with_events)).arg(&*committer.node);
         cmd.arg(self.fields.len()).arg(decision.entries.len()).arg(self.marks.len());
-        cmd.arg(u8::from(decision.is_again));
+        cmd.arg(u8::from(decision.is_again)).arg(u8::from(self.begins));
         self.fields.iter().for_each(|pair| add_pair(cmd, pair));
         add_entries(cmd, decision);
         for (offset, bytes) in self.marks {

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ConnectionInfo, PushInfo, PushKind};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use crate::address::Address;
 use crate::error::{CallError, OpenError};
@@ -32,8 +33,8 @@ pub(crate) type OnPush = Arc<dyn Fn(PushInfo) + Send + Sync>;
 /// Where a server is found, each time anew.
 pub(crate) enum Target {
     Server(ConnectionInfo),
-    /// A primary of a Cluster, at a host.
-    Node(ConnectionInfo, String),
+    /// A primary of a Cluster, at a host and a port.
+    Node(ConnectionInfo, (String, u16)),
     Sentinels(Sentinels),
 }
 
@@ -49,6 +50,8 @@ pub(crate) struct Common {
     pub(crate) on_push: Option<OnPush>,
     /// The newest histories that were seen; none if they do not matter here.
     pub(crate) seen: Option<Arc<Histories>>,
+    /// Told when another server process answers than before.
+    pub(crate) replaced: Arc<Notify>,
     /// Goes up whenever a connection comes or goes.
     pub(crate) changes: Arc<watch::Sender<u64>>,
 }
@@ -101,7 +104,7 @@ impl Dial {
         /// Numbers no two connections alike.
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        let info = match &mut self.target {
+        let info = match &self.target {
             Target::Server(info) | Target::Node(info, _) => info.clone(),
             Target::Sentinels(sentinels) => sentinels.find(&self.common).await?,
         };
@@ -145,8 +148,13 @@ impl Dial {
             let asked = asking.all(&mut connection, &slots, &histories).await;
             asked.map_err(|error: CallError| unusable(&url, &error.to_string()))?;
         }
+        let mut settles_at = Instant::now();
+        if histories.is_another() {
+            settles_at += self.common.options.refill_time;
+            self.common.replaced.notify_one();
+        }
         let (server, broken) = (Arc::from(server.run_id), Arc::clone(&self.broken));
-        Ok(Up { connection, number, server, history: 0, histories, broken })
+        Ok(Up { connection, number, server, history: 0, histories, settles_at, broken })
     }
 
     /// The slots that the server has: if it is no node of a Cluster, one stands for all.
@@ -156,19 +164,16 @@ impl Dial {
         url: &str,
         server: &Server,
     ) -> Result<Vec<Slot>, OpenError> {
-        let Target::Node(_, host) = &self.target else {
+        let Target::Node(_, (host, port)) = &self.target else {
             return match server.is_cluster {
                 true => Err(unusable(url, "it has become a node of a Cluster; start anew")),
                 false => Ok(vec![Slot::new(0)]),
             };
         };
-        let asked = async {
-            let id: String = redis::cmd("CLUSTER").arg("MYID").query_async(connection).await?;
-            let owned = redis::cmd("CLUSTER").arg("SLOTS").query_async(connection).await?;
-            Ok((id, slots::owned(&owned, host).unwrap_or_default()))
-        };
-        let (id, owned) = asked.await.map_err(|error| refused(url, &error))?;
-        let own = owned.iter().filter(|owned| owned.id == id);
+        let owned = redis::cmd("CLUSTER").arg("SLOTS").query_async(connection).await;
+        let owned = owned.map_err(|error| refused(url, &error))?;
+        let owned = slots::owned(&owned, host).unwrap_or_default();
+        let own = owned.iter().filter(|owned| owned.host == *host && owned.port == *port);
         let slots: Vec<Slot> = own.flat_map(slots::Owned::slots).collect();
         if slots.is_empty() {
             return Err(unusable(url, "it has no slots of its Cluster"));

@@ -84,6 +84,7 @@ pub async fn examine(options: &RedisOptions) -> Result<Vec<Finding>, OpenError> 
         on_push: None,
         seen: None,
         changes: Arc::new(watch::channel(0).0),
+        replaced: Arc::default(),
     };
     let servers = match &address.place {
         Place::Servers(servers) => servers,

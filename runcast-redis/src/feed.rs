@@ -153,7 +153,7 @@ impl Outbox {
         let names = [keys.meta(&feed), keys.events(&feed), keys.sizes(&feed), keys.outbox(&feed)];
         let add = |cmd: &mut Cmd, _: &Up| {
             cmd.arg(version).arg("").arg("").arg(0).arg(&*self.node);
-            cmd.arg(fields.len()).arg(0).arg(0).arg(0);
+            cmd.arg(fields.len()).arg(0).arg(0).arg(0).arg(0);
             for (name, value) in &fields {
                 cmd.arg(name).arg(value);
             }
@@ -236,6 +236,8 @@ impl Outbox {
 /// What was seen of runs that are pending.
 pub(crate) struct Sweep {
     pub(crate) pending_max: Duration,
+    /// The last name that was looked at whether it stands for anything.
+    pub(crate) name: Option<RunId>,
     cursor: String,
     seen: HashMap<RunId, (u64, u64, Instant)>,
     last: HashMap<RunId, (u64, u64, Instant)>,
@@ -244,7 +246,7 @@ pub(crate) struct Sweep {
 impl Sweep {
     pub(crate) fn new(pending_max: Duration) -> Self {
         let (seen, last) = (HashMap::new(), HashMap::new());
-        Self { pending_max, cursor: "0".to_owned(), seen, last }
+        Self { pending_max, name: None, cursor: "0".to_owned(), seen, last }
     }
 }
 

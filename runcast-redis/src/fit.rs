@@ -4,7 +4,7 @@
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind};
 
-use crate::error::{CLUSTER_VERSION_MIN, OpenError, VERSION_MIN};
+use crate::error::{CLUSTER_VERSION_MIN, CallError, OpenError, VERSION_MIN};
 use crate::keys::Keys;
 use crate::script::Scripts;
 
@@ -73,11 +73,13 @@ pub(crate) async fn check_rights(
     keys: &Keys,
     (url, word): (&str, Option<u32>),
 ) -> Result<(), OpenError> {
-    let denied = denied(connection, scripts, keys, word).await;
-    let denied = denied.map_err(|error| refused(url, &error))?;
-    match denied.first() {
-        None => Ok(()),
-        Some(first) => Err(denies(url, first.clone())),
+    match denied(connection, scripts, keys, word).await {
+        Ok(denied) => denied.into_iter().next().map_or(Ok(()), |first| Err(denies(url, first))),
+        Err(error) => match CallError::from(error.clone()) {
+            // The slot is on its way to another server: the user may ask, which is most of it.
+            CallError::Elsewhere(_) | CallError::Ask { .. } => Ok(()),
+            _ => Err(refused(url, &error)),
+        },
     }
 }
 

@@ -5,7 +5,7 @@
 //! the slot goes, and what becomes of one primary is nothing to the slots of others.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::SystemTime;
 
 use redis::aio::{ConnectionLike as _, MultiplexedConnection};
@@ -22,24 +22,39 @@ const SECONDS_TO_2020: u64 = 1_577_836_800;
 const STEP: usize = 1_024;
 
 /// The histories that are known: 0 is not known.
-pub(crate) struct Histories(Box<[AtomicU32]>);
+pub(crate) struct Histories {
+    numbers: Box<[AtomicU32]>,
+    /// One of them goes on from another that was known before.
+    is_another: AtomicBool,
+}
 
 impl Histories {
     pub(crate) fn new(is_cluster: bool) -> Self {
         let count = if is_cluster { slots::COUNT } else { 1 };
-        Self((0..count).map(|_| AtomicU32::new(0)).collect())
+        let numbers = (0..count).map(|_| AtomicU32::new(0)).collect();
+        Self { numbers, is_another: AtomicBool::new(false) }
     }
 
     fn is_cluster(&self) -> bool {
-        self.0.len() > 1
+        self.numbers.len() > 1
     }
 
     fn at(&self, slot: Slot) -> &AtomicU32 {
-        &self.0[if self.is_cluster() { slot.index() } else { 0 }]
+        &self.numbers[if self.is_cluster() { slot.index() } else { 0 }]
     }
 
     pub(crate) fn get(&self, slot: Slot) -> u32 {
         self.at(slot).load(Ordering::SeqCst)
+    }
+
+    /// Whether what answers here may lack what another server had.
+    pub(crate) fn is_another(&self) -> bool {
+        self.is_another.load(Ordering::SeqCst)
+    }
+
+    /// It has to be asked for again: the slot was elsewhere meanwhile.
+    pub(crate) fn forget(&self, slot: Slot) {
+        self.at(slot).store(0, Ordering::SeqCst);
     }
 
     fn raise(&self, slot: Slot, number: u32) -> u32 {
@@ -101,7 +116,7 @@ impl Asking<'_> {
         cmd
     }
 
-    /// Takes the answer.
+    /// Takes the answer. Notes in `known` whether another server answered before.
     pub(crate) fn take(&self, slot: Slot, answer: Value, known: &Histories) -> Option<u32> {
         let number = redis::from_redis_value::<u32>(answer).ok().filter(|number| *number > 0)?;
         let before = self.seen.raise(slot, number);
@@ -112,6 +127,7 @@ impl Asking<'_> {
             );
         }
         known.raise(slot, number);
+        known.is_another.fetch_or(before != 0 && number > before, Ordering::SeqCst);
         Some(number)
     }
 

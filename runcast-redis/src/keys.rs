@@ -8,6 +8,9 @@ use runcast_event::RunId;
 
 use crate::slots::Slot;
 
+/// What the keys of names have in their braces: no run has such a name.
+const NAMES: &str = "$names";
+
 /// Makes the names.
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
@@ -70,9 +73,19 @@ impl Keys {
         Slot::of(run.as_str())
     }
 
-    /// The names of all streams that ever were: a sorted set.
+    /// The slot of the names.
+    pub(crate) fn names_slot() -> Slot {
+        Slot::of(NAMES)
+    }
+
+    /// The names of all streams, and of those that were deleted not long ago: a sorted set.
     pub(crate) fn names(&self) -> String {
-        format!("{}:names", self.prefix)
+        format!("{}:{{{NAMES}}}", self.prefix)
+    }
+
+    /// When names were noted lately: a sorted set.
+    pub(crate) fn noted_names(&self) -> String {
+        format!("{}:{{{NAMES}}}:noted", self.prefix)
     }
 
     /// Runs whose outboxes are not empty, or will not be: a hash.

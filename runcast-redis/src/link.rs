@@ -38,6 +38,8 @@ pub(crate) struct Up {
     /// In which history of Redis the slot is that it was asked for.
     pub(crate) history: u32,
     pub(crate) histories: Arc<Histories>,
+    /// Until then it is only given what it lacks of what another server had.
+    pub(crate) settles_at: Instant,
     pub(crate) broken: Arc<Broken>,
 }
 

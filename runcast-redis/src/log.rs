@@ -83,6 +83,7 @@ impl RedisLog {
             outbox,
             node,
             unknown_max: options.unknown_max,
+            tombstone: options.tombstone.max(Duration::from_millis(1)),
             replicas,
         };
         let (queue, told) = Queue::new(&options);

@@ -29,6 +29,7 @@ use crate::messages::Messages;
 use crate::options::RedisOptions;
 use crate::queue::{Queued, Told};
 use crate::read::{Entry, Reader};
+use crate::recent::Recent;
 use crate::replica::Replica;
 use crate::shards::Shards;
 
@@ -114,6 +115,7 @@ pub(crate) struct Node {
     sweep: Option<Box<Sweep>>,
     /// Streams that were changed here and the other nodes were not told of yet.
     changed: HashSet<RunId>,
+    recent: Recent,
     asked: FuturesUnordered<BoxFuture<'static, Event>>,
     is_closing: bool,
 }
@@ -126,6 +128,7 @@ impl Node {
             bytes_max: options.group_bytes_max.max(1),
             producers_max: options.producers_max.max(1),
         };
+        let recent = Recent::new(options.refill_bytes_max, options.refill_kept);
         let (kept_max, pending_max) = (options.runs_kept_max, options.pending_max);
         Self {
             reader: parts.committer.reader.clone(),
@@ -137,6 +140,7 @@ impl Node {
             heard: Heard::default(),
             sweep: Some(Box::new(Sweep::new(pending_max))),
             changed: HashSet::new(),
+            recent,
             asked: FuturesUnordered::new(),
             is_closing: false,
         }
@@ -149,12 +153,13 @@ impl Node {
         while !(self.is_closing && self.lines.is_empty()) {
             let (follows, messages) =
                 (Arc::clone(&self.parts.follows), Arc::clone(&self.parts.messages));
-            let duties = self.parts.duties.clone();
+            let (duties, link) = (self.parts.duties.clone(), self.reader.link.clone());
             tokio::select! {
                 told = self.parts.told.recv(), if !self.is_closing => self.on_told(told),
                 Some(event) = self.asked.next() => self.on_event(event),
                 arrived = messages.next() => self.on_arrived(arrived),
                 changes = follows.next() => self.on_follows(changes),
+                () = link.replaced() => self.refill(),
                 () = duties.lost_a_node() => self.list_changed(None),
                 _ = tick.tick() => self.check(),
             }
@@ -305,6 +310,7 @@ impl Node {
         let stat = decision.after.stream.stat();
         if !matches!(decision.deed, Deed::Check) {
             self.note_changed(&run);
+            self.recent.keep(decision.clone());
         }
         match std::mem::replace(&mut decision.deed, Deed::Check) {
             Deed::Store { records, .. } => {
@@ -363,6 +369,15 @@ impl Node {
         group.refuse(&append, &DeleteError::Unavailable { reason });
     }
 
+    /// Gives a Redis that has taken over what it lacks of what was done here.
+    fn refill(&self) {
+        let (committer, runs) = (self.parts.committer.clone(), self.recent.by_run());
+        self.ask(async move {
+            committer.refill(runs).await;
+            Event::Nothing
+        });
+    }
+
     // Time.
 
     fn check(&mut self) {
@@ -381,6 +396,10 @@ impl Node {
             let outbox = self.parts.committer.outbox.clone();
             self.ask(async move {
                 let brought = outbox.sweep(&mut sweep).await.unwrap_or_default();
+                // With the next ones next time, or with these again.
+                if let Ok(last) = outbox.reader.forget_names(sweep.name.as_ref()).await {
+                    sweep.name = last;
+                }
                 Event::Swept(sweep, brought)
             });
         }

@@ -34,6 +34,16 @@ pub struct RedisOptions {
     pub check_every: Duration,
     /// After how long entries of the feed are brought there for a node that said it would.
     pub pending_max: Duration,
+    /// For how long nothing is asked of another Redis process than before, but what nodes have to give it of
+    /// what it lacks.
+    pub refill_time: Duration,
+    /// For how long a node keeps what it did last, for that.
+    pub refill_kept: Duration,
+    /// The most bytes of it. None is kept with 0: what is lost is lost.
+    pub refill_bytes_max: usize,
+    /// For how long it is remembered that a run was deleted, so that one that is made again under its name
+    /// has another epoch.
+    pub tombstone: Duration,
     /// How long it takes at most until others look after what a node looked after that is gone.
     pub lease: Duration,
     /// Replicas that must have an append before it is acknowledged.
@@ -76,6 +86,10 @@ impl Default for RedisOptions {
             unknown_max: Duration::from_secs(10),
             check_every: Duration::from_secs(2),
             pending_max: Duration::from_secs(10),
+            refill_time: Duration::from_secs(2),
+            refill_kept: Duration::from_secs(60),
+            refill_bytes_max: 32 * 1024 * 1024,
+            tombstone: Duration::from_hours(30 * 24),
             lease: Duration::from_secs(5),
             wait_replicas: 0,
             wait_timeout: Duration::from_secs(1),

@@ -205,25 +205,6 @@ impl Reader {
         }
     }
 
-    /// Names of streams that ever were, in order.
-    pub(crate) async fn names(
-        &self,
-        after: Option<&RunId>,
-        limit: usize,
-    ) -> Result<Vec<RunId>, CallError> {
-        let mut pipeline = redis::pipe();
-        let from = after.map_or_else(|| "-".to_owned(), |run| format!("({run}"));
-        let cmd = pipeline.cmd("ZRANGEBYLEX").arg(self.keys.names()).arg(from).arg("+");
-        cmd.arg("LIMIT").arg(0).arg(limit);
-        let (values, _) = self.link.ask(Slot::of(&self.keys.names()), &pipeline).await?;
-        let Some(Value::Array(names)) = values.into_iter().next() else { return Ok(Vec::new()) };
-        let name = |value: &Value| match value {
-            Value::BulkString(name) => RunId::from_stored(std::str::from_utf8(name).ok()?).ok(),
-            _ => None,
-        };
-        Ok(names.iter().filter_map(name).collect())
-    }
-
     pub(crate) async fn list(
         &self,
         after: Option<&RunId>,
@@ -265,15 +246,6 @@ impl Reader {
         let mut pipeline = redis::pipe();
         pipeline.cmd("PUBLISH").arg(&changes).arg(message);
         self.link.ask(Slot::of(&changes), &pipeline).await.map(drop)
-    }
-
-    /// How many streams there are, deleted ones among them.
-    pub(crate) async fn count(&self) -> Result<u64, CallError> {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("ZCARD").arg(self.keys.names());
-        let (values, _) = self.link.ask(Slot::of(&self.keys.names()), &pipeline).await?;
-        let count = redis::from_redis_value(values.into_iter().next().unwrap_or_default());
-        count.map_err(|error| CallError::Garbled(error.to_string()))
     }
 }
 

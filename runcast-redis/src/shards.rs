@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use redis::{Cmd, Pipeline, Value};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::address::Place;
 use crate::cluster::{self, Following};
@@ -27,6 +27,8 @@ use crate::script::{Lua, Scripts};
 use crate::sentinel::Sentinels;
 use crate::slots::Slot;
 
+/// Why a server that answers is not asked yet.
+const UNSETTLED: &str = "another Redis process answers, and is given first what it lacks";
 /// How often what changes nothing is asked again when its answer is lost.
 const TRIES_MAX: usize = 3;
 /// How long to wait before it is asked again what another server has by now.
@@ -43,11 +45,16 @@ pub(crate) struct Map {
 
 impl Map {
     fn link(&self, slot: Slot) -> Option<&Link> {
+        self.server(slot).map(|(_, link)| link)
+    }
+
+    /// The primary of a slot, and where it is.
+    pub(crate) fn server(&self, slot: Slot) -> Option<&(String, Link)> {
         let place = match self.slots.get(slot.index()) {
             Some(place) => (*place)?,
             None => 0,
         };
-        self.links.get(place).map(|(_, link)| link)
+        self.links.get(place)
     }
 
     pub(crate) fn at(&self, address: &str) -> Option<&Link> {
@@ -116,6 +123,7 @@ impl Shards {
             on_push,
             seen: is_kept.then(|| Arc::new(Histories::new(false))),
             changes: Arc::new(changes),
+            replaced: Arc::default(),
         };
         let target = match &address.place {
             Place::Sentinels { sentinels, name } => {
@@ -179,6 +187,14 @@ impl Shards {
         loop {
             let mut changes = self.common.changes.subscribe();
             if let Some(up) = self.current(slot) {
+                if up.settles_at > Instant::now() {
+                    if up.settles_at > deadline {
+                        sleep_until(deadline).await;
+                        return Err(CallError::Away(UNSETTLED.to_owned()));
+                    }
+                    sleep_until(up.settles_at).await;
+                    continue;
+                }
                 if up.history > 0 || self.common.seen.is_none() {
                     return Ok(up);
                 }
@@ -208,13 +224,23 @@ impl Shards {
         asking.take(slot, answer, &up.histories).map(drop).ok_or_else(garbled)
     }
 
+    /// Waits until another server process answers than before.
+    pub(crate) async fn replaced(&self) {
+        self.common.replaced.notified().await;
+    }
+
     /// Whether all servers are connected to; why not.
     pub(crate) fn health(&self) -> Result<(), String> {
         let map = self.map.get();
         if map.slots.iter().any(Option::is_none) {
             return Err("the Cluster has slots that no server has".to_owned());
         }
-        map.links().try_for_each(Link::health)
+        map.links().try_for_each(Link::health)?;
+        let now = Instant::now();
+        match map.links().filter_map(Link::current).any(|up| up.settles_at > now) {
+            true => Err(UNSETTLED.to_owned()),
+            false => Ok(()),
+        }
     }
 
     /// Which servers have which slots may be another by now.
@@ -225,7 +251,7 @@ impl Shards {
     }
 
     /// Asks once. What is on its way to another server is asked there.
-    async fn send(&self, up: &Up, pipeline: &Pipeline) -> Result<Vec<Value>, CallError> {
+    pub(crate) async fn send(&self, up: &Up, pipeline: &Pipeline) -> Result<Vec<Value>, CallError> {
         let mut values = Vec::with_capacity(pipeline.len());
         for (answer, cmd) in up.send(pipeline).await?.into_iter().zip(pipeline.cmd_iter()) {
             let answer = match answer {
@@ -346,22 +372,21 @@ impl Shards {
         &self,
         part: Vec<(usize, Slot, Cmd)>,
     ) -> Vec<(usize, Result<(Value, u32), CallError>)> {
-        let mut pipeline = redis::pipe();
-        for (_, _, cmd) in &part {
-            pipeline.add_command(cmd.clone());
-        }
-        let Some((_, first, _)) = part.first() else { return Vec::new() };
-        match self.ask(*first, &pipeline).await {
-            Ok((values, up)) if part.iter().all(|(_, slot, _)| up.histories.get(*slot) > 0) => {
-                let history = |slot: Slot| up.histories.get(slot);
-                let answered = part.iter().zip(values);
-                answered.map(|((at, slot, _), value)| (*at, Ok((value, history(*slot))))).collect()
-            }
+        let answers = match self.ask_together(&part).await {
+            Ok((values, up)) => Ok(values
+                .into_iter()
+                .zip(&part)
+                .map(|(value, (at, slot, _))| (*at, Ok((value, up.histories.get(*slot)))))
+                .collect()),
+            Err(error) => Err(error),
+        };
+        match answers {
+            Ok(answers) => answers,
             Err(error) if !self.is_cluster() => {
                 part.into_iter().map(|(at, ..)| (at, Err(error.clone()))).collect()
             }
             // Some of them are elsewhere by now: each is looked for.
-            _ => {
+            Err(_) => {
                 let alone = part.into_iter().map(async |(at, slot, cmd)| {
                     let mut pipeline = redis::pipe();
                     pipeline.add_command(cmd);
@@ -373,6 +398,26 @@ impl Shards {
                 });
                 join_all(alone).await
             }
+        }
+    }
+
+    async fn ask_together(
+        &self,
+        part: &[(usize, Slot, Cmd)],
+    ) -> Result<(Vec<Value>, Up), CallError> {
+        let mut pipeline = redis::pipe();
+        for (_, _, cmd) in part {
+            pipeline.add_command(cmd.clone());
+        }
+        let first = part.first().map_or(Slot::new(0), |(_, slot, _)| *slot);
+        if !self.is_cluster() {
+            return self.ask(first, &pipeline).await;
+        }
+        let up = self.up(first, self.deadline()).await?;
+        let values = self.send(&up, &pipeline).await?;
+        match part.iter().all(|(_, slot, _)| up.histories.get(*slot) > 0) {
+            true => Ok((values, up)),
+            false => Err(CallError::Elsewhere("some are new here".to_owned())),
         }
     }
 }

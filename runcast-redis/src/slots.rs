@@ -53,8 +53,6 @@ pub(crate) struct Owned {
     pub(crate) last: u16,
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// What the node calls itself in the Cluster.
-    pub(crate) id: String,
 }
 
 impl Owned {
@@ -74,7 +72,7 @@ fn row_of(row: &Value, asked: &str) -> Option<Owned> {
     let [Value::Int(first), Value::Int(last), Value::Array(primary), ..] = &row[..] else {
         return None;
     };
-    let [host, Value::Int(port), id, ..] = &primary[..] else { return None };
+    let [host, Value::Int(port), ..] = &primary[..] else { return None };
     // A node that does not know its own name leaves it out.
     let host = text(host).filter(|host| !matches!(*host, "" | "?")).unwrap_or(asked);
     Some(Owned {
@@ -82,7 +80,6 @@ fn row_of(row: &Value, asked: &str) -> Option<Owned> {
         last: u16::try_from(*last).ok().filter(|last| usize::from(*last) < COUNT)?,
         host: host.to_owned(),
         port: u16::try_from(*port).ok()?,
-        id: text(id)?.to_owned(),
     })
 }
 

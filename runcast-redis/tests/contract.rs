@@ -4,9 +4,13 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use runcast_contract::redis_server::Cluster;
-use runcast_contract::{Engine, all_facts};
-use support::{Server, node, node_at};
+use runcast_contract::{Engine, Recorder, all_facts};
+use runcast_redis::{RedisLog, RedisOptions};
+use support::{Server, node, options_at};
 
 async fn redis() -> Engine {
     let server = Server::start();
@@ -16,10 +20,14 @@ async fn redis() -> Engine {
 
 all_facts!(a_log_in_redis, super::redis().await);
 
-async fn cluster() -> Engine {
-    let cluster = Cluster::start_bare();
-    let (log, recorder) = node_at(&cluster.url()).await;
-    Engine { log, recorder, counts_events: false, keeps: Box::new(cluster) }
+/// Each fact has keys of its own in the Cluster.
+async fn in_cluster(cluster: &Cluster) -> Engine {
+    static FACTS: AtomicU32 = AtomicU32::new(0);
+    let prefix = format!("fact-{}", FACTS.fetch_add(1, Ordering::Relaxed));
+    let options = RedisOptions { prefix, ..options_at(&cluster.url()) };
+    let recorder = Arc::<Recorder>::default();
+    let log = RedisLog::open(options, Arc::clone(&recorder) as Arc<_>).await.unwrap();
+    Engine { log, recorder, counts_events: false, keeps: Box::new(()) }
 }
 
-all_facts!(a_log_in_a_cluster, super::cluster().await);
+all_facts!(together a_log_in_a_cluster, cluster = Cluster::start_bare(), in_cluster(&cluster).await);

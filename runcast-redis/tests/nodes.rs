@@ -29,6 +29,11 @@ async fn hub(server: &Server) -> (Hub, Arc<RedisLog>) {
     hub_with(options(server)).await
 }
 
+/// A node that keeps nothing for a Redis that loses something.
+fn forgetful(server: &Server) -> RedisOptions {
+    RedisOptions { refill_bytes_max: 0, ..options(server) }
+}
+
 async fn next(follower: &mut Follower) -> Delivery {
     timeout(SOON, follower.next()).await.expect("it hangs")
 }
@@ -226,7 +231,8 @@ async fn a_redis_that_is_killed_and_has_all_on_its_disk_loses_nothing() {
 #[tokio::test]
 async fn events_that_redis_lost_are_a_gap_for_who_had_them_and_for_nobody_else() {
     let mut server = Server::start();
-    let ((hub_1, log), (hub_2, _log_2)) = (hub(&server).await, hub(&server).await);
+    let (one, two) = (hub_with(forgetful(&server)).await, hub_with(forgetful(&server)).await);
+    let ((hub_1, log), (hub_2, _log_2)) = (one, two);
     log.append(batch("a", &["1", "2"])).await.unwrap();
     log.append(Append { close: true, ..batch("ended", &["1"]) }).await.unwrap();
     server.command(&["SAVE"]);
@@ -258,9 +264,65 @@ async fn events_that_redis_lost_are_a_gap_for_who_had_them_and_for_nobody_else()
 }
 
 #[tokio::test]
+async fn what_redis_lost_and_nodes_still_have_is_restored_before_anybody_sees_that_it_was_gone() {
+    let mut server = Server::start();
+    let ((hub_1, one), (hub_2, two)) = (hub(&server).await, hub(&server).await);
+    one.append(batch("a", &["1", "2"])).await.unwrap();
+    server.command(&["SAVE"]);
+    let mut followers = [follow(&hub_1, "a", "0").await, follow(&hub_2, "a", "0").await];
+    // In turns, so that neither node has all of it.
+    one.append(batch("a", &["3"])).await.unwrap();
+    two.append(batch("a", &["4", "life 5"])).await.unwrap();
+    one.append(numbered("a", 0, 3)).await.unwrap();
+    two.append(batch("new", &["life 1"])).await.unwrap();
+    let before = ["1", "2", "3", "4", "life 5", "a 0", "a 1", "a 2"];
+    for follower in &mut followers {
+        assert_eq!(get(follower, before.len()).await, before);
+    }
+    one.trim(&run("a"), Trim::before(Offset::new(2))).await.unwrap();
+    server.kill();
+    server.restart();
+    append_surely(&one, batch("a", &["9"])).await;
+    for follower in &mut followers {
+        assert_eq!(get(follower, 1).await, ["9"], "nothing between");
+    }
+    let stat = two.stat(&run("a")).await.unwrap().unwrap();
+    assert_eq!((stat.first.get(), stat.last.get()), (2, 9));
+    let again = one.append(numbered("a", 0, 3)).await.unwrap();
+    assert_eq!((again.stored, again.duplicates), (0, 3), "its producer is known");
+    assert_eq!(two.stat(&run("new")).await.unwrap().unwrap().last.get(), 1);
+}
+
+#[tokio::test]
+async fn what_is_restored_is_in_the_feed_again_and_once() {
+    let mut server = Server::start();
+    let (one, two) = (node(&server).await.0, node(&server).await.0);
+    one.append(batch("a", &["life 1"])).await.unwrap();
+    server.command(&["SAVE"]);
+    two.append(batch("a", &["life 2"])).await.unwrap();
+    one.append(batch("b", &["life 1"])).await.unwrap();
+    assert_eq!(feed(&*one).await.len(), 3);
+    server.kill();
+    server.restart();
+    append_surely(&one, batch("a", &["life 3"])).await;
+    let whole = async {
+        while feed(&*two).await.len() < 4 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(SOON, whole).await.expect("it is not restored");
+    let mut entries = feed(&*two).await;
+    entries.sort();
+    let last = format!("a {}.3", one.stat(&run("a")).await.unwrap().unwrap().epoch);
+    assert_eq!(entries, ["a 1.2", &last, "a begins 1.1", "b begins 1.1"]);
+    let listed = two.list(None, 9).await.unwrap();
+    assert!(listed.iter().map(|(run, _)| run.as_str()).eq(["a", "b"]), "{listed:?}");
+}
+
+#[tokio::test]
 async fn a_redis_that_lost_everything_has_new_streams_in_epochs_that_were_never_used() {
     let mut server = Server::start();
-    let (hub, log) = hub(&server).await;
+    let (hub, log) = hub_with(forgetful(&server)).await;
     log.append(batch("a", &["1", "2"])).await.unwrap();
     let mut follower = follow(&hub, "a", "0").await;
     get(&mut follower, 2).await;
@@ -397,6 +459,29 @@ async fn a_run_that_another_node_deletes_is_told_to_be_and_may_be_made_again() {
     other.append(batch("a", &["new"])).await.unwrap();
     let mut follower = follow(&hub, "a", "0").await;
     assert_eq!(get(&mut follower, 1).await, ["new"]);
+}
+
+#[tokio::test]
+async fn of_a_deleted_run_nothing_is_left_after_a_while_but_of_one_that_was_made_again() {
+    let server = Server::start();
+    let options = RedisOptions { tombstone: Duration::from_millis(50), ..options(&server) };
+    let (_hub, log) = hub_with(options).await;
+    for name in ["gone", "again"] {
+        log.append(batch(name, &["1"])).await.unwrap();
+        assert!(log.delete(&run(name)).await.unwrap());
+    }
+    log.append(batch("again", &["2"])).await.unwrap();
+    // As if they had been noted long ago.
+    server.command(&["DEL", "rc:{$names}:noted"]);
+    let left = async {
+        while server.command(&["ZCARD", "rc:{$names}"]).trim() != "1" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(SOON, left).await.expect("it is forgotten");
+    assert_eq!(server.command(&["EXISTS", "rc:{gone}:meta"]).trim(), "0");
+    let page = log.read(&run("again"), Offset::START, runcast_contract::ALL).await.unwrap();
+    assert_eq!((page.records.len(), page.stat.epoch > Epoch::FIRST), (1, true));
 }
 
 #[tokio::test]

@@ -114,7 +114,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> anyhow::Result<ExitCode> {
         return Err(UsageError(what).into());
     }
     let client = global.client()?;
-    let options = settings::options(Some(url.clone()), None);
+    let options = settings::options(Some(url.clone()), None, None);
     let redis = Redis::new(&url, &args.name, RunId::random().as_str())
         .map_err(|error| UsageError(format!("{}: {error}", options.shown_url())))?;
     let counts = Arc::<Counts>::default();

@@ -48,12 +48,15 @@ pub(crate) struct Args {
     )]
     redis: Option<String>,
     /// With --redis, as many replicas as `serve --redis-wait` says
-    #[arg(long, env = "RUNCAST_REDIS_WAIT", value_name = "REPLICAS", requires = "redis")]
+    #[arg(long, env = "RUNCAST_REDIS_WAIT", value_name = "REPLICAS")]
     redis_wait: Option<u32>,
     /// Keep everything that can be read, in a log that opens; what is replaced is set aside as
     /// ….damaged, never deleted
     #[arg(long)]
     repair: bool,
+    /// With --redis, the file of `serve --redis-ca-file`
+    #[arg(long, env = "RUNCAST_REDIS_CA_FILE", value_name = "FILE")]
+    redis_ca_file: Option<PathBuf>,
     /// With --repair, do not ask
     #[arg(long, requires = "repair")]
     yes: bool,
@@ -77,7 +80,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 None => place::from_environment(|name| std::env::var(name).ok())?
                     .ok_or_else(|| UsageError("say where: --redis redis://host:6379".to_owned()))?,
             };
-            redis::check(&place::options(Some(url), args.redis_wait), args.json)
+            redis::check(
+                &place::options(Some(url), args.redis_wait, args.redis_ca_file.clone()),
+                args.json,
+            )
         }
     }
 }

@@ -58,14 +58,18 @@ pub(crate) struct Args {
     /// Where events are kept; made if it does not exist [default: ./runcast-data]
     #[arg(long, env = "RUNCAST_DATA", value_name = "DIRECTORY")]
     data: Option<PathBuf>,
-    /// The Redis where events are kept instead, for several servers to share; rediss:// is TLS. Without
-    /// this and --data, REDIS_URL, or REDIS_HOST with REDIS_PORT, REDIS_USER, REDIS_PASSWORD, REDIS_DB
-    /// and REDIS_TLS
+    /// The Redis where events are kept instead, for several servers to share; rediss:// is TLS, any node
+    /// of a Cluster will do, redis-sentinel://host,host/name asks sentinels. Without this and --data,
+    /// REDIS_URL, or REDIS_HOST with REDIS_PORT, or REDIS_SENTINELS with REDIS_SENTINEL_MASTER; both with
+    /// REDIS_USER, REDIS_PASSWORD, REDIS_DB and REDIS_TLS
     #[arg(long, value_name = "URL", conflicts_with = "data")]
     redis: Option<String>,
     /// How many replicas of Redis must have an event before it is acknowledged [default: 0]
     #[arg(long, env = "RUNCAST_REDIS_WAIT", value_name = "REPLICAS")]
     redis_wait: Option<u32>,
+    /// A file of certificates, in PEM, of who may have signed those of Redis [default: the system's]
+    #[arg(long, env = "RUNCAST_REDIS_CA_FILE", value_name = "FILE")]
+    redis_ca_file: Option<PathBuf>,
     /// sync acknowledges events when they are on the disk, relaxed when the system has them
     /// [default: sync]
     #[arg(long, env = "RUNCAST_DURABILITY")]
@@ -161,7 +165,11 @@ impl Args {
         let mut config = Configured {
             is_in_redis: url.is_some(),
             data_dir: data.unwrap_or_else(|| DATA_DEFAULT.into()),
-            redis: redis::options(url, self.redis_wait.or(file.redis_wait)),
+            redis: redis::options(
+                url,
+                self.redis_wait.or(file.redis_wait),
+                self.redis_ca_file.or(file.redis_ca_file),
+            ),
             log: EmbeddedOptions {
                 durability: durability(
                     self.durability.or(file.durability),

@@ -59,7 +59,7 @@ async fn permissions(patient: &mut Patient) -> Finding {
     let prefix = patient.common.keys.prefix();
     let remedy = format!(
         "allow the user what it lacks: ACL SETUSER <user> ~{prefix}:* &{prefix}@* +@read +@write \
-         +@scripting +@pubsub +@connection +info +time +wait"
+         +@pubsub +@scripting +@connection -@dangerous +time +wait +info +cluster|slots"
     );
     Finding::problem(CHECK, format!("refused: {}", denied.join("; ")), remedy)
 }

@@ -2,8 +2,8 @@
 --
 -- KEYS: meta, events, sizes, outbox. ARGV: the version that the meta has (0: none), the run's channel,
 -- the batch's head, whether the events go with it, the node, how many fields of the meta, entries of the
--- outbox and marks of the size follow, whether the node has failed before, then these, two words each,
--- and the entries of the events: id, field and value. Gives 0 and nothing was done: it is another stream
+-- outbox and marks of the size follow, whether the node has failed before, whether the stream begins, then
+-- these, two words each, and the entries of the events: id, field and value. Gives 0 and nothing was done: it is another stream
 -- by now; -1 and nothing was done: it is another node's turn; or all that is in the outbox.
 local kept = redis.call('HMGET', KEYS[1], 'v', 'turn')
 if (kept[1] or '0') ~= ARGV[1] then
@@ -22,14 +22,18 @@ if kept[2] then
     return -1
   end
 end
-local first_entry = 10 + 2 * ARGV[6]
+local first_entry = 11 + 2 * ARGV[6]
 local first_mark = first_entry + 2 * ARGV[7]
 local first_event = first_mark + 2 * ARGV[8]
 -- First, since it is what can be refused: for want of memory, or of another's entry in the stream.
 for at = first_event, #ARGV, 3 do
   redis.call('XADD', KEYS[2], ARGV[at], ARGV[at + 1], ARGV[at + 2])
 end
-redis.call('HSET', KEYS[1], unpack(ARGV, 10, first_entry - 1))
+redis.call('HSET', KEYS[1], unpack(ARGV, 11, first_entry - 1))
+if ARGV[10] == '1' then
+  -- It may have been a tombstone.
+  redis.call('PERSIST', KEYS[1])
+end
 for at = first_mark, first_event - 1, 2 do
   redis.call('ZADD', KEYS[3], ARGV[at], ARGV[at + 1])
 end

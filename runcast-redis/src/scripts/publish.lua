@@ -33,6 +33,25 @@ local function fault_of(event)
   end
 end
 
+-- What this process of Redis has counted last; another that takes over, or the same with older data, has not.
+local calls
+
+-- The epoch and the first number of events whose producer does not count. A new epoch begins whenever numbers
+-- may have been lost that were given, so that none is given twice.
+local function counted(numbers, run, count)
+  local kept = redis.call('HMGET', numbers, '$calls', '$epoch', '$bytes')
+  if not calls or kept[1] ~= calls then
+    local time = redis.call('TIME')
+    local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+    local begun = math.max(now, tonumber(kept[2] or '0') + 1)
+    redis.call('UNLINK', numbers)
+    redis.call('HSET', numbers, '$epoch', string.format('%.0f', begun), '$bytes', kept[3] or '0')
+  end
+  calls = string.format('%d', redis.call('HINCRBY', numbers, '$calls', 1))
+  local sequence = redis.call('HINCRBY', numbers, run, count) - count
+  return redis.call('HGET', numbers, '$epoch'), string.format('%d', sequence)
+end
+
 -- Keys: the inbox. Arguments: the run, the producer (or '', and then epoch and sequence do not matter), its
 -- epoch, the number of the first event, the events as JSON. Gives the place in the inbox.
 local function publish(keys, args)
@@ -71,11 +90,7 @@ local function publish(keys, args)
     return refused('inbox_full', 'redis_inbox_bytes_max (' .. INBOX_BYTES_MAX .. ' bytes) wait')
   end
   if producer == '' then
-    -- The numbers begin anew in a later epoch whenever the inbox was empty.
-    local time = redis.call('TIME')
-    redis.call('HSETNX', numbers, '$epoch', string.format('%s%06d', time[1], tonumber(time[2])))
-    epoch = redis.call('HGET', numbers, '$epoch')
-    sequence = string.format('%d', redis.call('HINCRBY', numbers, run, count) - count)
+    epoch, sequence = counted(numbers, run, count)
   end
   redis.call('HINCRBY', numbers, '$bytes', bytes)
   local entry = { 'XADD', inbox, '*', 'run', run, 'producer', producer, 'epoch', epoch,

@@ -9,10 +9,12 @@ for at = 4 + count, #ARGV, 4 do
     'reason', ARGV[at + 2], 'events', ARGV[at + 3])
 end
 if redis.call('XLEN', KEYS[1]) == 0 then
-  local epoch = redis.call('HGET', KEYS[2], '$epoch')
+  local kept = redis.call('HMGET', KEYS[2], '$epoch', '$calls')
   redis.call('UNLINK', KEYS[2])
-  if epoch then
-    redis.call('HSET', KEYS[2], '$epoch', string.format('%.0f', tonumber(epoch) + 1))
+  if kept[1] then
+    -- The numbers of all runs begin anew, in another epoch.
+    local epoch = string.format('%.0f', tonumber(kept[1]) + 1)
+    redis.call('HSET', KEYS[2], '$epoch', epoch, '$calls', kept[2])
   end
 elseif removed > 0 then
   redis.call('HINCRBY', KEYS[2], '$bytes', string.format('%d', -tonumber(ARGV[1])))

@@ -23,6 +23,7 @@ pub(super) struct ConfigFile {
     pub(super) data: Option<PathBuf>,
     pub(super) redis: Option<String>,
     pub(super) redis_wait: Option<u32>,
+    pub(super) redis_ca_file: Option<PathBuf>,
     pub(super) durability: Option<DurabilityChoice>,
     pub(super) sync_every_ms: Option<u64>,
     #[serde(default)]

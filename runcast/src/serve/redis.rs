@@ -1,5 +1,7 @@
 //! Where Redis is, as the environment says it and as the engine wants it.
 
+use std::path::PathBuf;
+
 use runcast_server::RedisOptions;
 
 use crate::report::UsageError;
@@ -8,16 +10,21 @@ use crate::report::UsageError;
 const PORT_DEFAULT: &str = "6379";
 
 /// The options of a Redis at a URL.
-pub(crate) fn options(url: Option<String>, wait_replicas: Option<u32>) -> RedisOptions {
+pub(crate) fn options(
+    url: Option<String>,
+    wait_replicas: Option<u32>,
+    ca_file: Option<PathBuf>,
+) -> RedisOptions {
     let default = RedisOptions::default();
     RedisOptions {
         url: url.unwrap_or(default.url),
+        ca_file,
         wait_replicas: wait_replicas.unwrap_or(default.wait_replicas),
         ..default
     }
 }
 
-/// The URL that the environment says: `REDIS_URL`, or its parts.
+/// The URL that the environment says: `REDIS_URL`, or its parts, with sentinels or without.
 pub(crate) fn from_environment(
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<String>, UsageError> {
@@ -25,7 +32,32 @@ pub(crate) fn from_environment(
     if let Some(url) = said("REDIS_URL") {
         return Ok(Some(url));
     }
-    let Some(host) = said("REDIS_HOST") else { return Ok(None) };
+    match (said("REDIS_HOST"), said("REDIS_SENTINELS"), said("REDIS_SENTINEL_MASTER")) {
+        (None, None, None) => Ok(None),
+        (_, Some(sentinels), Some(name)) => {
+            let sentinels: Vec<&str> = sentinels.split(',').map(str::trim).collect();
+            at(&said, "-sentinel", &sentinels.join(","), &format!("/{name}")).map(Some)
+        }
+        (Some(host), None, None) => {
+            let host = if host.contains(':') { format!("[{host}]") } else { host };
+            let port = said("REDIS_PORT").unwrap_or_else(|| PORT_DEFAULT.to_owned());
+            at(&said, "", &format!("{host}:{port}"), "").map(Some)
+        }
+        _ => {
+            let reason = "REDIS_SENTINELS and REDIS_SENTINEL_MASTER go together: where the sentinels \
+                          are, and what they call the primary";
+            Err(UsageError(reason.to_owned()))
+        }
+    }
+}
+
+/// The URL of a place, with all that is said besides.
+fn at(
+    said: &impl Fn(&str) -> Option<String>,
+    kind: &str,
+    hosts: &str,
+    name: &str,
+) -> Result<String, UsageError> {
     let scheme = match said("REDIS_TLS").as_deref() {
         None | Some("0" | "false" | "no") => "redis",
         Some("1" | "true" | "yes") => "rediss",
@@ -38,10 +70,8 @@ pub(crate) fn from_environment(
         Some(password) => format!("{user}:{}@", escaped(&password)),
         None => String::new(),
     };
-    let host = if host.contains(':') { format!("[{host}]") } else { host };
-    let port = said("REDIS_PORT").unwrap_or_else(|| PORT_DEFAULT.to_owned());
     let database = said("REDIS_DB").map(|db| format!("/{db}")).unwrap_or_default();
-    Ok(Some(format!("{scheme}://{login}{host}:{port}{database}")))
+    Ok(format!("{scheme}{kind}://{login}{hosts}{name}{database}"))
 }
 
 /// A text as a URL has it before its host.
@@ -81,5 +111,13 @@ mod tests {
         is(&[("REDIS_HOST", "::1"), ("REDIS_PASSWORD", "x")], "redis://:x@[::1]:6379");
         assert!(matches!(url(&[("REDIS_URL", ""), ("REDIS_PORT", "7")]), Ok(None)));
         assert!(url(&[("REDIS_HOST", "b"), ("REDIS_TLS", "maybe")]).is_err());
+        let sentinels = [
+            ("REDIS_SENTINELS", "a:1, b"),
+            ("REDIS_SENTINEL_MASTER", "mine"),
+            ("REDIS_PASSWORD", "x"),
+            ("REDIS_DB", "2"),
+        ];
+        is(&sentinels, "redis-sentinel://:x@a:1,b/mine/2");
+        assert!(url(&sentinels[..1]).is_err(), "they do not know which primary");
     }
 }

@@ -98,6 +98,10 @@ settings! {
     redis_away_max_s: Seconds(redis.away_max);
     redis_unknown_max_s: Seconds(redis.unknown_max);
     redis_check_every_s: Seconds(redis.check_every);
+    redis_refill_s: Seconds(redis.refill_time);
+    redis_refill_kept_s: Seconds(redis.refill_kept);
+    redis_refill_bytes_max: Bytes(redis.refill_bytes_max);
+    redis_tombstone_s: Seconds(redis.tombstone);
     redis_lease_s: Seconds(redis.lease);
     redis_pending_max_s: Seconds(redis.pending_max);
     redis_wait_timeout_s: Seconds(redis.wait_timeout);
