@@ -1,7 +1,7 @@
 """A run published by nothing but a Redis client: docs/redis.md, "Straight into Redis".
 
-    pip install redis
-    python redis_agent.py redis://127.0.0.1:6379 run_example
+pip install redis
+python redis_agent.py redis://127.0.0.1:6379 run_example
 """
 
 import json
@@ -24,7 +24,7 @@ class Run:
         self.sequence = 0
 
     def publish(self, *events: dict) -> bytes:
-        """Returns the place in the inbox. From then on the events are kept as everything in Redis is."""
+        """Returns the place in the inbox; from then on Redis keeps the events."""
         lines = [json.dumps(event) for event in events]
         while True:
             try:

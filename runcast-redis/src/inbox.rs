@@ -68,7 +68,7 @@ impl RedisInbox {
         let mut pipeline = redis::pipe();
         pipeline.cmd("FUNCTION").arg("LOAD").arg("REPLACE").arg(&self.library);
         match up.send(&pipeline).await?.pop() {
-            Some(Err(error @ (CallError::Refused(_) | CallError::NoRoom(_)))) => {
+            Some(Err(error @ CallError::Refused(_))) => {
                 let before = self.refused.swap(up.number, Ordering::Relaxed);
                 if before == 0 {
                     tracing::warn!(%error, "nothing can be published by a function of Redis");

@@ -143,7 +143,7 @@ impl Drop for Bridge {
 #[test]
 fn a_bridge_that_is_killed_in_the_middle_of_a_stream_brings_each_entry_once_and_in_order() {
     const ENTRIES: usize = 10_000;
-    let world = World::new();
+    let mut world = World::new();
     let mappings = "[[in]]\nstream = 'events:{run}'\n";
     let add = |number: usize| format!("XADD events:r * type my.tick number {number}\n");
     world.pipe(&(0..ENTRIES / 2).map(add).collect::<String>());
@@ -161,6 +161,13 @@ fn a_bridge_that_is_killed_in_the_middle_of_a_stream_brings_each_entry_once_and_
             world.pipe(&(ENTRIES / 2..ENTRIES).map(add).collect::<String>());
         }
         bridge = world.bridge(mappings);
+        if kill == 2 {
+            // So is Redis, under a bridge that stays, and the server.
+            world.redis.kill();
+            world.server.kill();
+            world.redis.restart();
+            world.server.start();
+        }
     }
     let events = world.events("r", ENTRIES);
     let numbers: Vec<&str> =

@@ -26,6 +26,8 @@ use super::translate::{Body, MARK, Message, Translated, translate};
 const CONSUMER: &str = "bridge";
 /// Entries of a stream that are read in one go.
 const ENTRIES_MAX: usize = 500;
+/// Entries of all streams that are read with one command.
+const READ_MAX: usize = 8_192;
 /// Streams that are read with one command.
 const STREAMS_STEP: usize = 256;
 /// Streams that are read. More wait until there are fewer.
@@ -184,7 +186,8 @@ impl<'a> Streams<'a> {
         for step in names.chunks(STREAMS_STEP) {
             let mut read = redis::cmd("XREADGROUP");
             read.arg("GROUP").arg(self.world.redis.name()).arg(CONSUMER);
-            read.arg("COUNT").arg(ENTRIES_MAX).arg("BLOCK").arg((BLOCK_MS / steps).max(1));
+            let count = (READ_MAX / step.len()).clamp(1, ENTRIES_MAX);
+            read.arg("COUNT").arg(count).arg("BLOCK").arg((BLOCK_MS / steps).max(1));
             read.arg("STREAMS").arg(step).arg(vec![">"; step.len()]);
             let read: Option<Vec<(String, Entries)>> = read.query_async(&mut self.waiting).await?;
             all.extend(read.unwrap_or_default());
