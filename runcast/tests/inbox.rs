@@ -185,6 +185,27 @@ async fn each_event_is_stored_once_and_in_order_whichever_server_is_killed() {
 }
 
 #[tokio::test]
+async fn what_is_appended_and_cannot_be_taken_out_is_not_appended_again() {
+    let (redis, mut servers) = started(2, &["redis_lease_s=1"]);
+    let none = ["", "", ""];
+    let may = |right: &str| redis.command(&["ACL", "SETUSER", "default", right]);
+    may("-xdel");
+    publish(&redis, "r", none, &[r#"{"type":"my.one"}"#, r#"{"type":"my.two"}"#]);
+    publish(&redis, "r", ["p", "1", "0"], &[r#"{"type":"my.three"}"#]);
+    events(&servers[0], "r", 3).await;
+    for server in &mut servers {
+        server.kill();
+    }
+    assert_eq!(redis.command(&["XLEN", INBOX]).trim(), "2", "they are still there");
+    may("+xdel");
+    publish(&redis, "r", none, &[r#"{"type":"run.completed"}"#]);
+    servers[0].start();
+    let events = events(&servers[0], "r", 4).await;
+    assert_eq!(types(&events), ["my.one", "my.two", "my.three", "run.completed"]);
+    wait_for("an empty inbox", || redis.command(&["XLEN", INBOX]).trim() == "0");
+}
+
+#[tokio::test]
 async fn numbers_that_redis_may_have_lost_are_not_given_again() {
     let (redis, mut servers) = started(1, &[]);
     servers[0].kill();
