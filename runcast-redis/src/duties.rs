@@ -72,18 +72,23 @@ impl Duties {
         self.gone.notified().await;
     }
 
-    /// Takes leases and renews them.
-    pub(crate) fn keep(&self) -> Renewal {
+    /// Takes leases, and goes on renewing them.
+    pub(crate) async fn keep(&self) -> Renewal {
         let duties = self.clone();
+        duties.try_to_renew().await;
         let task = tokio::spawn(async move {
             loop {
-                if let Err(error) = duties.renew(duties.lease).await {
-                    tracing::debug!(%error, "the leases of this node cannot be renewed now");
-                }
                 sleep(duties.lease / RENEWALS).await;
+                duties.try_to_renew().await;
             }
         });
         Renewal(task.abort_handle())
+    }
+
+    async fn try_to_renew(&self) {
+        if let Err(error) = self.renew(self.lease).await {
+            tracing::debug!(%error, "the leases of this node cannot be renewed now");
+        }
     }
 
     /// Leaves everything to the others.

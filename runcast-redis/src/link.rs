@@ -149,8 +149,12 @@ impl Broken {
         self.told.notify_one();
     }
 
+    fn is_told(&self, number: u64) -> bool {
+        self.number.load(Ordering::SeqCst) >= number
+    }
+
     async fn wait(&self, number: u64) {
-        while self.number.load(Ordering::SeqCst) < number {
+        while !self.is_told(number) {
             self.told.notified().await;
         }
     }
@@ -215,8 +219,9 @@ impl Link {
     /// The connection, if there is one now.
     pub(crate) fn current(&self) -> Option<Up> {
         match &*self.state.borrow() {
-            State::Up(up) => Some((**up).clone()),
-            State::Down(_) => None,
+            // The keeper may not have heard yet that it broke.
+            State::Up(up) if !up.broken.is_told(up.number) => Some((**up).clone()),
+            _ => None,
         }
     }
 

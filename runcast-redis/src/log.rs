@@ -75,7 +75,7 @@ impl RedisLog {
         let reader = Reader { keys: link.keys().clone(), link };
         let lease = options.lease.max(Duration::from_millis(1));
         let duties = Duties::new(reader.clone(), Arc::clone(&node), lease);
-        let renewal = Mutex::new(Some(duties.keep()));
+        let renewal = Mutex::new(Some(duties.keep().await));
         let inbox = RedisInbox::new(reader.clone(), &options);
         let outbox = Outbox { reader: reader.clone(), node: Arc::clone(&node) };
         let committer = Committer {

@@ -21,6 +21,8 @@ use crate::slots::Slot;
 const FIRST_ENTRIES: usize = 16;
 /// The most entries that are asked for at once.
 const ENTRIES_MAX: usize = 1_024;
+/// What lies between two marks of a stream's size, unless one event is larger.
+const MARKED: ReadLimit = ReadLimit { events_max: 4_096, bytes_max: 64 * 1024 };
 /// Streams that a list asks for at once.
 const LIST_STEP: usize = 256;
 
@@ -140,11 +142,42 @@ impl Reader {
         let found = self.link.run(Keys::slot(run), script, &keys, |cmd, _| {
             cmd.arg(excess);
         });
-        let found = redis::from_redis_value::<u64>(found.await?);
-        Ok(match found.map_err(|error| CallError::Garbled(error.to_string()))? {
-            0 => replica.stream.last.next(),
-            last_given_up => Offset::new(last_given_up).next().max(replica.stream.first),
-        })
+        let found = redis::from_redis_value::<(u64, u64, u64)>(found.await?);
+        let (before, mark, up_to) = found.map_err(|error| CallError::Garbled(error.to_string()))?;
+        let Replica { stream, bytes, .. } = replica;
+        let (mark, behind) = match mark {
+            0 => (stream.last, 0),
+            mark => (Offset::new(mark), bytes.saturating_sub(up_to)),
+        };
+        let after = Offset::new(before.max(stream.first.get() - 1));
+        self.last_that_fit(run, (after, mark), bytes_max.saturating_sub(behind)).await
+    }
+
+    /// Which of the events behind `after` and up to `last` is the first of those at the end that have at
+    /// most so many bytes.
+    async fn last_that_fit(
+        &self,
+        run: &RunId,
+        (mut after, last): (Offset, Offset),
+        bytes_max: u64,
+    ) -> Result<Offset, ReadError> {
+        let mut sizes = Vec::new();
+        while after < last {
+            let page = self.page(run, after, MARKED).await?;
+            let records = page.records.iter().take_while(|record| record.offset <= last);
+            let before = sizes.len();
+            sizes.extend(records.map(|record| (record.offset, record.payload.len() as u64)));
+            if sizes.len() == before {
+                break;
+            }
+            after = sizes[sizes.len() - 1].0;
+        }
+        let mut bytes = 0;
+        let fit = sizes.iter().rev().take_while(|(_, size)| {
+            bytes += size;
+            bytes <= bytes_max
+        });
+        Ok(fit.last().map_or(last.next(), |(offset, _)| *offset))
     }
 
     pub(crate) async fn page(

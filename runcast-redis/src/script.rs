@@ -57,3 +57,23 @@ impl Lua {
         cmd
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn all_that_scripts_call_is_tried_at_the_start() {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src/scripts");
+        let tried = include_str!("scripts/rights.lua");
+        for script in std::fs::read_dir(directory).unwrap() {
+            let script = std::fs::read_to_string(script.unwrap().path()).unwrap();
+            for call in script.split("redis.call(").skip(1) {
+                let command = call.split([',', ')']).next().unwrap();
+                assert!(
+                    tried.contains(&format!("try({command},"))
+                        || tried.contains(&format!("try({command})")),
+                    "{command}"
+                );
+            }
+        }
+    }
+}

@@ -184,8 +184,8 @@ impl Shards {
 
     /// The connection to the server of a slot, once there is one.
     pub(crate) async fn up(&self, slot: Slot, deadline: Instant) -> Result<Up, CallError> {
+        let mut changes = None;
         loop {
-            let mut changes = self.common.changes.subscribe();
             if let Some(up) = self.current(slot) {
                 if up.settles_at > Instant::now() {
                     if up.settles_at > deadline {
@@ -205,6 +205,11 @@ impl Shards {
                 }
                 continue;
             }
+            let Some(changes) = &mut changes else {
+                // It is looked once more: what changed before this is not told.
+                changes = Some(self.common.changes.subscribe());
+                continue;
+            };
             self.look_again();
             if !matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
                 let reason = self.health().err();

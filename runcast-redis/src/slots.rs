@@ -12,9 +12,11 @@ pub(crate) const COUNT: usize = 16_384;
 pub(crate) struct Slot(u16);
 
 impl Slot {
-    /// The slot of a key that has no braces, or of what another key has in its braces.
+    /// The slot of a key: of what it has in its first braces, if that is something.
     pub(crate) fn of(key: &str) -> Self {
-        Self(crc16(key.as_bytes()) % COUNT as u16)
+        let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
+        let tag = tag.map_or(key, |(tag, _)| if tag.is_empty() { key } else { tag });
+        Self(crc16(tag.as_bytes()) % COUNT as u16)
     }
 
     pub(crate) fn new(number: u16) -> Self {
@@ -101,6 +103,8 @@ mod tests {
         assert_eq!(crc16(b"123456789"), 0x31c3);
         assert_eq!(Slot::of("foo"), Slot(12_182));
         assert_eq!(Slot::of(""), Slot(0));
+        assert_eq!(Slot::of("rc:{foo}:{bar}"), Slot::of("foo"));
+        assert_eq!(Slot::of("a{}{foo}"), Slot(crc16(b"a{}{foo}") % COUNT as u16));
     }
 
     #[test]

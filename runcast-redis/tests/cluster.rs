@@ -11,7 +11,7 @@ use runcast_contract::redis_server::Cluster;
 use runcast_contract::{batch, events, feed, run};
 use runcast_event::{Epoch, Offset, RunId};
 use runcast_log::{Log, Trim};
-use runcast_redis::{RedisLog, RedisOptions};
+use runcast_redis::{OpenError, RedisLog, RedisOptions};
 use support::witness::{Producer, SOON, history, hub_with, witness};
 use support::{node_at, options_at};
 use tokio::sync::watch;
@@ -75,6 +75,11 @@ async fn any_node_of_a_cluster_leads_to_all_of_it_and_messages_come_from_all_of_
     two.sign(&[run("r09")]).await.unwrap();
     assert!(one.signed(&run("r09")).await.unwrap().is_some());
     assert_eq!(two.list(None, 100).await.unwrap().len(), 40);
+    // One primary that would throw streams away is enough.
+    cluster.servers[2].command(&["CONFIG", "SET", "maxmemory-policy", "volatile-lru"]);
+    let refused = RedisLog::open(options_at(&cluster.url()), std::sync::Arc::new(())).await;
+    let Err(OpenError::Evicts { url, .. }) = refused else { panic!("{refused:?}") };
+    assert!(url.contains(&cluster.servers[2].port.to_string()), "{url}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -125,9 +130,12 @@ async fn a_slot_that_moves_takes_its_runs_along() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_primary_that_is_killed_costs_its_runs_no_more_than_is_told_and_other_runs_nothing() {
-    let mut cluster = Cluster::start();
+/// Nine runs on two nodes, while something happens to the primary of some of them, which is given back, or
+/// to none.
+async fn through(
+    cluster: &mut Cluster,
+    happens: impl AsyncFnOnce(&mut Cluster, &[usize], &[Producer]) -> Option<usize>,
+) {
     let names: Vec<String> = (0..9).map(|at| format!("r{at}")).collect();
     let (hub_1, one) = hub_with(options_at(&cluster.url())).await;
     let (hub_2, two) = hub_with(options_at(&cluster.servers[1].url())).await;
@@ -146,13 +154,7 @@ async fn a_primary_that_is_killed_costs_its_runs_no_more_than_is_told_and_other_
     }
     let home = |name: &str| cluster.primary_of(&format!("rc:{{{name}}}:meta"));
     let homes: Vec<usize> = names.iter().map(|name| home(name)).collect();
-    let killed = homes[0];
-    cluster.servers[killed].kill();
-    for producer in &producers {
-        producer.goes_on(30).await;
-    }
-    // What was a primary comes back as a replica.
-    cluster.servers[killed].restart();
+    let struck = happens(cluster, &homes, &producers).await;
     cluster.wait();
     for producer in producers {
         producer.goes_on(10).await;
@@ -165,14 +167,70 @@ async fn a_primary_that_is_killed_costs_its_runs_no_more_than_is_told_and_other_
         assert_eq!(history(&two, name).await, whole);
         tell.send(whole.len() as u64).unwrap();
         let is_same = epoch(&one, name).await == Epoch::FIRST;
-        assert_eq!(is_same, home != killed, "{name} was at {home}");
+        assert_eq!(is_same, Some(home) != struck, "{name} was at {home}");
         for witness in witnesses {
             let seen = timeout(SOON, witness).await.unwrap().unwrap();
             assert!(seen.events == whole, "{name} is not what its witness saw");
-            assert!(seen.lost == 0 || home == killed, "{name} has lost nothing");
+            assert!(seen.lost == 0 || Some(home) == struck, "{name} has lost nothing");
         }
     }
     let (other, _) = node_at(&cluster.url()).await;
     other.append(batch("life", &["life"])).await.unwrap();
     assert_eq!(feed(&*two).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_is_killed_costs_its_runs_no_more_than_is_told_and_other_runs_nothing() {
+    through(&mut Cluster::start(), async |cluster, homes, producers| {
+        let struck = homes[0];
+        cluster.servers[struck].kill();
+        for producer in producers {
+            producer.goes_on(30).await;
+        }
+        // What was a primary comes back as a replica.
+        cluster.servers[struck].restart();
+        Some(struck)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_hangs_and_wakes_up_when_another_has_its_place_is_believed_nothing() {
+    through(&mut Cluster::start(), async |cluster, homes, producers| {
+        let struck = homes[0];
+        let (primary, replica) = (&cluster.servers[struck], &cluster.servers[struck + 3]);
+        primary.stop(true);
+        replica.stop(true);
+        let is_elsewhere = |place: &usize| homes[*place / 2] != struck;
+        for place in (0..producers.len()).filter(is_elsewhere) {
+            producers[place].goes_on(30).await;
+        }
+        replica.stop(false);
+        for producer in producers {
+            producer.goes_on(30).await;
+        }
+        primary.stop(false);
+        Some(struck)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_to_a_cluster_that_are_cut_and_scripts_that_are_lost_cost_no_event() {
+    through(&mut Cluster::start_bare(), async |cluster, _, producers| {
+        for round in 0..12 {
+            for server in &cluster.servers {
+                match round % 3 {
+                    0 => server.command(&["SCRIPT", "FLUSH"]),
+                    1 => server.command(&["CLIENT", "KILL", "TYPE", "normal"]),
+                    _ => server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]),
+                };
+            }
+            for producer in producers {
+                producer.goes_on(1).await;
+            }
+        }
+        None
+    })
+    .await;
 }

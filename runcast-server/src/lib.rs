@@ -40,4 +40,4 @@ pub use runcast_hub::HubConfig;
 pub use runcast_log::{Durability, EmbeddedOptions};
 pub use runcast_redis::RedisOptions;
 pub use server::{BindError, Server};
-pub use start::{ServerConfig, StartError, start};
+pub use start::{ServerConfig, StartError, Store, start};

@@ -14,16 +14,26 @@ use crate::server::{BindError, Server, listen};
 /// Everything that a server is made of.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
-    /// Where the events are kept, unless in Redis.
-    pub data_dir: PathBuf,
-    /// How the log keeps them there.
-    pub log: EmbeddedOptions,
-    /// The Redis where events are kept, for several servers to share.
-    pub redis: Option<RedisOptions>,
+    /// Where the events are kept.
+    pub store: Store,
     /// The bounds of followers.
     pub hub: HubConfig,
     /// How the server speaks HTTP.
     pub http: HttpConfig,
+}
+
+/// Where events are kept.
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// In a directory of this machine, for one server alone.
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// How the log keeps them there.
+        options: EmbeddedOptions,
+    },
+    /// In Redis, for several servers to share.
+    Redis(RedisOptions),
 }
 
 /// Why a server cannot start.
@@ -52,18 +62,22 @@ pub async fn start(config: ServerConfig) -> Result<Server, StartError> {
     raise_file_limit();
     let listener = listen(config.http.listen)?;
     let builder = HubBuilder::new(config.hub);
-    if let Some(redis) = config.redis {
-        let log = RedisLog::open(redis, builder.observer()).await?;
-        return Ok(Server::on(listener, config.http, builder.build(log), None));
+    let observer = builder.observer();
+    match config.store {
+        Store::Directory { path, options } => {
+            let file = path.join(STATES_NAME);
+            let open = move || EmbeddedLog::open(&path, options, observer);
+            let opened = tokio::task::spawn_blocking(open).await;
+            let log = opened.expect("opening the log does not panic")?;
+            let every = config.http.limits.save_states_every;
+            let saved = SavedStates { file, log: log.id(), every };
+            Ok(Server::on(listener, config.http, builder.build(log), Some(saved)))
+        }
+        Store::Redis(options) => {
+            let log = RedisLog::open(options, observer).await?;
+            Ok(Server::on(listener, config.http, builder.build(log), None))
+        }
     }
-    let file = config.data_dir.join(STATES_NAME);
-    let (data_dir, log, observer) = (config.data_dir, config.log, builder.observer());
-    let opened =
-        tokio::task::spawn_blocking(move || EmbeddedLog::open(&data_dir, log, observer)).await;
-    let log = opened.expect("opening the log does not panic")?;
-    let every = config.http.limits.save_states_every;
-    let saved = SavedStates { file, log: log.id(), every };
-    Ok(Server::on(listener, config.http, builder.build(log), Some(saved)))
 }
 
 /// Each connection is an open file, of which a process has 1,024 unless it asks for more.

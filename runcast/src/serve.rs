@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use runcast_server::{
     BindError, Durability, EmbeddedOptions, HttpConfig, HubConfig, Origin, RedisOptions,
-    RetentionPolicy, ServerConfig, StartError,
+    RetentionPolicy, ServerConfig, StartError, Store,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::filter::Targets;
@@ -145,7 +145,11 @@ struct Configured {
 impl Configured {
     fn into_server(self) -> ServerConfig {
         let Self { data_dir, log, redis, hub, http, is_in_redis } = self;
-        ServerConfig { data_dir, log, redis: is_in_redis.then_some(redis), hub, http }
+        let store = match is_in_redis {
+            true => Store::Redis(redis),
+            false => Store::Directory { path: data_dir, options: log },
+        };
+        ServerConfig { store, hub, http }
     }
 }
 
@@ -233,8 +237,7 @@ async fn serve(config: ServerConfig) -> anyhow::Result<()> {
     // Caught from here on: a server that says it serves can be ended in good order.
     let terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
     let interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
-    let data_dir = config.data_dir.clone();
-    let redis = config.redis.as_ref().map(RedisOptions::shown_url);
+    let store = config.store.clone();
     let server = match runcast_server::start(config).await {
         Ok(server) => server,
         Err(StartError::Bind(error @ BindError::InUse { .. })) => {
@@ -242,9 +245,12 @@ async fn serve(config: ServerConfig) -> anyhow::Result<()> {
         }
         Err(error) => return Err(error.into()),
     };
-    let from = redis.unwrap_or_else(|| {
-        std::fs::canonicalize(&data_dir).unwrap_or(data_dir).display().to_string()
-    });
+    let from = match store {
+        Store::Redis(options) => options.shown_url(),
+        Store::Directory { path, .. } => {
+            std::fs::canonicalize(&path).unwrap_or(path).display().to_string()
+        }
+    };
     let line = format!("Runcast serves http://{} from {from}", server.local_addr());
     // A server whose output nobody reads serves all the same.
     drop(writeln!(io::stdout(), "{line}").and_then(|()| io::stdout().flush()));

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use runcast_client::{Client, FollowItem};
-use runcast_contract::redis_server::Server as Redis;
+use runcast_contract::redis_server::{Cluster, Server as Redis, Watched};
 use runcast_event::{Cursor, Draft, RunId};
 use serde_json::json;
 use server::Server;
@@ -27,7 +27,23 @@ fn event(event_type: &'static str) -> Draft {
 #[tokio::test]
 async fn what_is_published_on_one_server_is_followed_on_the_other() {
     let redis = Redis::start();
-    let servers = [(); 2].map(|()| Server::started_on_redis(&redis.url(), &[]));
+    follow_on_the_other(&redis.url()).await;
+}
+
+#[tokio::test]
+async fn the_same_on_a_cluster() {
+    let cluster = Cluster::start_bare();
+    follow_on_the_other(&cluster.url()).await;
+}
+
+#[tokio::test]
+async fn the_same_by_sentinels() {
+    let watched = Watched::start();
+    follow_on_the_other(&watched.url()).await;
+}
+
+async fn follow_on_the_other(url: &str) {
+    let servers = [(); 2].map(|()| Server::started_on_redis(url, &[]));
     let [one, two] = [&servers[0], &servers[1]].map(|server| Client::new(&server.url()).unwrap());
     let mut follower = two.follow(&run(), Cursor::START);
     one.append(&run(), &[event("run.started"), event("my.tick")]).await.unwrap();

@@ -23,17 +23,26 @@ export class RuncastServer {
   url = "";
   #process: ChildProcess | undefined;
   readonly #data: string;
-  readonly #settings: readonly string[];
+  /** Where its events are, and its settings. */
+  readonly #options: readonly string[];
 
-  private constructor(data: string, settings: readonly string[]) {
+  private constructor(data: string, store: readonly string[], settings: readonly string[]) {
     this.#data = data;
-    this.#settings = settings;
+    this.#options = [...store, ...settings.flatMap((setting) => ["--set", setting])];
   }
 
   /** Starts one, with settings such as `wal_bytes_max=100000`. */
   static async start(...settings: string[]): Promise<RuncastServer> {
     const data = await mkdtemp(join(tmpdir(), "runcast-e2e-"));
-    const server = new RuncastServer(data, settings);
+    const server = new RuncastServer(data, ["--data", data], settings);
+    await server.#spawn("127.0.0.1:0");
+    return server;
+  }
+
+  /** Starts one that keeps its events in a Redis. */
+  static async startOnRedis(redis: string, ...settings: string[]): Promise<RuncastServer> {
+    const data = await mkdtemp(join(tmpdir(), "runcast-e2e-"));
+    const server = new RuncastServer(data, ["--redis", redis], settings);
     await server.#spawn("127.0.0.1:0");
     return server;
   }
@@ -126,8 +135,7 @@ export class RuncastServer {
   }
 
   async #spawn(listen: string): Promise<void> {
-    const settings = this.#settings.flatMap((setting) => ["--set", setting]);
-    const args = ["serve", "--data", this.#data, "--listen", listen, ...settings];
+    const args = ["serve", "--listen", listen, ...this.#options];
     const process = spawn(BIN, args, { stdio: ["ignore", "pipe", "pipe"] });
     this.#process = process;
     const said: string[] = [];

@@ -231,6 +231,28 @@ it("a server that is away is asked again, later and later, or at once when told 
   session.close();
 });
 
+it("a state that the server could not give is asked for again, until it is there", async () => {
+  const { session, state, follows } = scripted({ offset: 1 });
+  follows(async function* () {
+    yield [item(2, "run.completed")];
+    await new Promise(() => {});
+  });
+  session.start();
+  await vi.advanceTimersByTimeAsync(0);
+  state.run = new ProblemError(503, { code: "log_unavailable" });
+  await vi.advanceTimersByTimeAsync(20_000);
+  expect(session.subject).toMatchObject({ kind: "run", run: { offset: 1 } });
+  expect(state.gets).toBeGreaterThan(4);
+  expect(state.gets).toBeLessThan(12);
+  state.run = { offset: 2 };
+  await vi.advanceTimersByTimeAsync(6_000);
+  expect(session.subject).toMatchObject({ kind: "run", run: { offset: 2 } });
+  const { gets } = state;
+  await vi.advanceTimersByTimeAsync(20_000);
+  expect(state.gets).toBe(gets);
+  session.close();
+});
+
 it("the state is asked for again as often as events and its cost allow", async () => {
   const asked = async (type: string, getMs: number) => {
     const { session, state, follows } = scripted({ offset: 0 });

@@ -7,9 +7,12 @@ pub struct Cluster {
     pub servers: Vec<Server>,
 }
 
-const SETTINGS: [&str; 12] = [
+const SETTINGS: [&str; 14] = [
     "--cluster-enabled",
     "yes",
+    // Or all stand still while one is away.
+    "--cluster-require-full-coverage",
+    "no",
     "--cluster-node-timeout",
     "1000",
     "--cluster-replica-validity-factor",

@@ -163,10 +163,10 @@ async fn collect(
         let read = match read(hub, run, epoch, after, limit).await? {
             Stretch::Events(page) => page,
             // A page tells of one gap, which is before its events.
-            Stretch::Damaged(_) if gap.is_some() || page.events() > 0 => break,
-            Stretch::Damaged(damage) => {
-                after = damage.to;
-                gap = Some(damage);
+            Stretch::Missing(_) if gap.is_some() || page.events() > 0 => break,
+            Stretch::Missing(missing) => {
+                after = missing.to;
+                gap = Some(missing);
                 continue;
             }
         };
@@ -199,7 +199,7 @@ async fn collect(
 /// What a request reads next.
 enum Stretch {
     Events(Page),
-    Damaged(Gap),
+    Missing(Gap),
 }
 
 /// Reads on in the history that a request began in.
@@ -210,18 +210,20 @@ async fn read(
     after: Offset,
     limit: ReadLimit,
 ) -> Result<Stretch, Problem> {
-    let page = match hub.read(run, after, limit).await {
-        Err(ReadError::Damaged { last, .. }) => {
-            let (from, reason) = (after.next(), GapReason::Damaged);
-            return Ok(Stretch::Damaged(Gap { from, to: last, reason, epoch }));
+    let (to, reason) = match hub.read(run, after, limit).await {
+        Err(ReadError::Damaged { last, .. }) => (last, GapReason::Damaged),
+        // Meanwhile.
+        Err(ReadError::Trimmed { first }) => (Offset::new(first.get() - 1), GapReason::Trimmed),
+        page => {
+            let page = page?;
+            if page.stat.epoch == epoch {
+                return Ok(Stretch::Events(page));
+            }
+            // The run was deleted and made again while it was read: what was read is gone.
+            return Err(Problem::new(Code::RunDeleted, "the run was deleted while it was read"));
         }
-        page => page?,
     };
-    if page.stat.epoch == epoch {
-        return Ok(Stretch::Events(page));
-    }
-    // The run was deleted and made again while it was read: what was read is gone.
-    Err(Problem::new(Code::RunDeleted, "the run was deleted while it was read"))
+    Ok(Stretch::Missing(Gap { from: after.next(), to, reason, epoch }))
 }
 
 /// Answers with all events up to now, one a line, read as the client takes them.
@@ -280,7 +282,7 @@ impl Export {
         }
         let mut page = match read(&self.hub, &self.run, self.epoch, self.after, STEP).await? {
             Stretch::Events(page) => page,
-            Stretch::Damaged(gap) => {
+            Stretch::Missing(gap) => {
                 let gap = Gap { to: gap.to.min(self.last), ..gap };
                 self.after = gap.to;
                 return Ok(Some(self.tell(&gap)));

@@ -416,11 +416,13 @@ impl Shard {
         if self.readers.get(reader).is_some_and(|reader| reader.stage == Stage::Flowing) {
             let is_away = self.hub.is_away();
             let passed = self.passed(reader);
-            if passed.is_none() || is_away {
-                self.links[at].say(sse::heartbeat(is_away));
-            }
+            let is_silent = passed.is_none();
             if let Some(passed) = passed {
                 self.links[at].say(passed);
+            }
+            // Last: whatever comes behind it says that it is over.
+            if is_silent || is_away {
+                self.links[at].say(sse::heartbeat(is_away));
             }
             self.flush(at);
         }

@@ -129,7 +129,11 @@ impl From<ReadError> for Problem {
         match error {
             ReadError::NotFound => Self::not_found(),
             ReadError::Deleted => Self::new(Code::RunDeleted, detail),
-            ReadError::Away { .. } => Self::new(Code::LogUnavailable, detail),
+            ReadError::Away { reason } => {
+                // Where it is, is nobody's business who only reads.
+                tracing::debug!(reason, "the log cannot be reached");
+                Self::new(Code::LogUnavailable, "the log cannot be reached now; try again")
+            }
             ReadError::Trimmed { .. } | ReadError::Damaged { .. } | ReadError::Failed { .. } => {
                 tracing::error!(%error, "a run cannot be read");
                 Self::new(Code::Internal, detail)

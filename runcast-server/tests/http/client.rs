@@ -1,16 +1,18 @@
-//! A server on a log in memory, and a client that knows nothing but sockets.
+//! A server, and a client that knows nothing but sockets.
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use runcast_hub::{Hub, HubBuilder, HubConfig};
-use runcast_log::MemoryLog;
 use runcast_server::{HttpConfig, Server};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+
+use crate::store;
 
 /// A test that waits longer than this for an answer has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -20,6 +22,8 @@ pub(crate) struct TestServer {
     pub(crate) hub: Hub,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
+    /// What its log needs.
+    store: Option<Box<dyn Any + Send>>,
 }
 
 impl TestServer {
@@ -29,8 +33,10 @@ impl TestServer {
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut HttpConfig), hub: HubConfig) -> Self {
         let builder = HubBuilder::new(hub);
-        let log = MemoryLog::new(builder.observer());
-        Self::start_on(change, builder.build(log)).await
+        let (log, store) = store::open(builder.observer()).await;
+        let mut server = Self::start_on(change, builder.build(log)).await;
+        server.store = Some(store);
+        server
     }
 
     pub(crate) async fn start_on(change: impl FnOnce(&mut HttpConfig), hub: Hub) -> Self {
@@ -47,7 +53,7 @@ impl TestServer {
             let _ = stopped.await;
         });
         let task = tokio::spawn(async move { running.await.unwrap() });
-        Self { address, hub, stop: Some(stop), task }
+        Self { address, hub, stop: Some(stop), task, store: None }
     }
 
     pub(crate) fn begin_to_stop(&mut self) {

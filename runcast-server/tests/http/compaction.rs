@@ -7,7 +7,7 @@ use std::path::Path;
 use runcast_hub::HubConfig;
 use runcast_log::EmbeddedOptions;
 use runcast_log::inspect::{Selection, inspect};
-use runcast_server::{HttpConfig, RetentionClass, RetentionPolicy, ServerConfig, start};
+use runcast_server::{HttpConfig, RetentionClass, RetentionPolicy, ServerConfig, Store, start};
 use serde_json::{Value, json};
 
 use crate::client::{TestServer, frames, patiently};
@@ -23,16 +23,15 @@ async fn with(directory: &Path, wal_bytes_max: u64) -> TestServer {
     let classes: Vec<RetentionClass> = serde_json::from_value(classes).unwrap();
     let retention = RetentionPolicy::new(classes).unwrap();
     let listen = "127.0.0.1:0".parse().unwrap();
+    let options = EmbeddedOptions {
+        wal_bytes_max,
+        room_bytes_max: 8 * 1024,
+        seal_memory_bytes_max: 16 * 1024,
+        merge_segments: 2,
+        ..EmbeddedOptions::default()
+    };
     let config = ServerConfig {
-        data_dir: directory.to_path_buf(),
-        log: EmbeddedOptions {
-            wal_bytes_max,
-            room_bytes_max: 8 * 1024,
-            seal_memory_bytes_max: 16 * 1024,
-            merge_segments: 2,
-            ..EmbeddedOptions::default()
-        },
-        redis: None,
+        store: Store::Directory { path: directory.to_path_buf(), options },
         hub: HubConfig::default(),
         http: HttpConfig { listen, retention, ..HttpConfig::default() },
     };

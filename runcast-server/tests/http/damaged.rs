@@ -7,7 +7,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use runcast_hub::HubConfig;
 use runcast_log::EmbeddedOptions;
-use runcast_server::{HttpConfig, ServerConfig, start};
+use runcast_server::{HttpConfig, ServerConfig, Store, start};
 use serde_json::{Value, json};
 
 use crate::client::{TestServer, frames, patiently};
@@ -26,10 +26,10 @@ pub(crate) async fn on(directory: &Path) -> TestServer {
         ..EmbeddedOptions::default()
     };
     let http = HttpConfig { listen: "127.0.0.1:0".parse().unwrap(), ..HttpConfig::default() };
-    let data_dir = directory.to_path_buf();
     // So that readers of older events read the log.
     let hub = HubConfig { tail_bytes_max: 30_000, ..HubConfig::default() };
-    let config = ServerConfig { data_dir, log, redis: None, hub, http };
+    let store = Store::Directory { path: directory.to_path_buf(), options: log };
+    let config = ServerConfig { store, hub, http };
     TestServer::running(start(config).await.unwrap())
 }
 

@@ -12,16 +12,17 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use runcast_hub::HubConfig;
 use runcast_log::EmbeddedOptions;
-use runcast_server::{HttpConfig, ServerConfig};
+use runcast_server::{HttpConfig, ServerConfig, Store};
 use tokio::net::TcpStream;
 
 use crate::client::{TestServer, frames, patiently};
 
 async fn on_disk(directory: &Path) -> TestServer {
     let config = ServerConfig {
-        data_dir: directory.to_path_buf(),
-        log: EmbeddedOptions::default(),
-        redis: None,
+        store: Store::Directory {
+            path: directory.to_path_buf(),
+            options: EmbeddedOptions::default(),
+        },
         hub: HubConfig::default(),
         http: HttpConfig { listen: "127.0.0.1:0".parse().unwrap(), ..HttpConfig::default() },
     };

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use runcast_hub::HubConfig;
-use runcast_server::{EmbeddedOptions, HttpConfig, ServerConfig, start};
+use runcast_server::{EmbeddedOptions, HttpConfig, ServerConfig, Store, start};
 use serde_json::{Value, json};
 
 use crate::client::{TestServer, frames};
@@ -237,9 +237,10 @@ async fn a_feed_that_cannot_be_read_is_refused() {
 
 async fn on_disk(directory: &Path) -> TestServer {
     let config = ServerConfig {
-        data_dir: directory.to_path_buf(),
-        log: EmbeddedOptions::default(),
-        redis: None,
+        store: Store::Directory {
+            path: directory.to_path_buf(),
+            options: EmbeddedOptions::default(),
+        },
         hub: HubConfig::default(),
         http: HttpConfig { listen: "127.0.0.1:0".parse().unwrap(), ..HttpConfig::default() },
     };

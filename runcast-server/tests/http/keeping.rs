@@ -7,7 +7,7 @@ use std::time::Duration;
 use runcast_event::Timestamp;
 use runcast_hub::HubConfig;
 use runcast_log::EmbeddedOptions;
-use runcast_server::{Clock, HttpConfig, ServerConfig, start};
+use runcast_server::{Clock, HttpConfig, ServerConfig, Store, start};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -38,9 +38,10 @@ async fn server_with(clock: Clock) -> TestServer {
 
 async fn on_disk(directory: &Path, clock: Clock) -> TestServer {
     let config = ServerConfig {
-        data_dir: directory.to_path_buf(),
-        log: EmbeddedOptions::default(),
-        redis: None,
+        store: Store::Directory {
+            path: directory.to_path_buf(),
+            options: EmbeddedOptions::default(),
+        },
         hub: HubConfig::default(),
         http: HttpConfig { listen: "127.0.0.1:0".parse().unwrap(), clock, ..HttpConfig::default() },
     };

@@ -1,4 +1,4 @@
-//! The server over real sockets, on a log in memory.
+//! The server over real sockets.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -23,6 +23,7 @@ mod retention;
 mod runs;
 mod saved;
 mod stops;
+mod store;
 mod streams;
 mod talking;
 mod twice;

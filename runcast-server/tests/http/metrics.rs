@@ -8,6 +8,7 @@ use yaml_rust2::{Yaml, YamlLoader};
 
 use crate::client::{Connection, TestServer};
 use crate::logged::Logged;
+use crate::store;
 
 const ONE: &str = r#"{"type":"output","data":{"text":"x"}}"#;
 const END: &str = r#"{"type":"run.completed","data":{"exit_code":0}}"#;
@@ -106,8 +107,10 @@ async fn appends_are_counted_by_what_became_of_them() {
     assert_eq!(after.get("runcast_append_seconds_count"), batches);
     assert_eq!(after.get(r#"runcast_append_seconds_bucket{le="+Inf"}"#), batches);
     assert!(after.get("runcast_append_seconds_sum") > 0.0);
-    assert_eq!(after.get("runcast_log_events"), 5.0);
-    assert_eq!(after.get("runcast_log_streams"), 1.0);
+    if store::knows_its_size() {
+        assert_eq!(after.get("runcast_log_events"), 5.0);
+        assert_eq!(after.get("runcast_log_streams"), 1.0);
+    }
 }
 
 #[tokio::test]
@@ -191,7 +194,9 @@ async fn viewers_of_the_feed_and_of_many_runs_are_counted_like_others() {
     let figures = Figures::of(&server).await;
     assert_eq!(figures.get(r#"runcast_connections{transport="sse"}"#), 2.0);
     assert_eq!(figures.get(r#"runcast_delivered_events_total{transport="sse"}"#), 2.0);
-    assert_eq!(figures.get("runcast_log_streams"), 1.0, "the feed is not a run");
+    if store::knows_its_size() {
+        assert_eq!(figures.get("runcast_log_streams"), 1.0, "the feed is not a run");
+    }
 }
 
 #[tokio::test]

@@ -4,15 +4,16 @@ use std::path::Path;
 
 use runcast_hub::HubConfig;
 use runcast_log::EmbeddedOptions;
-use runcast_server::{HttpConfig, ServerConfig, start};
+use runcast_server::{HttpConfig, ServerConfig, Store, start};
 
 use crate::client::TestServer;
 
 async fn on(directory: &Path) -> TestServer {
     let config = ServerConfig {
-        data_dir: directory.to_path_buf(),
-        log: EmbeddedOptions::default(),
-        redis: None,
+        store: Store::Directory {
+            path: directory.to_path_buf(),
+            options: EmbeddedOptions::default(),
+        },
         hub: HubConfig::default(),
         http: HttpConfig { listen: "127.0.0.1:0".parse().unwrap(), ..HttpConfig::default() },
     };

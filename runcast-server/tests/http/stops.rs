@@ -2,7 +2,7 @@
 
 use runcast_hub::{HubBuilder, HubConfig};
 use runcast_log::{EmbeddedOptions, MemoryLog};
-use runcast_server::{BindError, HttpConfig, Server, ServerConfig, StartError};
+use runcast_server::{BindError, HttpConfig, Server, ServerConfig, StartError, Store};
 
 use crate::client::TestServer;
 
@@ -76,9 +76,10 @@ async fn a_server_ends_its_streams_and_finishes_its_requests() {
 async fn a_server_on_a_data_directory_keeps_its_events() {
     let directory = tempfile::tempdir().unwrap();
     let config = || ServerConfig {
-        data_dir: directory.path().join("data"),
-        log: EmbeddedOptions::default(),
-        redis: None,
+        store: Store::Directory {
+            path: directory.path().join("data"),
+            options: EmbeddedOptions::default(),
+        },
         hub: HubConfig::default(),
         http: HttpConfig { listen: "127.0.0.1:0".parse().unwrap(), ..HttpConfig::default() },
     };

@@ -115,10 +115,13 @@ fn events_are_kept_in_redis_if_it_is_said_and_nowhere_else() {
     let url = "redis://:secret@127.0.0.1:6380/2".to_owned();
     let args = Args { redis: Some(url.clone()), redis_wait: Some(1), ..Args::default() };
     let config = args.config().unwrap().0.into_server();
-    let redis = config.redis.unwrap();
+    let Store::Redis(redis) = config.store else { panic!("it is in a directory") };
     assert_eq!((redis.url, redis.wait_replicas), (url, 1));
     let (config, _) = with_file("redis = \"redis://a:1\"", Args::default()).unwrap();
-    assert_eq!(config.into_server().redis.unwrap().url, "redis://a:1");
+    let is_at_a =
+        |store| matches!(store, Store::Redis(RedisOptions { url, .. }) if url == "redis://a:1");
+    assert!(is_at_a(config.into_server().store));
     let args = Args { data: Some("somewhere".into()), ..Args::default() };
-    assert!(args.config().unwrap().0.into_server().redis.is_none());
+    let store = args.config().unwrap().0.into_server().store;
+    assert!(matches!(store, Store::Directory { .. }));
 }

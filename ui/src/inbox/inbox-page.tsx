@@ -3,6 +3,7 @@
 import type { Question } from "@runcast/core";
 import { useEffect } from "preact/hooks";
 import { InputCard } from "../input/input-card.tsx";
+import { LogAway } from "../view/log-away.tsx";
 import { pathOfRun } from "../view/route.ts";
 import { setTab } from "../view/status.tsx";
 import { count } from "../view/time.ts";
@@ -34,9 +35,10 @@ export function InboxPage({ inbox }: { inbox: Inbox }) {
             </span>
           )}
         </h1>
-        {trouble !== undefined && (
+        {inbox.isLogAway && <LogAway />}
+        {trouble !== undefined && !inbox.isLogAway && (
           <div class="banner tone-bad" role="alert">
-            <span>{trouble} This is what was there before.</span>
+            <span>{trouble.replace(/\.?$/, ".")} This is what was there before.</span>
             <button type="button" class="button" onClick={inbox.retry}>
               Try now
             </button>

@@ -26,6 +26,11 @@ const OVER_MAX = 50;
 export class Inbox {
   /** The open questions of all runs. */
   count = 0;
+  /** Nothing changes now: the server cannot reach its log. */
+  get isLogAway(): boolean {
+    return this.#feed.isLogAway;
+  }
+
   /** What is shown: undefined until it was asked for. */
   questions: readonly Question[] | undefined;
   /** There are more than are shown. */

@@ -38,7 +38,7 @@ export type SearchState =
   | "live"
   /** As many were found as are held. */
   | "full"
-  /** The server does not answer; it is asked again. */
+  /** The server does not answer, or not now; it is asked again. */
   | "waiting"
   | "refused";
 

@@ -1,6 +1,7 @@
 /** How the page stands with the server, as a coloured dot and a word. */
 
 import type { FollowState } from "@runcast/core";
+import { isLogAway, LOG_AWAY } from "../view/log-away.tsx";
 import { count } from "../view/time.ts";
 
 interface Shown {
@@ -8,6 +9,12 @@ interface Shown {
   readonly text: string;
   readonly detail?: string;
 }
+
+const WAITING: Shown = {
+  tone: "warn",
+  text: LOG_AWAY,
+  detail: "Nothing new can come until then, and the page goes on by itself",
+};
 
 export function Connection({ state, onRetry }: { state: FollowState; onRetry: () => void }) {
   const { tone, text, detail } = shown(state);
@@ -35,7 +42,10 @@ function shown(state: FollowState): Shown {
     }
     case "live":
       return { tone: "good", text: "live" };
+    case "away":
+      return WAITING;
     case "reconnecting":
+      if (isLogAway(state)) return WAITING;
       return { tone: "warn", text: "reconnecting", detail: state.error.message };
     case "ended":
       switch (state.because.reason) {

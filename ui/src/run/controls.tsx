@@ -101,7 +101,7 @@ export function Controls({ run, ask }: { run: RunState; ask: Ask }) {
 function useAsking(ask: Ask) {
   const [sending, setSending] = useState<Asked>();
   const [said, setSaid] = useState("");
-  // A retry after a lost answer is the same command.
+  // A retry after a lost answer, or one that could not say whether it is stored, is the same command.
   const keys = useRef(new Map<string, string>());
   const send = async (command: { readonly name: Asked; readonly args?: unknown }) => {
     setSending(command.name);
@@ -115,7 +115,7 @@ function useAsking(ask: Ask) {
     } catch (error) {
       isAsked = false;
       setSaid(`${LABELS[command.name]}: ${error instanceof Error ? error.message : String(error)}`);
-      if (!(error instanceof ProblemError)) return isAsked;
+      if (!(error instanceof ProblemError) || error.isTransient) return isAsked;
     } finally {
       setSending(undefined);
     }

@@ -87,7 +87,7 @@ function foundText(search: Search, last: number): string {
     case "refused":
       return "The server refused this search";
     case "waiting":
-      return `${found} in ${share} %; the server does not answer`;
+      return `${found} in ${share} %; waiting for the server`;
     case "paused":
       return `${found} in the first ${share} %; scroll down for more`;
     case "scanning":

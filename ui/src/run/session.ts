@@ -75,6 +75,7 @@ export class RunSession {
   #refreshAt = 0;
   #refreshNotBefore = 0;
   #isRefreshing = false;
+  #refreshFailures = 0;
   /** What happened while the state was asked for wants it again, so long after. */
   #dueMs: number | undefined;
   #wakeRetry: (() => void) | undefined;
@@ -328,14 +329,20 @@ export class RunSession {
     this.#refreshTimer = undefined;
     const began = performance.now();
     this.#isRefreshing = true;
-    const run = await this.#client.get(this.id, this.#stop.signal).catch(() => undefined);
+    const run = await this.#client.get(this.id, this.#stop.signal).catch((error: Error) => error);
     this.#isRefreshing = false;
     if (this.#stop.signal.aborted) return;
     this.#refreshNotBefore = performance.now() + (performance.now() - began) * (REFRESH_SHARE - 1);
     const dueMs = this.#dueMs;
     this.#dueMs = undefined;
     if (dueMs !== undefined) this.#refreshSoon(dueMs);
-    if (!run) return;
+    if (run instanceof Error) {
+      if (run instanceof ProblemError && !run.isTransient) return;
+      this.#refreshFailures += 1;
+      this.#refreshSoon(backoffDelay(this.#refreshFailures, RETRY, 1));
+      return;
+    }
+    this.#refreshFailures = 0;
     const known = this.subject.kind === "run" ? this.subject.run : undefined;
     // An answer that was overtaken by a newer one.
     if (known && known.epoch === run.epoch && known.offset > run.offset) return;

@@ -70,6 +70,11 @@ export class RunList {
     this.#stop();
   }
 
+  /** Nothing changes now: the server cannot reach its log. What is shown is what there is. */
+  get isLogAway(): boolean {
+    return this.#feed.isLogAway;
+  }
+
   subscribe(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -96,9 +101,11 @@ export class RunList {
     this.isLoadingMore = true;
     this.#notify();
     const query = { ...this.#filter, limit: PAGE_RUNS, cursor: this.#next ?? "" };
-    const list = await this.#client.list(query).catch(() => undefined);
+    const list = await this.#client.list(query).catch((error: Error) => error);
     this.isLoadingMore = false;
-    if (list?.changed) {
+    if (!this.#unlisten) return;
+    if (list instanceof Error) this.#fail(list);
+    else if (list.changed) {
       this.#older.push(...list.runs);
       this.#next = list.next;
       this.#merge();
@@ -116,7 +123,8 @@ export class RunList {
     const release = this.#feed.keep();
     const unlisten = this.#feed.listen((news) => {
       if (news === "over") this.#etag = undefined;
-      if (news === "away") void this.#ask();
+      if (news === "log") this.#notify();
+      else if (news === "away") void this.#ask();
       else if (this.#timer === undefined) this.#askIn(news === "over" ? RETRY_MS : GATHER_MS);
     });
     this.#unlisten = () => {

@@ -2,6 +2,7 @@
 
 import type { Client, Run } from "@runcast/core";
 import { useEffect, useMemo } from "preact/hooks";
+import { LogAway } from "../view/log-away.tsx";
 import { amend, pathOfRun, useQuery } from "../view/route.ts";
 import type { RunFeed } from "../view/run-feed.ts";
 import { outcome, StatusBadge, setTab, toneOf } from "../view/status.tsx";
@@ -27,7 +28,8 @@ export function RunsPage({ client, feed }: { client: Client; feed: RunFeed }) {
     return () => list.close();
   }, [list]);
   useEffect(() => setTab("Runs – Runcast", "idle"), []);
-  const { runs, state } = list;
+  const { runs, state, isLogAway } = list;
+  const isAway = state.kind === "away" && !isLogAway;
   const now = useNow(runs.some((run) => !run.is_terminal));
   const change = (next: ListFilter) => amend(location.pathname + queryOf(next));
   return (
@@ -40,7 +42,8 @@ export function RunsPage({ client, feed }: { client: Client; feed: RunFeed }) {
           <StatusFilter filter={filter} change={change} counts={list.counts} />
           <MoreFilters filter={filter} change={change} />
         </div>
-        {state.kind === "away" && (
+        {isLogAway && <LogAway />}
+        {isAway && (
           <div class="banner tone-bad" role="alert">
             <span>
               {state.message.replace(/\.?$/, ".")} Trying again each second
@@ -59,7 +62,7 @@ export function RunsPage({ client, feed }: { client: Client; feed: RunFeed }) {
             </button>
           </div>
         )}
-        {runs.length > 0 && <RunTable runs={runs} now={now} isStale={state.kind === "away"} />}
+        {runs.length > 0 && <RunTable runs={runs} now={now} isStale={isAway} />}
         {runs.length === 0 && state.kind === "ready" && <Empty isFiltered={query !== ""} />}
         {list.hasMore && (
           <div class="more">

@@ -3,16 +3,21 @@
  * connections to a server, and so it is followed only while a page needs it.
  */
 
-import { type Client, type Follow, parseCursor } from "@runcast/core";
+import { type Client, type Follow, type FollowState, parseCursor } from "@runcast/core";
+import { isLogAway } from "./log-away.tsx";
 
 export type FeedNews =
   | "changed"
   /** The server does not answer. */
   | "away"
+  /** Whether the server reaches its log has changed. */
+  | "log"
   /** It is not followed any more, and begins again with the next cursor. */
   | "over";
 
 export class RunFeed {
+  /** The server says that it cannot reach its log. */
+  isLogAway = false;
   readonly #client: Client;
   readonly #listeners = new Set<(news: FeedNews) => void>();
   #keepers = 0;
@@ -60,8 +65,8 @@ export class RunFeed {
   async #read(after: string): Promise<void> {
     const follow = this.#client.followFeed({
       after,
-      onState: ({ phase }) => {
-        if (phase === "reconnecting" && this.#follow === follow) this.#tell("away");
+      onState: (state) => {
+        if (this.#follow === follow) this.#stands(state);
       },
     });
     this.#follow = follow;
@@ -73,12 +78,21 @@ export class RunFeed {
     }
     if (this.#follow !== follow) return;
     this.#follow = undefined;
+    this.isLogAway = false;
     this.#tell("over");
+  }
+
+  #stands(state: FollowState): void {
+    const wasLogAway = this.isLogAway;
+    this.isLogAway = isLogAway(state);
+    if (this.isLogAway !== wasLogAway) this.#tell("log");
+    if (state.phase === "reconnecting" && !this.isLogAway) this.#tell("away");
   }
 
   #stop(): void {
     const follow = this.#follow;
     this.#follow = undefined;
+    this.isLogAway = false;
     follow?.close();
   }
 

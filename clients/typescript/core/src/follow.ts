@@ -9,6 +9,7 @@
 import { type BackoffOptions, backoffDelay, RETRY_MS_MAX } from "./backoff.ts";
 import { type Cursor, formatCursor, parseCursor, START } from "./cursor.ts";
 import { firstOffset, isTerminal, parseEvent, type RunEvent } from "./event.ts";
+import { Heartbeat } from "./heartbeat.ts";
 import { NetworkError, ProblemError, ProtocolError } from "./problem.ts";
 import { FRAME_CHARS_MAX, type SseFrame, SseParser } from "./sse.ts";
 
@@ -52,6 +53,8 @@ export type FollowState =
   /** Events that were there before the connection are still coming. */
   | { readonly phase: "catching_up"; readonly offset: number; readonly target: number | undefined }
   | { readonly phase: "live" }
+  /** The server is there and cannot reach its log: nothing new comes, nothing is lost. */
+  | { readonly phase: "away" }
   | {
       readonly phase: "reconnecting";
       /** 1 for the first attempt since the last event. */
@@ -132,6 +135,7 @@ export class Follow implements AsyncIterable<FollowItem> {
   #lastType: string | null = null;
   /** Whether this connection has said anything yet. */
   #isOpening = true;
+  /** Whether the last thing that it said was `away`. */
   /** When to come back, if the server has said so. */
   #retryMs: number | undefined;
   #started = false;
@@ -251,20 +255,36 @@ export class Follow implements AsyncIterable<FollowItem> {
 
   /** Asks how far the run is, so that "live" is a fact: all from before the connection was read. */
   async #findTarget(signal: AbortSignal): Promise<void> {
+    for (let attempt = 1; ; attempt += 1) {
+      const target = await this.#askTarget(signal);
+      if (signal.aborted || this.#isOver()) return;
+      if (target !== undefined) {
+        this.#target = target;
+        if (this.#state.phase === "catching_up") this.#report();
+        return;
+      }
+      await this.#wait(this.#backoff(attempt), signal);
+    }
+  }
+
+  /** How far the run is; undefined if the server cannot say now. */
+  async #askTarget(signal: AbortSignal): Promise<number | undefined> {
     const call = this.#options.fetch ?? fetch;
-    let target = 0;
     try {
       const headers = { Accept: "application/json" };
       const response = await call(this.#source.state, { headers, cache: "no-store", signal });
+      if (response.status >= 500) {
+        await response.body?.cancel();
+        return undefined;
+      }
       const state = (await response.json()) as { offset?: number; last?: number };
       const last = state.offset ?? state.last;
-      if (response.ok && typeof last === "number") target = last;
+      if (response.ok && typeof last === "number") return last;
     } catch {
-      // A run that does not exist has nothing to catch up with; a broken server breaks the stream.
+      // A broken server breaks the stream too.
     }
-    if (signal.aborted || this.#state.phase !== "catching_up") return;
-    this.#target = target;
-    this.#report();
+    // A run that does not exist has nothing to catch up with.
+    return 0;
   }
 
   /** What frames say, up to the first that breaks the contract: what came before it counts. */
@@ -295,6 +315,7 @@ export class Follow implements AsyncIterable<FollowItem> {
     // the server's word at its end, so that not all come back at once.
     if (!this.#isOpening && retry_ms !== undefined) this.#retryMs = retry_ms;
     this.#isOpening = false;
+    this.#listen(frame);
     if (data === undefined) {
       this.#pass(id);
       return undefined;
@@ -313,8 +334,20 @@ export class Follow implements AsyncIterable<FollowItem> {
       case "deleted":
         this.#end({ reason: "deleted" });
         return { kind: "deleted" };
-      default:
+      case "message":
         return this.#event(data, id);
+      default:
+        // `away`, or the word of a later server.
+        return undefined;
+    }
+  }
+
+  /** Takes note of whether the server reaches its log. */
+  #listen({ event }: SseFrame): void {
+    if (event !== "away") {
+      if (this.#state.phase === "away") this.#report();
+    } else if (this.#state.phase !== "away") {
+      this.#set({ phase: "away" });
     }
   }
 
@@ -381,9 +414,12 @@ export class Follow implements AsyncIterable<FollowItem> {
   #delay(): number {
     const told = this.#retryMs;
     this.#retryMs = undefined;
-    if (told !== undefined) return Math.min(told, RETRY_MS_MAX);
+    return told === undefined ? this.#backoff(this.#attempt) : Math.min(told, RETRY_MS_MAX);
+  }
+
+  #backoff(attempt: number): number {
     const backoff = { ...BACKOFF, ...this.#options.backoff };
-    return backoffDelay(this.#attempt, backoff, (this.#options.random ?? Math.random)());
+    return backoffDelay(attempt, backoff, (this.#options.random ?? Math.random)());
   }
 
   #wait(delayMs: number, stop: AbortSignal): Promise<void> {
@@ -421,30 +457,6 @@ export class Follow implements AsyncIterable<FollowItem> {
   #set(state: FollowState): void {
     this.#state = state;
     this.#options.onState?.(state);
-  }
-}
-
-/** Notices silence, but only while somebody waits for bytes: a slow reader is not a dead server. */
-class Heartbeat {
-  readonly #timeoutMs: number;
-  readonly #onSilence: () => void;
-  expired = false;
-
-  constructor(timeoutMs: number, onSilence: () => void) {
-    this.#timeoutMs = timeoutMs;
-    this.#onSilence = onSilence;
-  }
-
-  async during<T>(waiting: Promise<T>): Promise<T> {
-    const timer = setTimeout(() => {
-      this.expired = true;
-      this.#onSilence();
-    }, this.#timeoutMs);
-    try {
-      return await waiting;
-    } finally {
-      clearTimeout(timer);
-    }
   }
 }
 

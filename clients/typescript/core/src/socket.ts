@@ -53,7 +53,10 @@ export interface SocketOptions {
   readonly producer?: Producer;
   readonly onState?: (state: SocketState) => void;
   readonly backoff?: Partial<BackoffOptions>;
-  /** The server is asked whether it is there after this much silence; by default 15 s. */
+  /**
+   * The server is asked whether it is there after this much silence; by default 15 s, which is the
+   * server's heartbeat by default.
+   */
   readonly ping_ms?: number;
   /** Silence for this long breaks the connection; by default 45 s. */
   readonly heartbeat_timeout_ms?: number;
@@ -61,6 +64,10 @@ export interface SocketOptions {
   readonly random?: () => number;
 }
 
+/** What the server cannot say without its log. */
+const FROM_LOG = new Set(["subscribed", "events", "cursor", "gap", "end", "deleted", "published"]);
+/** Heartbeats without the word that the log is away, after which it is not. */
+const AWAY_HEARTBEATS = 2;
 const BACKOFF: BackoffOptions = { base_ms: 250, max_ms: 10_000 };
 const PING_MS = 15_000;
 const HEARTBEAT_TIMEOUT_MS = 45_000;
@@ -74,6 +81,8 @@ export class RuncastSocket {
   #state: SocketState = { phase: "idle" };
   #attempt = 0;
   #heardAt = 0;
+  /** Set while the server says that its log is away. */
+  #awayTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(options: SocketOptions = {}) {
     this.#options = options;
@@ -197,11 +206,28 @@ export class RuncastSocket {
     }
     // The server has answered: a connection that only opens and breaks goes on backing off.
     this.#attempt = 0;
+    if (message.type === "away") this.#away();
+    else if (FROM_LOG.has(message.type)) this.#back();
     if (message.type === "published" || (message.type === "error" && message.id !== undefined)) {
       this.#publisher.take(message);
     } else if (typeof message.run === "string") {
       this.#subscriptions.get(message.run)?.take(message);
     }
+  }
+
+  /** A heartbeat without `away` cannot be seen: that none comes any more has to say it. */
+  #away(): void {
+    clearTimeout(this.#awayTimer);
+    const { ping_ms = PING_MS } = this.#options;
+    this.#awayTimer = setTimeout(() => this.#back(), AWAY_HEARTBEATS * ping_ms);
+    for (const subscription of this.#subscriptions.values()) subscription.away();
+  }
+
+  #back(): void {
+    if (this.#awayTimer === undefined) return;
+    clearTimeout(this.#awayTimer);
+    this.#awayTimer = undefined;
+    for (const subscription of this.#subscriptions.values()) subscription.back();
   }
 
   #closed(code: number, reason: string): void {
@@ -264,6 +290,8 @@ export class RuncastSocket {
   #clearTimers(): void {
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
+    clearTimeout(this.#awayTimer);
+    this.#awayTimer = undefined;
   }
 
   #set(state: SocketState): void {

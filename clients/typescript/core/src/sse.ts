@@ -10,8 +10,10 @@ import { ProtocolError } from "./problem.ts";
 export interface SseFrame {
   /** The `event:` name, or `message`. */
   readonly event: string;
-  /** Absent from a frame that only moves the cursor, or says when to come back. */
+  /** Absent from a frame that only moves the cursor, says when to come back, or is a comment. */
   readonly data?: string;
+  /** It has nothing but comments: a sign of life. */
+  readonly isComment?: true;
   /** `retry:`: how long to wait before the next connection. */
   readonly retry_ms?: number;
   /** The last `id:` that was seen, on this frame or before it. */
@@ -30,6 +32,7 @@ export class SseParser {
   #data: string | undefined;
   #id = "";
   #hasId = false;
+  #hasComment = false;
   #retryMs: number | undefined;
 
   constructor(frameCharsMax: number = FRAME_CHARS_MAX) {
@@ -67,13 +70,17 @@ export class SseParser {
     if (line === "") {
       this.#frame(frames);
       this.#hasId = false;
+      this.#hasComment = false;
       this.#retryMs = undefined;
       this.#event = "";
       this.#data = undefined;
       return;
     }
     const colon = line.indexOf(":");
-    if (colon === 0) return;
+    if (colon === 0) {
+      this.#hasComment = true;
+      return;
+    }
     const field = colon === -1 ? line : line.slice(0, colon);
     const from = line[colon + 1] === " " ? colon + 2 : colon + 1;
     const value = colon === -1 ? "" : line.slice(from);
@@ -93,7 +100,10 @@ export class SseParser {
   /** The frame that the lines before an empty one make, if they make any. */
   #frame(frames: SseFrame[]): void {
     const isEmpty = this.#data === undefined && this.#retryMs === undefined && !this.#hasId;
-    if (isEmpty) return;
+    if (isEmpty) {
+      if (this.#hasComment) frames.push({ event: "message", id: this.#id, isComment: true });
+      return;
+    }
     frames.push({
       event: this.#event || "message",
       id: this.#id,

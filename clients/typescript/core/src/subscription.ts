@@ -136,6 +136,19 @@ export class Subscription implements AsyncIterable<FollowItem> {
     this.#set({ phase: "reconnecting", attempt, delay_ms: delayMs, error });
   }
 
+  /** @internal The server says that it cannot reach its log. */
+  away(): void {
+    const isAsked = this.#wire === "on" || this.#wire === "asked";
+    if (isAsked && this.#state.phase !== "away") this.#set({ phase: "away" });
+  }
+
+  /** @internal It reaches it again. */
+  back(): void {
+    if (this.#state.phase !== "away") return;
+    if (this.#wire === "on") this.#report();
+    else this.#set({ phase: "connecting" });
+  }
+
   /** @internal There will never be one again. */
   failed(error: ProblemError | ProtocolError): void {
     this.#wire = "off";

@@ -20,12 +20,14 @@ describe("an event stream", () => {
         "data",
         "",
       ];
-      const text = `${[...lines, "id: 2", "data: \u2028x", ""].join(newline)}${newline}`;
+      const last = ["id: 2", "data: \u2028x", "", ": beat", "", ""];
+      const text = `${[...lines, ...last].join(newline)}`;
       const input = bytes(text);
       const expected = [
         { event: "message", data: "é🔸\n b", id: "1" },
         { event: "end", data: "", id: "1" },
         { event: "message", data: "\u2028x", id: "2" },
+        { event: "message", id: "2", isComment: true },
       ];
       for (let first = 0; first <= input.length; first += 1) {
         for (const second of [first, Math.min(first + 1, input.length), input.length]) {
@@ -41,9 +43,10 @@ describe("an event stream", () => {
     }
   });
 
-  it("gives no frame without data or id, and none that is cut off", () => {
-    expect(whole(": beat\n\nevent: x\n\n")).toEqual([]);
-    expect(whole("id: 1\n\n: beat\n\n")).toEqual([{ event: "message", id: "1" }]);
+  it("gives no frame that says nothing, and none that is cut off", () => {
+    expect(whole("event: x\n\n\n\n")).toEqual([]);
+    expect(whole("id: 1\n\n")).toEqual([{ event: "message", id: "1" }]);
+    expect(whole(": beat\n")).toEqual([]);
     expect(whole("id: 1\n")).toEqual([]);
     expect(whole("data: half")).toEqual([]);
     expect(whole("data: half\n")).toEqual([]);
@@ -57,6 +60,16 @@ describe("an event stream", () => {
       { event: "message", data: "b", id: "7" },
       { event: "message", data: "c", id: "" },
       { event: "message", data: "d", id: "" },
+    ]);
+  });
+
+  it("gives a comment as a sign of life, if there is nothing else in its frame", () => {
+    const comment = { event: "message", id: "", isComment: true };
+    expect(whole(":\n\n: a\n: b\n\n: c\ndata: d\n\n\n:\n\n")).toEqual([
+      comment,
+      comment,
+      { event: "message", id: "", data: "d" },
+      comment,
     ]);
   });
 

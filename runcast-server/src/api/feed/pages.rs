@@ -53,10 +53,10 @@ pub(super) async fn page(
             let records = match reader.step(stat.epoch).await? {
                 Stretch::Entries(records) => records,
                 // A page tells of one gap, which is before its entries.
-                Stretch::Damaged(_) if gap.is_some() || page.events() > 0 => break,
-                Stretch::Damaged(damage) => {
-                    reader.after = damage.to;
-                    gap = Some(damage);
+                Stretch::Missing(_) if gap.is_some() || page.events() > 0 => break,
+                Stretch::Missing(missing) => {
+                    reader.after = missing.to;
+                    gap = Some(missing);
                     continue;
                 }
             };
@@ -120,7 +120,7 @@ struct Reader<'a> {
 /// What is read next.
 enum Stretch {
     Entries(Vec<Record>),
-    Damaged(Gap),
+    Missing(Gap),
 }
 
 impl Reader<'_> {
@@ -128,15 +128,18 @@ impl Reader<'_> {
         if self.after >= self.last {
             return Ok(Stretch::Entries(Vec::new()));
         }
-        let mut page = match self.hub.read(&RunId::feed(), self.after, STEP).await {
-            Err(ReadError::Damaged { last, .. }) => {
-                let (from, to) = (self.after.next(), last.min(self.last));
-                return Ok(Stretch::Damaged(Gap { from, to, reason: GapReason::Damaged, epoch }));
+        let (to, reason) = match self.hub.read(&RunId::feed(), self.after, STEP).await {
+            Err(ReadError::Damaged { last, .. }) => (last, GapReason::Damaged),
+            // Meanwhile.
+            Err(ReadError::Trimmed { first }) => (Offset::new(first.get() - 1), GapReason::Trimmed),
+            page => {
+                let mut page = page?;
+                page.records.retain(|record| record.offset <= self.last);
+                return Ok(Stretch::Entries(page.records));
             }
-            page => page?,
         };
-        page.records.retain(|record| record.offset <= self.last);
-        Ok(Stretch::Entries(page.records))
+        let (from, to) = (self.after.next(), to.min(self.last));
+        Ok(Stretch::Missing(Gap { from, to, reason, epoch }))
     }
 }
 
@@ -183,7 +186,7 @@ impl Export {
         let reader = Reader { hub: &self.hub, after: self.after, last: self.last };
         let records = match reader.step(self.epoch).await? {
             Stretch::Entries(records) => records,
-            Stretch::Damaged(gap) => {
+            Stretch::Missing(gap) => {
                 self.after = gap.to;
                 return Ok(Some(gap_line(&gap)));
             }

