@@ -93,13 +93,13 @@ local function publish(keys, args)
     epoch, sequence = counted(numbers, run, count)
   end
   redis.call('HINCRBY', numbers, '$bytes', bytes)
-  local entry = { 'XADD', inbox, '*', 'run', run, 'producer', producer, 'epoch', epoch,
+  local entry = { inbox, '*', 'run', run, 'producer', producer, 'epoch', epoch,
     'sequence', sequence }
   for at = 5, #args do
     entry[#entry + 1] = 'event'
     entry[#entry + 1] = args[at]
   end
-  return redis.call(unpack(entry))
+  return redis.call('XADD', unpack(entry))
 end
 
 redis.register_function('runcast_publish', publish)
