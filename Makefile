@@ -11,13 +11,16 @@ FUZZ ?= 60
 SEED ?=
 SIM ?= --seeds 10000
 
-.PHONY: help run test check bench stress sim fuzz build install ui tools browser redis
+.PHONY: help run run-redis test check bench stress sim fuzz build install ui tools browser redis
 
 help: ## List the commands
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 run: build ## Build, start the server with the embedded log, and show a live run
 	@scripts/live-run
+
+run-redis: build redis ## Build, start a Redis and two servers on it, and show a run of one at the other
+	@scripts/live-run-redis
 
 test: check browser redis ## Install what tests need, then run every suite
 	$(CARGO) nextest run --workspace --no-fail-fast

@@ -108,6 +108,43 @@ pub struct RunList {
     pub runs: Vec<RunInfo>,
     /// Where the next page begins; none at the end.
     pub next: Option<String>,
+    /// The feed's cursor that goes with it: what the feed says behind it, the list may not have.
+    #[serde(deserialize_with = "cursor")]
+    pub feed: Cursor,
+}
+
+/// A page of the feed of all runs.
+#[derive(Debug, Clone, Deserialize)]
+pub struct FeedPage {
+    /// What happened to runs.
+    #[serde(rename = "events")]
+    pub entries: Vec<FeedEntry>,
+    /// Where the next page begins.
+    #[serde(deserialize_with = "cursor")]
+    pub next: Cursor,
+}
+
+/// Something that happened to a run.
+#[derive(Debug, Clone, Deserialize)]
+pub struct FeedEntry {
+    /// The run.
+    pub run: RunId,
+    /// What: an event of its life, `run.created` or `run.deleted`.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// The run behind it.
+    pub data: FeedData,
+}
+
+/// What the feed says of a run.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct FeedData {
+    /// Which workflow it is a run of.
+    #[serde(default)]
+    pub workflow: Option<String>,
+    /// What it can be found by.
+    #[serde(default)]
+    pub tags: Vec<String>,
 }
 
 /// A command, as far as it has come.

@@ -12,9 +12,9 @@ use runcast_event::{Draft, Event, RunId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::answer::{AppendAnswer, BatchAnswer, EventPage, RunInfo, RunList, WirePage};
+use crate::answer::{AppendAnswer, BatchAnswer, EventPage, FeedPage, RunInfo, RunList, WirePage};
 use crate::error::{ClientError, Problem, network_reason};
-use crate::request::{ListQuery, PageQuery, Producer, RunDefinition};
+use crate::request::{FeedQuery, ListQuery, PageQuery, Producer, RunDefinition};
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -206,6 +206,30 @@ impl Client {
             closed: page.closed,
             gap: page.gap,
         })
+    }
+
+    /// A page of the feed of all runs.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn feed(&self, query: &FeedQuery) -> Result<FeedPage, ClientError> {
+        let mut url = self.parsed("/v1/feed")?;
+        {
+            let mut pairs = url.query_pairs_mut();
+            pairs.append_pair("after", &query.after.to_string());
+            pairs.extend_pairs(query.tags.iter().map(|tag| ("tag", tag)));
+            if let Some(workflow) = &query.workflow {
+                pairs.append_pair("workflow", workflow);
+            }
+            if let Some(wait_ms) = query.wait_ms {
+                pairs.append_pair("wait", &wait_ms.to_string());
+            }
+        }
+        let mut request = self.http.get(url).header(ACCEPT, "application/json");
+        if let Some(wait_ms) = query.wait_ms {
+            request = request.timeout(REQUEST_TIMEOUT + Duration::from_millis(wait_ms.into()));
+        }
+        self.ask_json(request).await
     }
 
     /// Reads the answer to NDJSON: a line a batch, and one at the end.

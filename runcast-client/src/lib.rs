@@ -15,13 +15,14 @@ mod sse;
 mod talk;
 
 pub use answer::{
-    AppendAnswer, CommandInfo, EventPage, Gap, InputInfo, InputList, RunInfo, RunList,
+    AppendAnswer, CommandInfo, EventPage, FeedData, FeedEntry, FeedPage, Gap, InputInfo, InputList,
+    RunInfo, RunList,
 };
 pub use api::Client;
 pub use backoff::Backoff;
 pub use error::{ClientError, Problem};
 pub use follow::{FollowItem, FollowState, Follower};
 pub use request::{
-    Choice, CommandOutcome, CommandRequest, InputQuery, ListQuery, PageQuery, Producer,
+    Choice, CommandOutcome, CommandRequest, FeedQuery, InputQuery, ListQuery, PageQuery, Producer,
     RunDefinition,
 };

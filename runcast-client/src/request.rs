@@ -130,6 +130,19 @@ pub struct PageQuery {
     pub wait_ms: Option<u32>,
 }
 
+/// Which entries of the feed to read.
+#[derive(Debug, Clone, Default)]
+pub struct FeedQuery {
+    /// Entries after this one.
+    pub after: Cursor,
+    /// Of this workflow.
+    pub workflow: Option<String>,
+    /// With all of these tags.
+    pub tags: Vec<String>,
+    /// How long an empty page waits for an entry, at most 60,000.
+    pub wait_ms: Option<u32>,
+}
+
 /// Which events of a run a reader wants: any value of each field that is named. All by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Choice {

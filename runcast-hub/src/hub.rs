@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use runcast_event::{Cursor, Epoch, Offset, RunId};
 use runcast_log::{
-    Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Joiner, Log, LogHealth,
-    LogStats, NewEvents, NotAdmitted, Page, ReadError, ReadLimit, StreamStat, Trim,
+    Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Inbox, Joiner, Log,
+    LogHealth, LogStats, NewEvents, NotAdmitted, Page, ReadError, ReadLimit, StreamStat, Trim,
 };
 
 use crate::changes::{ChangedRuns, Changes};
@@ -420,6 +420,12 @@ impl Hub {
     #[must_use]
     pub fn has_duty(&self, run: &RunId) -> bool {
         self.log.has_duty(run)
+    }
+
+    /// What producers leave with the log itself; see [`Log::inbox`].
+    #[must_use]
+    pub fn inbox(&self) -> Option<Arc<dyn Inbox>> {
+        self.log.inbox()
     }
 
     /// Notes that producers have given a sign; see [`Log::sign`].

@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use runcast_event::{Epoch, Offset, ProducerId, RunId};
 
+use crate::inbox::Inbox;
 use crate::stats::LogStats;
 
 /// Keeps streams. Shared by everything that reads or appends.
@@ -93,6 +94,11 @@ pub trait Log: Send + Sync + 'static {
     /// may be at it for a moment. An engine of one node always has to.
     fn has_duty(&self, _run: &RunId) -> bool {
         true
+    }
+
+    /// What producers leave with the engine itself, if they can.
+    fn inbox(&self) -> Option<Arc<dyn Inbox>> {
+        None
     }
 
     /// Whether what is stored cannot be reached now, so that nothing new comes; see [`ReadError::Away`].

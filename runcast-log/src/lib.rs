@@ -6,6 +6,7 @@
 mod contract;
 mod distribution;
 mod embedded;
+mod inbox;
 mod memory;
 mod stats;
 mod stream;
@@ -23,5 +24,6 @@ pub use embedded::{
     Surroundings, SystemClock, UpkeepBy, WritingBy,
 };
 pub use embedded::{backup, disk, doctor, inspect};
+pub use inbox::{Inbox, Received, Rejected};
 pub use memory::MemoryLog;
 pub use stats::{BytesWritten, LogStats};

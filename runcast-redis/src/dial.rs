@@ -24,6 +24,9 @@ use crate::slots::{self, Slot};
 /// Commands on their way to a connection. Who finds no place waits.
 const PIPELINE_MAX: usize = 4_096;
 
+/// What the names of connections begin with, as CLIENT LIST shows them; the node's follows.
+pub(crate) const CLIENT_NAME: &str = "runcast:";
+
 /// Takes what Redis sends unasked. Called from the connection: it must not block.
 pub(crate) type OnPush = Arc<dyn Fn(PushInfo) + Send + Sync>;
 
@@ -40,6 +43,8 @@ pub(crate) enum Target {
 pub(crate) struct Common {
     pub(crate) address: Arc<Address>,
     pub(crate) options: RedisOptions,
+    /// What connections are called.
+    pub(crate) client_name: String,
     pub(crate) keys: Keys,
     pub(crate) scripts: Arc<Scripts>,
     pub(crate) on_push: Option<OnPush>,
@@ -116,6 +121,10 @@ impl Dial {
             }
         });
         let mut connection = connection.await?;
+        let mut naming = redis::cmd("CLIENT");
+        naming.arg("SETNAME").arg(&self.common.client_name);
+        // Only so that it can be recognised.
+        let _unnamed = naming.exec_async(&mut connection).await;
         let server = Server::ask(&mut connection, &url).await?;
         server.check(&url)?;
         let slots = self.slots(&mut connection, &url, &server).await?;

@@ -2,7 +2,7 @@
 //! is needed. The one place that knows.
 
 use redis::aio::MultiplexedConnection;
-use redis::{ErrorKind, RedisError, ServerErrorKind};
+use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind};
 
 use crate::error::{CLUSTER_VERSION_MIN, CallError, OpenError, VERSION_MIN};
 use crate::keys::Keys;
@@ -73,12 +73,7 @@ pub(crate) async fn check_rights(
     keys: &Keys,
     (url, word): (&str, Option<u32>),
 ) -> Result<(), OpenError> {
-    let tag = word.map_or_else(|| "{$rights}".to_owned(), |word| format!("{{{word}}}"));
-    let own =
-        ["hash", "stream", "set"].map(|kind| format!("{}:{tag}:rights:{kind}", keys.prefix()));
-    let mut cmd = scripts.rights.call_in_full(&own);
-    cmd.arg(keys.channel_of(&tag)).arg(keys.changes());
-    match cmd.query_async::<Vec<String>>(connection).await {
+    match denied(connection, scripts, keys, word).await {
         Ok(denied) => denied.into_iter().next().map_or(Ok(()), |first| Err(denies(url, first))),
         Err(error) => match CallError::from(error.clone()) {
             // The slot is on its way to another server: the user may ask, which is most of it.
@@ -86,6 +81,21 @@ pub(crate) async fn check_rights(
             _ => Err(refused(url, &error)),
         },
     }
+}
+
+/// What the user may not do of all that will be asked, in Redis's words.
+pub(crate) async fn denied(
+    connection: &mut MultiplexedConnection,
+    scripts: &Scripts,
+    keys: &Keys,
+    word: Option<u32>,
+) -> RedisResult<Vec<String>> {
+    let tag = word.map_or_else(|| "{$rights}".to_owned(), |word| format!("{{{word}}}"));
+    let own =
+        ["hash", "stream", "set"].map(|kind| format!("{}:{tag}:rights:{kind}", keys.prefix()));
+    let mut cmd = scripts.rights.call_in_full(&own);
+    cmd.arg(keys.channel_of(&tag)).arg(keys.changes());
+    cmd.query_async(connection).await
 }
 
 pub(crate) fn unusable(url: &str, reason: &str) -> OpenError {
@@ -114,12 +124,12 @@ pub(crate) fn refused(url: &str, error: &RedisError) -> OpenError {
 }
 
 /// A field of what INFO says.
-fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
 /// A version's first two numbers.
-fn numbers(version: &str) -> (u32, u32) {
+pub(crate) fn numbers(version: &str) -> (u32, u32) {
     let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
 }

@@ -98,6 +98,11 @@ impl Keys {
         format!("{}:signs", self.prefix)
     }
 
+    /// What belongs to the inbox: `events`, a stream, `numbers`, a hash, `refused`, a stream.
+    pub(crate) fn inbox(&self, what: &str) -> String {
+        format!("{}:{{inbox}}:{what}", self.prefix)
+    }
+
     /// Which node looks after which streams: a hash.
     pub(crate) fn duties(&self) -> String {
         format!("{}:duties", self.prefix)

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use runcast_event::{Epoch, Offset, RunId};
 use runcast_log::{
-    Append, AppendError, Appended, BytesWritten, CommitObserver, DeleteError, Log, LogHealth,
-    LogStats, Page, ReadError, ReadLimit, StreamStat, Trim,
+    Append, AppendError, Appended, BytesWritten, CommitObserver, DeleteError, Inbox, Log,
+    LogHealth, LogStats, Page, ReadError, ReadLimit, StreamStat, Trim,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -19,6 +19,7 @@ use crate::duties::{Duties, Renewal};
 use crate::error::OpenError;
 use crate::feed::Outbox;
 use crate::follows::Follows;
+use crate::inbox::RedisInbox;
 use crate::messages::Messages;
 use crate::node::{Counts, Node, Parts, SHUT_DOWN};
 use crate::options::RedisOptions;
@@ -34,6 +35,7 @@ pub struct RedisLog {
     follows: Arc<Follows>,
     counts: Arc<Counts>,
     duties: Duties,
+    inbox: Arc<RedisInbox>,
     renewal: Mutex<Option<Renewal>>,
     /// The node's task, until it was waited for.
     node: tokio::sync::Mutex<Option<JoinHandle<()>>>,
@@ -57,23 +59,24 @@ impl RedisLog {
             let messages = Arc::clone(&messages);
             Arc::new(move |push| messages.take(push))
         };
-        let link = Shards::open(&options, Purpose::Commands).await?;
-        let subscriber = Shards::open(&options, Purpose::Messages(on_push)).await?;
+        let id = RunId::random();
+        // The last digits are random.
+        let node: Arc<str> = Arc::from(&id.as_str()[id.as_str().len() - 12..]);
+        let link = Shards::open(&options, &node, Purpose::Commands).await?;
+        let subscriber = Shards::open(&options, &node, Purpose::Messages(on_push)).await?;
         let replicas = match options.wait_replicas {
             0 => None,
             want => {
-                let link = Shards::open(&options, Purpose::Waits).await?;
+                let link = Shards::open(&options, &node, Purpose::Waits).await?;
                 let time = options.wait_timeout.min(options.command_timeout / 2);
                 Some(Arc::new(Replicas::new(link, want, time)))
             }
         };
         let reader = Reader { keys: link.keys().clone(), link };
-        let id = RunId::random();
-        // The last digits are random.
-        let node: Arc<str> = Arc::from(&id.as_str()[id.as_str().len() - 12..]);
         let lease = options.lease.max(Duration::from_millis(1));
         let duties = Duties::new(reader.clone(), Arc::clone(&node), lease);
         let renewal = Mutex::new(Some(duties.keep().await));
+        let inbox = RedisInbox::new(reader.clone(), &options);
         let outbox = Outbox { reader: reader.clone(), node: Arc::clone(&node) };
         let committer = Committer {
             reader: reader.clone(),
@@ -99,7 +102,7 @@ impl RedisLog {
         let node = tokio::spawn(Node::new(parts).run());
         let node = tokio::sync::Mutex::new(Some(node));
         let closed = Mutex::new(None);
-        Ok(Arc::new(Self { queue, reader, follows, counts, duties, renewal, node, closed }))
+        Ok(Arc::new(Self { queue, reader, follows, counts, duties, inbox, renewal, node, closed }))
     }
 
     /// Why it takes nothing any more, if so.
@@ -190,6 +193,10 @@ impl Log for RedisLog {
 
     fn is_shared(&self) -> bool {
         true
+    }
+
+    fn inbox(&self) -> Option<Arc<dyn Inbox>> {
+        Some(Arc::clone(&self.inbox) as Arc<dyn Inbox>)
     }
 
     fn has_duty(&self, run: &RunId) -> bool {

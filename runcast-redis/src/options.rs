@@ -68,6 +68,10 @@ pub struct RedisOptions {
     pub messages_max: usize,
     /// The most bytes of such messages.
     pub messages_bytes_max: usize,
+    /// Batches that wait in the inbox. More are refused.
+    pub inbox_entries_max: usize,
+    /// The most bytes of events that wait there.
+    pub inbox_bytes_max: usize,
 }
 
 impl Default for RedisOptions {
@@ -97,6 +101,8 @@ impl Default for RedisOptions {
             runs_kept_max: 16_384,
             messages_max: 16_384,
             messages_bytes_max: 64 * 1024 * 1024,
+            inbox_entries_max: 100_000,
+            inbox_bytes_max: 64 * 1024 * 1024,
         }
     }
 }

@@ -31,7 +31,7 @@ macro_rules! scripts {
 #[expect(non_upper_case_globals, reason = "named like the files")]
 mod all {
     use super::*;
-    scripts! { append delete duties forget history intend register rights settle sign take taken trim within }
+    scripts! { append delete duties forget history intend received register rights settle sign take taken trim within }
 }
 pub(crate) use all::Scripts;
 

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::address::Place;
 use crate::cluster::{self, Following};
-use crate::dial::{Common, Dial, OnPush, Target};
+use crate::dial::{CLIENT_NAME, Common, Dial, OnPush, Target};
 use crate::error::{CallError, OpenError};
 use crate::fit::{Server, unusable};
 use crate::history::{Asking, Histories};
@@ -99,8 +99,13 @@ pub(crate) enum Purpose {
 }
 
 impl Shards {
-    /// Connects to every server, and goes on connecting whenever a connection breaks.
-    pub(crate) async fn open(options: &RedisOptions, purpose: Purpose) -> Result<Self, OpenError> {
+    /// Connects to every server, and goes on connecting whenever a connection breaks. The connections bear
+    /// the node's name.
+    pub(crate) async fn open(
+        options: &RedisOptions,
+        node: &str,
+        purpose: Purpose,
+    ) -> Result<Self, OpenError> {
         let address = Arc::new(options.address()?);
         let keys = Keys::new(&options.prefix, address.database());
         let (changes, _) = watch::channel(0);
@@ -112,6 +117,7 @@ impl Shards {
         let mut common = Common {
             address: Arc::clone(&address),
             options: options.clone(),
+            client_name: format!("{CLIENT_NAME}{node}"),
             keys,
             scripts: Arc::new(Scripts::new(false)),
             on_push,
@@ -422,7 +428,7 @@ impl Shards {
 }
 
 /// What the first server that answers says of its Cluster; nothing if it is none.
-async fn find_seed(
+pub(crate) async fn find_seed(
     common: &Common,
     servers: &[redis::ConnectionInfo],
 ) -> Result<Option<Vec<crate::slots::Owned>>, OpenError> {

@@ -15,6 +15,7 @@ mod feed;
 mod front;
 mod gate;
 mod guard;
+mod intake;
 mod keeper;
 mod metrics;
 mod plane;

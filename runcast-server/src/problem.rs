@@ -144,6 +144,11 @@ impl Problem {
         self
     }
 
+    /// What is wrong, for a person.
+    pub(crate) fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
     pub(crate) fn code(&self) -> Code {
         self.0.code
     }

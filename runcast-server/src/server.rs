@@ -15,6 +15,7 @@ use crate::config::HttpConfig;
 use crate::front::FrontDoor;
 use crate::gate::RunGate;
 use crate::guard::Guard;
+use crate::intake::Intake;
 use crate::keeper::Keeper;
 use crate::metrics::{Exposition, Metrics};
 use crate::plane::{Plane, PlaneConfig, PlaneServices};
@@ -160,6 +161,12 @@ impl Server {
         };
         let retention = tokio::spawn(retention.run());
         let publisher = Publisher::new(self.hub.clone(), projection.clone());
+        let intake = Intake {
+            hub: self.hub.clone(),
+            publisher: publisher.clone(),
+            metrics: Arc::clone(&metrics),
+        };
+        let intake = tokio::spawn(intake.run());
         let services = Services {
             clock,
             presence: presence.clone(),
@@ -206,6 +213,7 @@ impl Server {
         sender.send_replace(Phase::Stopped);
         // The shards end at once, but a thread is only ended when it was waited for.
         let _ = tokio::task::spawn_blocking(move || plane.stop()).await;
+        intake.abort();
         keeper.abort();
         telling.abort();
         retention.abort();

@@ -1,4 +1,5 @@
-//! `runcast doctor`: what is wrong in a data directory, and setting it right.
+//! `runcast doctor`: what is wrong in a data directory, and setting it right; what of a Redis is not as the
+//! server needs it.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -10,12 +11,16 @@ use serde_json::{Value, json};
 use crate::backup::epoch_min;
 use crate::palette::{Palette, Tone};
 use crate::progress::Progress;
-use crate::report::{note, printable};
+use crate::report::{UsageError, note, printable};
+use crate::serve::redis as place;
 
-/// Check a data directory: every file, every checksum, every run's offsets
+mod redis;
+
+/// Check a data directory, every file, every checksum, every run's offsets; or a Redis
 ///
 /// Changes nothing without --repair. While a server has the directory, what is in its files is
-/// checked all the same; --repair needs the server to be stopped.
+/// checked all the same; --repair needs the server to be stopped. With --redis, everything is looked at
+/// and tried that a server needs of a Redis; servers may use it meanwhile.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -24,18 +29,34 @@ Examples:
   runcast doctor ./runcast-data
   runcast doctor ./runcast-data --json
   runcast doctor ./runcast-data --repair
+  runcast doctor --redis redis://127.0.0.1:6379
 
 Exit codes: 0 it is sound, 1 there are problems, 2 it cannot be checked. docs/operations.md says what
 to do then."
 )]
 pub(crate) struct Args {
     /// The data directory, or a set of a backup
-    #[arg(value_name = "DATA")]
-    data: PathBuf,
+    #[arg(value_name = "DATA", required_unless_present = "redis")]
+    data: Option<PathBuf>,
+    /// The Redis of `serve --redis`; without a URL, that of REDIS_URL, or REDIS_HOST and its like
+    #[arg(
+        long,
+        value_name = "URL",
+        num_args = 0..=1,
+        default_missing_value = "",
+        conflicts_with_all = ["data", "repair"]
+    )]
+    redis: Option<String>,
+    /// With --redis, as many replicas as `serve --redis-wait` says
+    #[arg(long, env = "RUNCAST_REDIS_WAIT", value_name = "REPLICAS")]
+    redis_wait: Option<u32>,
     /// Keep everything that can be read, in a log that opens; what is replaced is set aside as
     /// ….damaged, never deleted
     #[arg(long)]
     repair: bool,
+    /// With --redis, the file of `serve --redis-ca-file`
+    #[arg(long, env = "RUNCAST_REDIS_CA_FILE", value_name = "FILE")]
+    redis_ca_file: Option<PathBuf>,
     /// With --repair, do not ask
     #[arg(long, requires = "repair")]
     yes: bool,
@@ -51,16 +72,33 @@ const CANNOT: u8 = 2;
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    if args.repair && !is_agreed(args)? {
+    match (&args.data, &args.redis) {
+        (Some(data), _) => check_directory(args, data),
+        (None, url) => {
+            let url = match url.clone().filter(|url| !url.is_empty()) {
+                Some(url) => url,
+                None => place::from_environment(|name| std::env::var(name).ok())?
+                    .ok_or_else(|| UsageError("say where: --redis redis://host:6379".to_owned()))?,
+            };
+            redis::check(
+                &place::options(Some(url), args.redis_wait, args.redis_ca_file.clone()),
+                args.json,
+            )
+        }
+    }
+}
+
+fn check_directory(args: &Args, data: &Path) -> anyhow::Result<ExitCode> {
+    if args.repair && !is_agreed(args, data)? {
         note("nothing was changed");
         return Ok(ExitCode::from(CANNOT));
     }
     let mut progress = Progress::new("read");
     let mut told = |done, all| progress.at(done, all);
     let outcome = if args.repair {
-        repair(&args.data, epoch_min(), &mut told)
+        repair(data, epoch_min(), &mut told)
     } else {
-        let checked = check(&args.data, &mut told);
+        let checked = check(data, &mut told);
         checked.map(|after| Repaired { done: Vec::new(), after })
     };
     drop(progress);
@@ -72,16 +110,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     };
     if args.json {
-        writeln!(io::stdout(), "{}", as_json(&args.data, &done, &after))?;
+        writeln!(io::stdout(), "{}", as_json(data, &done, &after))?;
     } else {
-        print(args, &done, &after)?;
+        print(args, data, &done, &after)?;
     }
     Ok(if after.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(PROBLEMS) })
 }
 
 /// Says how to keep a copy, and asks where there is somebody to answer.
-fn is_agreed(args: &Args) -> anyhow::Result<bool> {
-    let data = args.data.display();
+fn is_agreed(args: &Args, data: &Path) -> anyhow::Result<bool> {
+    let data = data.display();
     note(&format!("keep a copy before anything is changed: cp -a {data} {data}.before-repair"));
     if args.yes || !io::stdin().is_terminal() {
         return Ok(true);
@@ -92,7 +130,7 @@ fn is_agreed(args: &Args) -> anyhow::Result<bool> {
     Ok(answer.trim().eq_ignore_ascii_case("y"))
 }
 
-fn print(args: &Args, done: &[String], checkup: &Checkup) -> io::Result<()> {
+fn print(args: &Args, data: &Path, done: &[String], checkup: &Checkup) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let palette = Palette::of(&io::stdout());
     for done in done {
@@ -102,7 +140,7 @@ fn print(args: &Args, done: &[String], checkup: &Checkup) -> io::Result<()> {
         writeln!(out, "There was nothing to repair.")?;
     }
     let Checkup { segments, wals, runs, events, .. } = checkup;
-    let data = printable(&args.data.display().to_string());
+    let data = printable(&data.display().to_string());
     writeln!(
         out,
         "{data}: {runs} runs, {events} events in {segments} segments and {wals} write-ahead logs"

@@ -7,6 +7,7 @@
 
 mod ask;
 mod backup;
+mod bridge;
 mod command;
 mod demo;
 mod doctor;
@@ -66,6 +67,7 @@ enum Command {
     Demo(demo::Args),
     Spool(spool::Args),
     Doctor(doctor::Args),
+    Bridge(bridge::Args),
     Backup(backup::Backup),
     Restore(backup::Restore),
     Inspect(inspect::Args),
@@ -89,6 +91,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args, &global),
         Command::Spool(args) => spool::run(args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Bridge(args) => bridge::run(&args, &global),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restored(&args),
         Command::Inspect(args) => inspect::run(&args),

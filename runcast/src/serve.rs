@@ -25,7 +25,7 @@ use crate::palette::Palette;
 use crate::report::{UsageError, note};
 
 mod file;
-mod redis;
+pub(crate) mod redis;
 mod settings;
 
 /// Start a server
@@ -267,7 +267,8 @@ async fn asked_to_stop(mut terminate: Signal, mut interrupt: Signal) {
     });
 }
 
-async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
+/// Waits for either signal.
+pub(crate) async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

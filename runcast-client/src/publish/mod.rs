@@ -21,6 +21,8 @@ use crate::spool::{Header, MailboxPlace, Spool, SpoolLimits, leftovers};
 use crate::{Client, ClientError};
 use sender::{Sender, Step};
 
+pub use verdict::Verdict;
+
 /// Bytes of events that wait in memory when the disk does not take them.
 pub const MEMORY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of events that a spool keeps on disk, unless told otherwise.

@@ -4,17 +4,26 @@ use crate::ClientError;
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// The same again, later.
     Retry,
     /// The server knows this producer's events only up to this sequence.
-    Rewind { expected: u64 },
+    Rewind {
+        /// The number that it expects.
+        expected: u64,
+    },
     /// Never send this line (counted from 0) again; a gap goes in its place.
-    Replace { line: usize },
+    Replace {
+        /// Which.
+        line: usize,
+    },
     /// Send less at once.
     Smaller,
     /// Another process publishes the run, in this epoch.
-    Fenced { current: u64 },
+    Fenced {
+        /// Its epoch.
+        current: u64,
+    },
     /// Nothing of this run will be taken.
     GiveUp,
 }
@@ -25,7 +34,8 @@ const RUN_IS_CLOSED: [&str; 4] =
 
 impl Verdict {
     /// Sorts an error.
-    pub(super) fn on(error: &ClientError) -> Self {
+    #[must_use]
+    pub fn on(error: &ClientError) -> Self {
         let problem = match error {
             ClientError::Problem(problem) => problem,
             // Another kind of server answers there for now: a proxy's page, a port taken over.

@@ -10,7 +10,7 @@ use crate::report::UsageError;
 const PORT_DEFAULT: &str = "6379";
 
 /// The options of a Redis at a URL.
-pub(super) fn options(
+pub(crate) fn options(
     url: Option<String>,
     wait_replicas: Option<u32>,
     ca_file: Option<PathBuf>,
@@ -25,7 +25,7 @@ pub(super) fn options(
 }
 
 /// The URL that the environment says: `REDIS_URL`, or its parts, with sentinels or without.
-pub(super) fn from_environment(
+pub(crate) fn from_environment(
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<String>, UsageError> {
     let said = |name: &str| variable(name).filter(|value| !value.is_empty());

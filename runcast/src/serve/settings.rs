@@ -113,6 +113,8 @@ settings! {
     redis_runs_kept_max: Count(redis.runs_kept_max, COUNT_MAX);
     redis_messages_max: Count(redis.messages_max, COUNT_MAX);
     redis_messages_bytes_max: Bytes(redis.messages_bytes_max);
+    redis_inbox_entries_max: Count(redis.inbox_entries_max, COUNT_MAX);
+    redis_inbox_bytes_max: Bytes(redis.inbox_bytes_max);
 }
 
 /// Sets what is named to a number.

@@ -5,6 +5,7 @@
 mod demo;
 mod process;
 mod publish;
+mod redis;
 mod runs;
 mod serve;
 mod tail;
