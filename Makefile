@@ -24,6 +24,9 @@ run-redis: build redis ## Build, start a Redis and two servers on it, and show a
 
 test: check browser redis ## Install what tests need, then run every suite
 	$(CARGO) nextest run --workspace --no-fail-fast
+	for store in directory redis; do \
+		RUNCAST_TEST_STORE=$$store $(CARGO) nextest run -p runcast-server --test http --no-fail-fast; \
+	done
 	npm test
 	npm run e2e
 

@@ -26,7 +26,7 @@ use crate::wait::Replicas;
 /// The most entries of other nodes that are brought along when a stream turns out to be another.
 pub(crate) const MISSED_MAX: usize = 64;
 /// How long to wait when it is another node's turn.
-const TURN: Duration = Duration::from_millis(1);
+const TURN: Duration = Duration::from_millis(2);
 /// How long to wait before looking again what became of an append.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 

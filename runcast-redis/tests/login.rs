@@ -53,7 +53,7 @@ async fn the_rights_that_are_documented_are_enough() {
     assert!(matches!(follower.next().await, Delivery::Events(_)));
     assert_eq!(events(&*log, "a").await.unwrap(), ["life 1", "2"]);
     assert_eq!(feed(&*log).await, ["a begins 1.1"]);
-    assert_eq!(log.first_within(&run("a"), 1).await.unwrap(), Offset::new(3));
+    assert_eq!(log.first_within(&run("a"), 1).await.unwrap(), Offset::new(2));
     log.sign(&[run("a")]).await.unwrap();
     assert!(log.signed(&run("a")).await.unwrap().is_some());
     assert!(log.trim(&run("a"), Trim::before(Offset::new(2))).await.unwrap());

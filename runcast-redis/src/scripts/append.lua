@@ -6,21 +6,23 @@
 -- these, two words each, and the entries of the events: id, field and value. Gives 0 and nothing was done: it is another stream
 -- by now; -1 and nothing was done: it is another node's turn; or all that is in the outbox.
 local kept = redis.call('HMGET', KEYS[1], 'v', 'turn')
+local function now()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
 if (kept[1] or '0') ~= ARGV[1] then
-  -- Who fails again and again against a node that is faster has the next turn.
+  -- Who fails again and again against a node that is faster has the next turn, for half a second.
   if kept[1] and ARGV[9] == '1' and not kept[2] then
-    redis.call('HSET', KEYS[1], 'turn', ARGV[5] .. ' 8')
+    redis.call('HSET', KEYS[1], 'turn', string.format('%s %d', ARGV[5], now() + 500))
   end
   return 0
 end
 if kept[2] then
-  local node, left = string.match(kept[2], '(%S+) (%d+)')
-  if node == ARGV[5] or tonumber(left) <= 1 then
-    redis.call('HDEL', KEYS[1], 'turn')
-  else
-    redis.call('HSET', KEYS[1], 'turn', string.format('%s %d', node, left - 1))
+  local node, ends = string.match(kept[2], '(%S+) (%d+)')
+  if node ~= ARGV[5] and now() < tonumber(ends) then
     return -1
   end
+  redis.call('HDEL', KEYS[1], 'turn')
 end
 local first_entry = 11 + 2 * ARGV[6]
 local first_mark = first_entry + 2 * ARGV[7]

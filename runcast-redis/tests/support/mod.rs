@@ -8,6 +8,7 @@ use runcast_contract::Recorder;
 pub use runcast_contract::redis_server::Server;
 use runcast_redis::{RedisLog, RedisOptions};
 
+pub mod readers;
 pub mod witness;
 
 pub fn options(server: &Server) -> RedisOptions {
