@@ -163,7 +163,7 @@ impl Place {
 #[derive(Debug)]
 pub(crate) struct Redis {
     // Declared first, so that it has ended when its directory is removed.
-    child: Running,
+    _child: Running,
     address: SocketAddrV4,
     cpu: CpuClock,
     _directory: TempDir,
@@ -186,7 +186,7 @@ impl Redis {
             .spawn()
             .context("redis-server cannot be started; scripts/install-redis installs it")?;
         let cpu = CpuClock::of(child.id())?;
-        let redis = Self { child: Running(child), address, cpu, _directory: directory };
+        let redis = Self { _child: Running(child), address, cpu, _directory: directory };
         let begin = Instant::now();
         while TcpStream::connect(address).is_err() {
             ensure!(begin.elapsed() < READY_MAX, "redis-server does not listen");
@@ -218,9 +218,14 @@ impl Redis {
         self.cpu.read()
     }
 
-    /// The memory it holds.
-    pub(crate) fn memory(&self) -> Result<Memory> {
-        Memory::of(self.child.0.id())
+    /// The memory that it has given out, in bytes: less than it holds.
+    pub(crate) fn used_memory(&self) -> Result<u64> {
+        let mut connection = TcpStream::connect(self.address)?;
+        connection.write_all(b"INFO memory\r\nQUIT\r\n")?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer)?;
+        let used = answer.lines().find_map(|line| line.strip_prefix("used_memory:"));
+        Ok(used.context("Redis does not say what it uses")?.trim().parse()?)
     }
 }
 

@@ -7,7 +7,7 @@ use std::future::{Future as _, poll_fn};
 use std::hash::BuildHasher;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -145,7 +145,7 @@ impl CommitObserver for Fanout {
             }
             // The feed is no run.
             if !run.is_feed() {
-                readers.iter().filter_map(std::sync::Weak::upgrade).for_each(|r| r.add(run));
+                readers.iter().filter_map(Weak::upgrade).for_each(|r| r.add(run));
             } else if let Committed::Appended { stat, .. } = &change {
                 feed_cursor = Some(Cursor::new(stat.epoch, stat.last));
             }
@@ -524,6 +524,12 @@ impl Hub {
         readers.retain(|reader| reader.strong_count() > 0);
         readers.push(Arc::downgrade(&changed));
         Changes(changed)
+    }
+
+    /// Has those who read which runs change look at a run that may have changed.
+    pub fn notice(&self, run: &RunId) {
+        let readers = self.fanout.changes.read().unwrap_or_else(PoisonError::into_inner);
+        readers.iter().filter_map(Weak::upgrade).for_each(|reader| reader.add(run));
     }
 
     /// Follows a run from a cursor. A run that does not exist yet is waited for.

@@ -165,6 +165,10 @@ impl Projection {
         if let Some(found) = self.index().state_at(run, stat).map(&look) {
             return Ok(Some(found));
         }
+        if self.hub.is_shared() {
+            // What another server stored a moment ago may not have been heard of here.
+            self.hub.notice(run);
+        }
         self.caught_up().await?;
         let index = self.index();
         if let Some(reason) = index.failure(run) {

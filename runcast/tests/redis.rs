@@ -126,6 +126,18 @@ async fn a_producer_that_talks_to_one_server_is_not_lost_to_the_other() {
     assert_eq!(status(), "completed");
 }
 
+#[tokio::test]
+async fn a_run_is_at_once_on_every_server_what_any_of_them_acknowledged() {
+    let redis = Redis::start();
+    let servers = [(); 2].map(|()| Server::started_on_redis(&redis.url(), &[]));
+    let one = Client::new(&servers[0].url()).unwrap();
+    for offset in 1..=100_u64 {
+        one.append(&run(), &[event("my.tick")]).await.unwrap();
+        let state: serde_json::Value = serde_json::from_str(&servers[1].get("/v1/runs/r")).unwrap();
+        assert!(state["offset"].as_u64() >= Some(offset), "{state} after {offset}");
+    }
+}
+
 /// An open stream of events, as its bytes come.
 struct Stream {
     connection: TcpStream,

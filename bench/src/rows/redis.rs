@@ -311,7 +311,7 @@ fn idle_of_two(place: &Place, scale: &Scale) -> Result<Sample> {
 
 fn room(place: &Place, scale: &Scale) -> Result<Sample> {
     let two = Two::start(place)?;
-    let bytes = || Ok::<_, anyhow::Error>(number(two.redis.memory()?.rss_kib) * 1024.0);
+    let bytes = || Ok::<_, anyhow::Error>(number(two.redis.used_memory()?));
     let requests = ROOM_EVENTS / ROOM_BATCH as u64;
     let plan = |runs: usize, events_a_request: usize, requests: u64| Plan {
         runs: run_names(&format!("room-{runs}-{requests}"), runs),
