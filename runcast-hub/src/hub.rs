@@ -1,31 +1,27 @@
 //! The one door to the log: appends and reads pass through, followers are kept here.
 
-use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::future::{Future as _, poll_fn};
-use std::hash::BuildHasher;
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use runcast_event::{Cursor, Epoch, Offset, RunId};
 use runcast_log::{
-    Append, AppendError, Appended, CommitObserver, Committed, DeleteError, Inbox, Joiner, Log,
-    LogHealth, LogStats, NewEvents, NotAdmitted, Page, ReadError, ReadLimit, StreamStat, Trim,
+    Append, AppendError, Appended, CommitObserver, DeleteError, Inbox, Joiner, Log, LogHealth,
+    LogStats, Page, ReadError, ReadLimit, StreamStat, Trim,
 };
 
-use crate::changes::{ChangedRuns, Changes};
-use crate::damage::Damage;
+use crate::changes::Changes;
+use crate::fanout::Fanout;
 use crate::follower::Follower;
 use crate::gate::Gate;
 use crate::resume::{Resume, resume};
-use crate::stats::{AppendBegun, Counts, HubStats};
-use crate::tail::{Tail, TailBudget, TailWaker};
-use crate::turns::Turns;
+use crate::stats::{AppendBegun, HubStats};
+use crate::tail::{Tail, TailWaker};
 use crate::watch::{Position, Watch};
 
 /// How often an append is tried again for which the gate was not ready after all.
@@ -90,95 +86,6 @@ pub enum FollowError {
     Read(#[from] ReadError),
 }
 
-/// Streams that are followed, spread over maps so that their locks rarely meet.
-const SHARDS: usize = 64;
-
-type Shard = Mutex<HashMap<RunId, Arc<Tail>>>;
-
-struct Fanout {
-    shards: [Shard; SHARDS],
-    hasher: RandomState,
-    budget: Arc<TailBudget>,
-    followers: AtomicUsize,
-    changes: RwLock<Vec<std::sync::Weak<ChangedRuns>>>,
-    counts: Counts,
-    damage: Damage,
-    gate: OnceLock<Arc<dyn Gate>>,
-    /// Who appends to runs that the gate is being made ready for.
-    turns: Turns,
-    /// Behind the newest entry of the feed of which all readers of changes have heard.
-    feed_cursor: Mutex<Cursor>,
-}
-
-impl Fanout {
-    fn shard(&self, run: &RunId) -> MutexGuard<'_, HashMap<RunId, Arc<Tail>>> {
-        let at = self.hasher.hash_one(run) as usize % SHARDS;
-        self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn tail(&self, run: &RunId) -> Option<Arc<Tail>> {
-        self.shard(run).get(run).cloned()
-    }
-
-    fn set_feed_cursor(&self, cursor: Cursor) {
-        *self.feed_cursor.lock().unwrap_or_else(PoisonError::into_inner) = cursor;
-    }
-}
-
-impl CommitObserver for Fanout {
-    fn committed(&self, changes: Vec<Committed>) {
-        let readers = self.changes.read().unwrap_or_else(PoisonError::into_inner);
-        let mut feed_cursor = None;
-        for change in changes {
-            let (Committed::Appended { run, .. }
-            | Committed::Deleted { run }
-            | Committed::Changed { run }
-            | Committed::Lost { run }) = &change;
-            match (self.gate.get(), &change) {
-                (Some(gate), Committed::Appended { records, stat, .. }) => {
-                    gate.stored(run, records, stat);
-                }
-                (Some(gate), Committed::Deleted { .. } | Committed::Lost { .. }) => {
-                    gate.forget(run);
-                }
-                _ => {}
-            }
-            // The feed is no run.
-            if !run.is_feed() {
-                readers.iter().filter_map(Weak::upgrade).for_each(|r| r.add(run));
-            } else if let Committed::Appended { stat, .. } = &change {
-                feed_cursor = Some(Cursor::new(stat.epoch, stat.last));
-            }
-            let Some(tail) = self.tail(run) else { continue };
-            match change {
-                Committed::Appended { records, stat, .. } => {
-                    tail.push(records, &stat);
-                }
-                Committed::Deleted { .. } => tail.delete(),
-                Committed::Changed { .. } => {}
-                Committed::Lost { .. } => tail.lose(),
-            }
-        }
-        if let Some(cursor) = feed_cursor {
-            self.set_feed_cursor(cursor);
-        }
-    }
-
-    fn admit(&self, events: NewEvents<'_>) -> Result<Vec<Bytes>, NotAdmitted> {
-        self.gate.get().map_or_else(|| Ok(Vec::new()), |gate| gate.admit(events))
-    }
-
-    fn feed_deletion(&self, run: &RunId) -> Option<Bytes> {
-        self.gate.get()?.deletion(run)
-    }
-
-    fn discarded(&self, run: &RunId) {
-        if let Some(gate) = self.gate.get() {
-            gate.undo(run);
-        }
-    }
-}
-
 /// Makes a hub in two steps, because the log wants its observer before the hub has its log.
 pub struct HubBuilder {
     config: HubConfig,
@@ -189,22 +96,7 @@ impl HubBuilder {
     /// Begins a hub with these bounds.
     #[must_use]
     pub fn new(config: HubConfig) -> Self {
-        let fanout = Arc::new(Fanout {
-            shards: std::array::from_fn(|_| Shard::default()),
-            hasher: RandomState::new(),
-            budget: Arc::new(TailBudget {
-                stream_bytes_max: config.tail_bytes_max,
-                total_bytes_max: config.tails_bytes_max,
-                total_bytes: AtomicUsize::new(0),
-            }),
-            followers: AtomicUsize::new(0),
-            changes: RwLock::default(),
-            counts: Counts::default(),
-            damage: Damage::default(),
-            gate: OnceLock::new(),
-            turns: Turns::default(),
-            feed_cursor: Mutex::default(),
-        });
+        let fanout = Arc::new(Fanout::new(&config));
         Self { config, fanout }
     }
 
@@ -501,10 +393,9 @@ impl Hub {
     #[must_use]
     pub fn measure(&self) -> HubStats {
         let fanout = &*self.fanout;
-        let tails = |shard: &Shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len();
         HubStats {
             followers: self.followers() as u64,
-            tails: fanout.shards.iter().map(tails).sum::<usize>() as u64,
+            tails: fanout.tails() as u64,
             tails_bytes: fanout.budget.total_bytes.load(Ordering::Relaxed) as u64,
             ..fanout.counts.stats()
         }
@@ -519,17 +410,12 @@ impl Hub {
     /// A reader of which runs change, from now on.
     #[must_use]
     pub fn changes(&self) -> Changes {
-        let changed = Arc::new(ChangedRuns::default());
-        let mut readers = self.fanout.changes.write().unwrap_or_else(PoisonError::into_inner);
-        readers.retain(|reader| reader.strong_count() > 0);
-        readers.push(Arc::downgrade(&changed));
-        Changes(changed)
+        self.fanout.changes()
     }
 
     /// Has those who read which runs change look at a run that may have changed.
     pub fn notice(&self, run: &RunId) {
-        let readers = self.fanout.changes.read().unwrap_or_else(PoisonError::into_inner);
-        readers.iter().filter_map(Weak::upgrade).for_each(|reader| reader.add(run));
+        self.fanout.notice(run);
     }
 
     /// Follows a run from a cursor. A run that does not exist yet is waited for.

@@ -8,6 +8,7 @@
 mod batch;
 mod changes;
 mod damage;
+mod fanout;
 mod follower;
 mod gate;
 mod hub;

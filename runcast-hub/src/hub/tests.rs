@@ -1,8 +1,9 @@
+use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use runcast_log::{MemoryLog, Record};
+use runcast_log::{MemoryLog, NewEvents, NotAdmitted, Record};
 
 use super::*;
 use crate::{Delivery, Format, GapReason, Slice};
