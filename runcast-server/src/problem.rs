@@ -157,6 +157,15 @@ impl Problem {
         self.0.code.status()
     }
 
+    /// After how many seconds to try again, if it may go better then. For `Retry-After`.
+    pub(crate) fn retry_after_s(&self) -> Option<u64> {
+        match self.status() {
+            StatusCode::SERVICE_UNAVAILABLE => Some(1),
+            StatusCode::INSUFFICIENT_STORAGE => Some(5),
+            _ => None,
+        }
+    }
+
     pub(crate) fn parameter(name: &str, detail: impl std::fmt::Display) -> Self {
         Self::new(Code::InvalidParameter, format!("{name} {detail}")).with("parameter", name)
     }
@@ -195,6 +204,9 @@ impl Serialize for Problem {
         map.serialize_entry("status", &code.status().as_u16())?;
         map.serialize_entry("detail", detail)?;
         map.serialize_entry("code", code.as_str())?;
+        if let Some(seconds) = self.retry_after_s() {
+            map.serialize_entry("retry_after_s", &seconds)?;
+        }
         for (name, value) in members {
             map.serialize_entry(name, value)?;
         }
@@ -209,6 +221,9 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.retry_after_s() {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
         response
     }
 }
@@ -226,6 +241,16 @@ mod tests {
             "status": 409, "detail": "it is 3", "code": "offset_mismatch", "actual": 3,
         });
         assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn what_may_go_better_later_says_when_to_try_again() {
+        let response = Problem::new(Code::LogUnavailable, "it is away").into_response();
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        let problem = Problem::new(Code::NoRoom, "it is full");
+        let json: Value = serde_json::from_slice(&problem.to_json()).unwrap();
+        assert_eq!(json["retry_after_s"], 5);
+        assert_eq!(Problem::new(Code::RunEnded, "it is over").retry_after_s(), None);
     }
 
     #[test]

@@ -64,6 +64,9 @@ pub(crate) fn problem(problem: &Problem, page: Option<&HeaderValue>) -> Vec<u8> 
     let status = problem.status().to_string();
     let mut answer = Common { status: &status, page }.write();
     let length = body.len();
+    if let Some(seconds) = problem.retry_after_s() {
+        answer.extend_from_slice(format!("retry-after: {seconds}\r\n").as_bytes());
+    }
     let rest = format!(
         "content-type: {}\r\ncache-control: no-store\r\ncontent-length: {length}\r\n\r\n",
         crate::problem::PROBLEM_JSON
