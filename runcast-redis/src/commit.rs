@@ -24,7 +24,7 @@ use crate::shards::AGAIN;
 use crate::wait::Replicas;
 
 /// The most entries of other nodes that are brought along when a stream turns out to be another.
-pub(crate) const MISSED_MAX: usize = 64;
+pub(crate) const MISSED_MAX: usize = 256;
 /// How long to wait when it is another node's turn.
 const TURN: Duration = Duration::from_millis(2);
 /// How long to wait before looking again what became of an append.

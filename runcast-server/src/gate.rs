@@ -236,9 +236,12 @@ impl Gate for RunGate {
         let mut known = self.known();
         let Some(run_known) = known.get(run) else { return };
         let is_queued_before = is_queued(&run_known.state);
-        if run_known.is_before(stat.epoch, records) {
+        // Some may be known: the run was read meanwhile.
+        let new = records.partition_point(|record| record.offset <= run_known.last);
+        let new = &records[new..];
+        if run_known.is_before(stat.epoch, new) {
             // Another node's: they were judged there.
-            for record in records {
+            for record in new {
                 run_known.state.apply_merged(stat.epoch, &event_of(record));
                 run_known.last = record.offset;
             }

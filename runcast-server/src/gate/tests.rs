@@ -105,9 +105,13 @@ async fn what_another_node_was_faster_with_is_judged_by_and_what_was_tried_is_no
     let mut stat = hub.stat(&run(0)).await.unwrap().unwrap();
     stat.last = Offset::new(2);
     gate.stored(&run(0), &records(2, "run.paused"), &stat);
-    admit(3, "my.tick").unwrap();
-    admit(4, "run.resumed").unwrap();
-    let refused = admit(5, "run.resumed");
+    // What is known is told again, with what comes behind it.
+    let again = [records(2, "run.paused"), records(3, "my.tick")].concat();
+    stat.last = Offset::new(3);
+    gate.stored(&run(0), &again, &stat);
+    admit(4, "my.tick").unwrap();
+    admit(5, "run.resumed").unwrap();
+    let refused = admit(6, "run.resumed");
     assert!(
         matches!(&refused, Err(NotAdmitted::Refused(r)) if r.state == Some("running")),
         "{refused:?}"
