@@ -5,6 +5,8 @@ use std::hash::BuildHasher as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 mod cluster;
@@ -30,11 +32,15 @@ pub struct Server {
 /// a server is started again.
 const PORTS: std::ops::Range<u16> = 15_000..32_000;
 
+/// One that nobody listens at, and another each time: servers are begun before the first listens.
 fn free_port() -> u16 {
+    static NEXT: OnceLock<AtomicU64> = OnceLock::new();
+    // Other tests begin elsewhere.
+    let next = NEXT.get_or_init(|| RandomState::new().hash_one(std::process::id()).into());
+    let count = u64::from(PORTS.end - PORTS.start);
+    let ports = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed))
+        .map(|number| PORTS.start + (number % count) as u16);
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let any = || RandomState::new().hash_one(std::process::id());
-    let ports = std::iter::repeat_with(any)
-        .map(|any| PORTS.start + (any % u64::from(PORTS.end - PORTS.start)) as u16);
     ports.take(1_000).find(is_free).expect("there is a free port")
 }
 
