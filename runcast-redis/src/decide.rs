@@ -36,8 +36,8 @@ pub(crate) struct GroupLimits {
 }
 
 impl Group {
-    /// Gives the answers.
-    pub(crate) fn answer(self) {
+    /// Gives the answers; gives the decision back.
+    pub(crate) fn answer(self) -> Decision {
         for (queued, answer) in self.requests {
             match (queued.request, answer) {
                 (Request::Append { answer, .. }, Answer::Append(result)) => {
@@ -50,13 +50,15 @@ impl Group {
                 _ => {}
             }
         }
+        self.decision
     }
 
-    /// Answers all that they were not done, or may have been.
-    pub(crate) fn refuse(self, append: &AppendError, change: &DeleteError) {
+    /// Answers all that they were not done, or may have been; gives the decision back.
+    pub(crate) fn refuse(self, append: &AppendError, change: &DeleteError) -> Decision {
         for (queued, _) in self.requests {
             queued.request.refuse(append.clone(), change.clone());
         }
+        self.decision
     }
 }
 

@@ -14,12 +14,13 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::error::CallError;
+use crate::keys::Keys;
 use crate::link::Up;
 use crate::read::Reader;
 use crate::slots::Slot;
 
 /// Shards that the names of all streams are in.
-const SHARDS: u32 = 64;
+const SHARDS: usize = 64;
 /// Leases are renewed so many times before they end.
 const RENEWALS: u32 = 5;
 
@@ -107,7 +108,7 @@ impl Duties {
         };
         let (script, key) = (&link.scripts().duties, keys.duties());
         let answer = link.run(Slot::of(&key), script, std::slice::from_ref(&key), add).await?;
-        let (shards, others): (Vec<u32>, HashSet<String>) = redis::from_redis_value(answer)
+        let (shards, others): (Vec<usize>, HashSet<String>) = redis::from_redis_value(answer)
             .map_err(|error| CallError::Garbled(error.to_string()))?;
         let shards = shards.into_iter().filter(|shard| *shard < SHARDS);
         // It ends here before it ends there.
@@ -121,13 +122,9 @@ impl Duties {
     }
 }
 
-/// FNV-1a, so that all nodes agree: <http://www.isthe.com/chongo/tech/comp/fnv/>.
-fn shard_of(run: &RunId) -> u32 {
-    let hash = run
-        .as_str()
-        .bytes()
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    hash % SHARDS
+/// All nodes agree on it.
+fn shard_of(run: &RunId) -> usize {
+    Keys::slot(run).index() % SHARDS
 }
 
 #[cfg(test)]
@@ -136,10 +133,10 @@ mod tests {
 
     #[test]
     fn names_are_spread_over_all_shards() {
-        let mut runs = [0_u32; SHARDS as usize];
+        let mut runs = [0_u32; SHARDS];
         for number in 0..6_400 {
             let run = RunId::new(&format!("run-{number}")).unwrap();
-            runs[shard_of(&run) as usize] += 1;
+            runs[shard_of(&run)] += 1;
         }
         assert!(runs.iter().all(|runs| (50..150).contains(runs)), "{runs:?}");
     }

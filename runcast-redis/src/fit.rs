@@ -8,6 +8,9 @@ use crate::error::{CLUSTER_VERSION_MIN, CallError, OpenError, VERSION_MIN};
 use crate::keys::Keys;
 use crate::script::Scripts;
 
+/// The `maxmemory-policy` of a Redis that keeps what it has.
+const POLICY: &str = "noeviction";
+
 /// What a server says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Server {
@@ -39,7 +42,7 @@ impl Server {
             is_replica: is_replica(info),
             // Valkey says here which Redis it is like.
             version: said("redis_version", "unknown"),
-            policy: said("maxmemory_policy", "noeviction"),
+            policy: policy(info).to_owned(),
         })
     }
 
@@ -50,7 +53,7 @@ impl Server {
             let (url, version) = (url.to_owned(), self.version.clone());
             return Err(OpenError::TooOld { url, version, oldest });
         }
-        if self.policy != "noeviction" {
+        if throws_away(&self.policy) {
             return Err(OpenError::Evicts { url: url.to_owned(), policy: self.policy.clone() });
         }
         if self.is_replica {
@@ -58,6 +61,16 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// The `maxmemory-policy` that INFO says.
+pub(crate) fn policy(info: &str) -> &str {
+    field(info, "maxmemory_policy").unwrap_or(POLICY)
+}
+
+/// Whether a Redis with this `maxmemory-policy` throws keys away when its memory is full.
+pub(crate) fn throws_away(policy: &str) -> bool {
+    policy != POLICY
 }
 
 /// Whether what INFO says is of a replica.

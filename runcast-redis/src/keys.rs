@@ -4,23 +4,29 @@
 //! have them all. The names of runs have no braces. Channels also name the database, which Pub/Sub does
 //! not know.
 
+use std::sync::Arc;
+
 use runcast_event::RunId;
 
 use crate::slots::Slot;
 
+/// The channel of all changes, behind what all channels begin with.
+const CHANGES: &str = "changes";
+
 /// What the keys of names have in their braces: no run has such a name.
 const NAMES: &str = "$names";
 
-/// Makes the names.
+/// Makes the names. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
-    prefix: String,
-    database: i64,
+    prefix: Arc<str>,
+    /// What all channels begin with.
+    channels: Arc<str>,
 }
 
 impl Keys {
     pub(crate) fn new(prefix: &str, database: i64) -> Self {
-        Self { prefix: prefix.to_owned(), database }
+        Self { prefix: prefix.into(), channels: format!("{prefix}@{database}:").into() }
     }
 
     fn of_run(&self, run: &RunId, what: &str) -> String {
@@ -60,22 +66,22 @@ impl Keys {
 
     /// The channel of what has this in braces.
     pub(crate) fn channel_of(&self, tag: &str) -> String {
-        format!("{}@{}:{tag}", self.prefix, self.database)
+        format!("{}{tag}", self.channels)
     }
 
     /// Where it is told which runs change.
     pub(crate) fn changes(&self) -> String {
-        format!("{}@{}:changes", self.prefix, self.database)
+        self.channel_of(CHANGES)
+    }
+
+    /// Whether this is where that is told.
+    pub(crate) fn is_changes(&self, channel: &[u8]) -> bool {
+        channel.strip_prefix(self.channels.as_bytes()) == Some(CHANGES.as_bytes())
     }
 
     /// The slot of all that a run has.
     pub(crate) fn slot(run: &RunId) -> Slot {
         Slot::of(run.as_str())
-    }
-
-    /// The slot of the names.
-    pub(crate) fn names_slot() -> Slot {
-        Slot::of(NAMES)
     }
 
     /// The names of all streams, and of those that were deleted not long ago: a sorted set.
@@ -126,7 +132,7 @@ impl Keys {
     /// The run whose channel this is.
     pub(crate) fn run_of(&self, channel: &[u8]) -> Option<RunId> {
         let channel = std::str::from_utf8(channel).ok()?;
-        let name = channel.strip_prefix(&format!("{}@{}:{{", self.prefix, self.database))?;
+        let name = channel.strip_prefix(&*self.channels)?.strip_prefix('{')?;
         RunId::from_stored(name.strip_suffix('}')?).ok()
     }
 }

@@ -14,6 +14,8 @@ use crate::error::CallError;
 use crate::keys::Keys;
 use crate::link::Up;
 use crate::read::Reader;
+use crate::script::Lua;
+use crate::slots::Slot;
 
 /// For how long a name is safe that was noted: longer than it takes until its stream begins.
 const NOTED: Duration = Duration::from_mins(30);
@@ -26,8 +28,16 @@ impl Reader {
         let add = |cmd: &mut Cmd, _: &Up| {
             cmd.arg(run.as_str()).arg(NOTED.as_millis() as u64);
         };
+        self.change_names(&self.link.scripts().register, add).await
+    }
+
+    async fn change_names(
+        &self,
+        script: &Lua,
+        add: impl Fn(&mut Cmd, &Up),
+    ) -> Result<(), CallError> {
         let keys = [self.keys.names(), self.keys.noted_names()];
-        self.link.run(Keys::names_slot(), &self.link.scripts().register, &keys, add).await.map(drop)
+        self.link.run(Slot::of(&keys[0]), script, &keys, add).await.map(drop)
     }
 
     /// Names of streams, in order.
@@ -38,9 +48,10 @@ impl Reader {
     ) -> Result<Vec<RunId>, CallError> {
         let mut pipeline = redis::pipe();
         let from = after.map_or_else(|| "-".to_owned(), |run| format!("({run}"));
-        let cmd = pipeline.cmd("ZRANGEBYLEX").arg(self.keys.names()).arg(from).arg("+");
+        let key = self.keys.names();
+        let cmd = pipeline.cmd("ZRANGEBYLEX").arg(&key).arg(from).arg("+");
         cmd.arg("LIMIT").arg(0).arg(limit);
-        let (values, _) = self.link.ask(Keys::names_slot(), &pipeline).await?;
+        let (values, _) = self.link.ask(Slot::of(&key), &pipeline).await?;
         let Some(Value::Array(names)) = values.into_iter().next() else { return Ok(Vec::new()) };
         let name = |value: &Value| match value {
             Value::BulkString(name) => RunId::from_stored(std::str::from_utf8(name).ok()?).ok(),
@@ -52,8 +63,9 @@ impl Reader {
     /// How many names there are, those of deleted streams among them.
     pub(crate) async fn count(&self) -> Result<u64, CallError> {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("ZCARD").arg(self.keys.names());
-        let (values, _) = self.link.ask(Keys::names_slot(), &pipeline).await?;
+        let key = self.keys.names();
+        pipeline.cmd("ZCARD").arg(&key);
+        let (values, _) = self.link.ask(Slot::of(&key), &pipeline).await?;
         let count = redis::from_redis_value(values.into_iter().next().unwrap_or_default());
         count.map_err(|error| CallError::Garbled(error.to_string()))
     }
@@ -84,9 +96,7 @@ impl Reader {
                     cmd.arg(run.as_str());
                 }
             };
-            let keys = [self.keys.names(), self.keys.noted_names()];
-            let script = &self.link.scripts().forget;
-            self.link.run(Keys::names_slot(), script, &keys, add).await?;
+            self.change_names(&self.link.scripts().forget, add).await?;
         }
         Ok(names.last().filter(|_| names.len() == STEP).cloned())
     }

@@ -153,10 +153,10 @@ impl Node {
     pub(crate) async fn run(mut self) {
         let mut tick = every(self.parts.options.check_every);
         self.await_subscriber(None);
+        let (follows, messages) =
+            (Arc::clone(&self.parts.follows), Arc::clone(&self.parts.messages));
+        let (duties, link) = (self.parts.duties.clone(), self.reader.link.clone());
         while !(self.is_closing && self.lines.is_empty()) {
-            let (follows, messages) =
-                (Arc::clone(&self.parts.follows), Arc::clone(&self.parts.messages));
-            let (duties, link) = (self.parts.duties.clone(), self.reader.link.clone());
             tokio::select! {
                 told = self.parts.told.recv(), if !self.is_closing => self.on_told(told),
                 Some(event) = self.asked.next() => self.on_event(event),
@@ -302,8 +302,8 @@ impl Node {
         }
     }
 
-    fn on_done(&mut self, mut group: Group, done: Done) {
-        let decision = &mut group.decision;
+    fn on_done(&mut self, group: Group, done: Done) {
+        let decision = &group.decision;
         let run = decision.run.clone();
         let replica = done.replica.unwrap_or_else(|| decision.after.clone());
         if let Some(line) = self.lines.get_mut(&run) {
@@ -311,15 +311,15 @@ impl Node {
         }
         self.replicas.put(&run, replica);
         let stat = decision.after.stream.stat();
-        if !matches!(decision.deed, Deed::Check) {
+        let is_change = !matches!(decision.deed, Deed::Check);
+        if is_change {
             self.note_changed(&run);
-            self.recent.keep(decision.clone());
         }
-        match std::mem::replace(&mut decision.deed, Deed::Check) {
+        match &decision.deed {
             Deed::Store { records, .. } => {
                 let bytes = records.iter().map(|record| record.payload.len() as u64).sum();
                 self.parts.counts.events_bytes.fetch_add(bytes, Ordering::Relaxed);
-                let todo = self.live.stored(&run, records, &stat, true);
+                let todo = self.live.stored(&run, records.clone(), &stat, true);
                 self.do_it(&run, todo);
             }
             Deed::Delete => {
@@ -338,7 +338,7 @@ impl Node {
                 Event::Nothing
             });
         }
-        match done.short_of_replicas {
+        let decision = match done.short_of_replicas {
             None => group.answer(),
             Some(have) => {
                 let want = self.parts.options.wait_replicas;
@@ -347,8 +347,11 @@ impl Node {
                      is lost if the primary is"
                 );
                 let append = AppendError::Unavailable { reason: reason.clone() };
-                group.refuse(&append, &DeleteError::Unavailable { reason });
+                group.refuse(&append, &DeleteError::Unavailable { reason })
             }
+        };
+        if is_change {
+            self.recent.keep(decision);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What this node did last: kept for a while, in case a Redis takes over that does not have it.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use runcast_event::RunId;
@@ -13,17 +13,11 @@ use crate::commit::{Decision, Deed};
 const DECISION_BYTES: usize = 1_024;
 
 /// The decisions that were carried out last.
-#[derive(Default)]
 pub(crate) struct Recent {
-    kept: Mutex<Kept>,
-    bytes_max: usize,
-    time_max: Duration,
-}
-
-#[derive(Default)]
-struct Kept {
     decisions: VecDeque<(Instant, Arc<Decision>)>,
     bytes: usize,
+    bytes_max: usize,
+    time_max: Duration,
 }
 
 fn bytes_of(decision: &Decision) -> usize {
@@ -33,35 +27,31 @@ fn bytes_of(decision: &Decision) -> usize {
         Deed::Trim { base } => base.len(),
         Deed::Check | Deed::Delete => 0,
     };
-    DECISION_BYTES + entries + deed
+    let producers = decision.after.stream.producers.all();
+    DECISION_BYTES + entries + deed + size_of_val(producers)
 }
 
 impl Recent {
     pub(crate) fn new(bytes_max: usize, time_max: Duration) -> Self {
-        Self { kept: Mutex::default(), bytes_max, time_max }
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        Self { decisions: VecDeque::new(), bytes: 0, bytes_max, time_max }
     }
 
     /// Keeps a decision that was carried out, and forgets what is too old, or too much.
-    pub(crate) fn keep(&self, decision: Decision) {
-        let mut kept = self.kept();
-        kept.bytes += bytes_of(&decision);
-        kept.decisions.push_back((Instant::now(), Arc::new(decision)));
-        while let Some((at, decision)) = kept.decisions.front()
-            && (kept.bytes > self.bytes_max || at.elapsed() > self.time_max)
+    pub(crate) fn keep(&mut self, decision: Decision) {
+        self.bytes += bytes_of(&decision);
+        self.decisions.push_back((Instant::now(), Arc::new(decision)));
+        while let Some((at, decision)) = self.decisions.front()
+            && (self.bytes > self.bytes_max || at.elapsed() > self.time_max)
         {
-            kept.bytes -= bytes_of(decision);
-            kept.decisions.pop_front();
+            self.bytes -= bytes_of(decision);
+            self.decisions.pop_front();
         }
     }
 
     /// All that is kept, by run, in the order in which it was done.
     pub(crate) fn by_run(&self) -> HashMap<RunId, Vec<Arc<Decision>>> {
         let mut runs: HashMap<RunId, Vec<Arc<Decision>>> = HashMap::new();
-        for (_, decision) in &self.kept().decisions {
+        for (_, decision) in &self.decisions {
             runs.entry(decision.run.clone()).or_default().push(Arc::clone(decision));
         }
         runs
@@ -83,7 +73,7 @@ mod tests {
 
     #[test]
     fn so_much_is_kept_and_the_newest() {
-        let recent = Recent::new(5 * DECISION_BYTES, Duration::from_secs(60));
+        let mut recent = Recent::new(5 * DECISION_BYTES, Duration::from_secs(60));
         for number in 0..10 {
             recent.keep(decision(&format!("r{}", number % 2), number));
         }

@@ -84,7 +84,7 @@ impl Current {
 #[derive(Clone)]
 pub(crate) struct Shards {
     map: Arc<Current>,
-    common: Common,
+    common: Arc<Common>,
     cluster: Option<Arc<Following>>,
 }
 
@@ -137,14 +137,18 @@ impl Shards {
                     let map = Arc::new(Current::default());
                     let following =
                         cluster::follow(common.clone(), Arc::clone(&map), servers, owned).await?;
-                    return Ok(Self { map, common, cluster: Some(Arc::new(following)) });
+                    return Ok(Self {
+                        map,
+                        common: Arc::new(common),
+                        cluster: Some(Arc::new(following)),
+                    });
                 }
             },
         };
         let link = Link::open(Dial::new(common.clone(), target)).await?;
         let map = Arc::new(Current::default());
         map.set(Map { links: vec![(String::new(), link)], slots: Vec::new() });
-        Ok(Self { map, common, cluster: None })
+        Ok(Self { map, common: Arc::new(common), cluster: None })
     }
 
     pub(crate) fn is_cluster(&self) -> bool {
@@ -221,7 +225,7 @@ impl Shards {
 
     /// Asks for the history of a slot that has come to a server since it was connected to.
     async fn find_history(&self, up: &Up, slot: Slot) -> Result<(), CallError> {
-        let Common { scripts, keys, seen, .. } = &self.common;
+        let Common { scripts, keys, seen, .. } = &*self.common;
         let Some(seen) = seen else { return Ok(()) };
         let asking = Asking { scripts, keys, run_id: &up.server, seen };
         let answer = self.send_one(up, asking.cmd(slot, true)).await?;

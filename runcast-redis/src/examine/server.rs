@@ -2,7 +2,7 @@
 
 use super::{Finding, Patient, amount};
 use crate::error::VERSION_MIN;
-use crate::fit::{field, is_replica, numbers};
+use crate::fit::{self, field, is_replica, numbers};
 
 /// The oldest version with functions and with Pub/Sub that a Cluster does not send everywhere.
 const VERSION_WHOLE: &str = "7.0";
@@ -48,8 +48,8 @@ fn role(info: &str) -> Finding {
 }
 
 fn policy(info: &str) -> Finding {
-    let policy = field(info, "maxmemory_policy").unwrap_or("noeviction");
-    if policy == "noeviction" {
+    let policy = fit::policy(info);
+    if !fit::throws_away(policy) {
         return Finding::ok("maxmemory-policy", policy);
     }
     let what = format!("{policy}: what is acknowledged may be thrown away when memory is full");

@@ -64,7 +64,7 @@ impl Node {
     pub(super) fn on_message(&mut self, message: Message) {
         let keys = &self.reader.keys;
         let me = &*self.parts.committer.node;
-        if message.channel == keys.changes().as_bytes() {
+        if keys.is_changes(&message.channel) {
             if let Some((node, runs)) = message::read_changed(&message.payload)
                 && node != me
             {
